@@ -1,0 +1,50 @@
+"""One canonical form of plain data, so that the same content always has the same name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """Turn domain objects into what JSON can hold: dataclasses to dicts, enums to values, times to ISO 8601."""
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(v) for v in value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no white space, UTF-8."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(value: Any) -> str:
+    """``sha256:…`` of the canonical form."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+def digest_bytes(content: bytes) -> str:
+    """``sha256:…`` of raw content."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def short(name: str) -> str:
+    """The first twelve hex digits, for people."""
+    return name.removeprefix("sha256:")[:12]

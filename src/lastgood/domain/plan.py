@@ -1,0 +1,133 @@
+"""A plan: the steps that will run, as data, computed and shown before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from lastgood.domain.digest import digest
+from lastgood.domain.message import Message
+from lastgood.domain.unit import UnitId
+
+
+class Reversibility(str, Enum):
+    """Whether and how a step can be undone, known at plan time."""
+
+    NOTHING = "nothing to undo"
+    WARM = "warm"
+    EXACT = "exact"
+    BY_SNAPSHOT = "by snapshot"
+    FORWARD_ONLY = "forward only"
+
+
+class StepKind(str, Enum):
+    """What a step does; each kind has one handler, registered before launch."""
+
+    OBSERVE = "observe"
+    SNAPSHOT = "snapshot"
+    REHEARSE = "rehearse"
+    PLACE_FILES = "place_files"
+    PLACE_ARTIFACT = "place_artifact"
+    MIGRATE = "migrate"
+    REVERT_SCHEMA = "revert_schema"
+    START_GENERATION = "start_generation"
+    SHIFT_TRAFFIC = "shift_traffic"
+    SWITCH_WORKERS = "switch_workers"
+    SWITCH_FILES = "switch_files"
+    COLLECT_EVIDENCE = "collect_evidence"
+    WATCH = "watch"
+    GUARD = "guard"
+    VERIFY = "verify"
+    KEEP_RESTORE_POINT = "keep_restore_point"
+    STOP_GENERATION = "stop_generation"
+
+
+class PlanKind(str, Enum):
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+    HEAL = "heal"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds, from ``measured`` earlier runs of the same kind of step; None when there are none."""
+
+    seconds: float | None = None
+    measured: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: ``id`` is unique in its plan, ``params`` is all its handler needs (plain data).
+
+    ``undo`` says in a sentence how it is undone.
+    """
+
+    id: str
+    kind: StepKind
+    title: Message
+    params: Mapping[str, Any] = field(default_factory=dict)
+    reversibility: Reversibility = Reversibility.NOTHING
+    undo: Message = field(default_factory=lambda: Message(""))
+    estimate: Estimate = field(default_factory=Estimate)
+
+
+@dataclass(frozen=True)
+class FileDifference:
+    """``change`` is added, removed or changed; ``diff`` is a unified diff without secrets."""
+
+    path: str
+    change: str
+    diff: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the move changes, for people; all empty means there is nothing to do."""
+
+    files: tuple[FileDifference, ...] = ()
+    artifact: tuple[str, str] | None = None
+    secrets: tuple[str, ...] = ()
+    migrations: tuple[str, ...] = ()
+    reverts: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.files or self.artifact or self.secrets or self.migrations or self.reverts or self.settings
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """From ``base`` to ``target`` (release digests; base empty when nothing was ever there).
+
+    ``way_back`` is the program that runs when a step fails or the gate breaks: its order is decided
+    here (law 14), not at 3 a.m. ``notes`` are sentences the reader must see before approving.
+    """
+
+    kind: PlanKind
+    unit: UnitId
+    base: str
+    target: str
+    commit: str
+    steps: tuple[Step, ...]
+    way_back: tuple[Step, ...] = ()
+    difference: Difference = field(default_factory=Difference)
+    notes: tuple[Message, ...] = ()
+    resources: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Binds an approval: changes when a step or a target does, not when an estimate does."""
+        steps = [(s.id, s.kind, s.params) for s in (*self.steps, *self.way_back)]
+        return digest((self.kind, self.unit, self.base, self.target, self.resources, steps))
+
+    @property
+    def seconds(self) -> float | None:
+        """The estimate of all steps, None when any is unknown."""
+        known = [s.estimate.seconds for s in self.steps]
+        return None if any(k is None for k in known) else sum(k for k in known if k is not None)

@@ -1,0 +1,155 @@
+"""The immutable content of a unit, named by the digest of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from lastgood.domain.criterion import Criterion
+from lastgood.domain.digest import digest
+from lastgood.domain.unit import Role, Target, UnitId
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of rendered configuration or of an artifact; ``path`` is relative and normalised."""
+
+    path: str
+    content: str
+    """``sha256:…`` of the bytes, which the object store keeps."""
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A directory of files; ``digest`` names its manifest (path, mode and content of each file)."""
+
+    digest: str
+    files: tuple[FileEntry, ...] = ()
+
+    @classmethod
+    def of(cls, files: tuple[FileEntry, ...]) -> Artifact:
+        ordered = tuple(sorted(files, key=lambda f: f.path))
+        return cls(digest(ordered), ordered)
+
+
+@dataclass(frozen=True)
+class SecretVersion:
+    """A secret by name and version (a keyed digest of its value); never the value itself."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class SecretReference:
+    """Where a secret's value is read when a change is accepted: exactly one of ``env`` and ``file``."""
+
+    name: str
+    env: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One schema change as a triple of scripts (``sha256:…`` of each, kept in the object store)."""
+
+    name: str
+    deploy: str
+    verify: str
+    revert: str
+
+    @property
+    def digest(self) -> str:
+        return digest((self.name, self.deploy, self.verify, self.revert))
+
+
+@dataclass(frozen=True)
+class DatabaseTarget:
+    """A database resource as this unit sees it: where it is, and the migrations it must have had.
+
+    ``resource`` is the instance (``shop@prod/us``, or ``shop@prod`` when sites share it); ``users``
+    are the services declared to use it. The revision is the ordered list of migrations itself.
+    """
+
+    resource: str
+    target: Target
+    migrations: tuple[Migration, ...] = ()
+    users: tuple[str, ...] = ()
+
+    @property
+    def revision(self) -> str:
+        return self.migrations[-1].name if self.migrations else ""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """``web`` is ready when GET ``path`` answers 2xx within ``timeout`` seconds of its start."""
+
+    path: str = "/healthz"
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class RoleSpec:
+    """How one role of a service runs.
+
+    ``command`` may contain ``{artifact}`` and ``{config}`` (directories) and ``{port}``.
+    ``stop_grace`` seconds lie between SIGTERM and SIGKILL.
+    """
+
+    role: Role
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: Readiness | None = None
+    stop_grace: float = 5.0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Seconds: ``watch`` after the traffic moved, ``guard`` after that, ``verify`` after a rollback.
+
+    ``recovery`` is the declared recovery-time target (R17).
+    """
+
+    watch: float = 10.0
+    guard: float = 600.0
+    verify: float = 10.0
+    recovery: float = 300.0
+
+
+@dataclass(frozen=True)
+class Release:
+    """The whole content of a unit, with what is needed to be there again without the estate.
+
+    ``commit`` is provenance and not content: the same content from two commits is one release.
+    ``origin`` is ``estate`` or ``baseline`` (observed before the first change); a baseline's
+    ``upstream`` is the address its traffic went to, empty when nothing served.
+    """
+
+    unit: UnitId
+    commit: str
+    files: tuple[FileEntry, ...] = ()
+    artifact: Artifact | None = None
+    secrets: tuple[SecretVersion, ...] = ()
+    databases: tuple[DatabaseTarget, ...] = ()
+    roles: tuple[RoleSpec, ...] = ()
+    files_target: Target | None = None
+    runtime: Target | None = None
+    traffic: Target | None = None
+    criteria: tuple[Criterion, ...] = ()
+    windows: Windows = field(default_factory=Windows)
+    origin: str = "estate"
+    upstream: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """``sha256:…`` of everything but the commit."""
+        return digest(replace(self, commit=""))
+
+    def has_role(self, role: Role) -> bool:
+        return any(spec.role is role for spec in self.roles)
+
+    def database(self, resource: str) -> DatabaseTarget | None:
+        return next((d for d in self.databases if d.resource == resource), None)

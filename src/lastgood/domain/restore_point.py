@@ -1,0 +1,49 @@
+"""States there is a way back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from lastgood.domain.criterion import GateResult
+from lastgood.domain.unit import UnitId
+
+
+class PointKind(str, Enum):
+    """A baseline was only observed and is never called verified good."""
+
+    VERIFIED = "verified"
+    BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """``release`` is the digest of a release whose whole content is kept here."""
+
+    id: str
+    unit: UnitId
+    release: str
+    kind: PointKind
+    created_at: datetime
+    rollout: str = ""
+    gate: GateResult | None = None
+    snapshots: tuple[str, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A database as it was at one exact cut, kept as a file.
+
+    ``cut`` is the server's log position, ``fingerprint`` that of the schema at the cut.
+    """
+
+    id: str
+    resource: str
+    path: str
+    cut: str
+    fingerprint: str
+    created_at: datetime
+    size: int = 0
+    server_version: str = ""
+    proven_at: datetime | None = None

@@ -1,0 +1,260 @@
+"""Driver abilities: a driver implements those it can honour; ``isinstance`` tells.
+
+A driver is built for one unit by its factory (entry point group ``lastgood.drivers``) from the
+settings stored in the release. Every call is safe to repeat with the same arguments. Calls raise only
+``Unreachable`` (nothing was sent), ``Rejected`` (answered no), ``OutcomeUnknown`` (sent, unanswered)
+or ``InvalidInput`` (the settings are wrong); vendor errors are mapped inside the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lastgood.domain.criterion import Signal
+from lastgood.domain.observation import Drift, EvidenceItem, Observation
+from lastgood.domain.plan import Reversibility
+from lastgood.domain.release import Artifact, DatabaseTarget, FileEntry, RoleSpec, SecretVersion
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.unit import Role, UnitId
+from lastgood.ports.content import DriverTools
+
+
+class DriverFactory(Protocol):
+    """What the entry point names: builds the driver of one unit."""
+
+    def __call__(self, unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
+        """Raises InvalidInput naming the wrong or missing setting."""
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """Sees what is really there."""
+
+    def observe(self) -> Observation:
+        """The present state with its fingerprint and the time of the look."""
+
+
+@runtime_checkable
+class Places(Protocol):
+    """Puts rendered configuration in place as release directories with one atomic switch."""
+
+    def place(self, release: str, files: Sequence[FileEntry]) -> Path:
+        """Write (or complete) the directory of ``release``; returns it. Nothing is switched."""
+
+    def switch(self, release: str) -> None:
+        """Make ``release`` current in one atomic rename; ``""`` removes the current link."""
+
+    def current(self) -> str:
+        """The release that is current, ``""`` when there is none."""
+
+    def drift(self, files: Sequence[FileEntry]) -> tuple[Drift, ...]:
+        """How the current directory differs from ``files`` (missing, changed, unknown extra)."""
+
+    def capture(self) -> tuple[FileEntry, ...]:
+        """The current files, their content put into the object store (for a baseline)."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A release of a unit as something that runs. ``id`` is stable and names it for ever."""
+
+    id: str
+    unit: UnitId
+    roles: tuple[RoleSpec, ...]
+    artifact: Artifact | None
+    config: Path | None
+    secrets: tuple[SecretVersion, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoleStatus:
+    """``address`` is host:port for a role that listens; ``restarts`` counts unwanted exits."""
+
+    generation: str
+    role: Role
+    running: bool
+    pid: int = 0
+    started: float = 0.0
+    address: str = ""
+    restarts: int = 0
+    detail: str = ""
+
+
+@runtime_checkable
+class Runs(Protocol):
+    """Runs generations of a service side by side."""
+
+    def prepare(self, generation: Generation) -> None:
+        """Bring the artifact to where it runs, and check it against its digest."""
+
+    def start(self, generation: Generation, roles: Sequence[Role]) -> None:
+        """Have ``roles`` of it running; roles already running are left alone. Returns at once."""
+
+    def ready(self, generation: Generation, role: Role) -> RoleStatus:
+        """One look: running and, for ``web``, answering its readiness probe (``detail`` says what is amiss)."""
+
+    def stop(self, generation: str, roles: Sequence[Role]) -> None:
+        """Have ``roles`` not running, politely within the grace, then by force; logs and files stay."""
+
+    def status(self) -> tuple[RoleStatus, ...]:
+        """Every role of every generation of this unit that is known, as observed now."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where traffic goes: an upstream address and the generation behind it. Empty: nowhere (503)."""
+
+    generation: str = ""
+    address: str = ""
+
+
+@runtime_checkable
+class ShiftsTraffic(Protocol):
+    """Decides which generation gets the requests of a unit."""
+
+    def install(self) -> None:
+        """Have the route of this unit in the proxy; where it points is not changed."""
+
+    def route(self, destination: Destination) -> None:
+        """Send all new requests to ``destination``; open requests finish where they are."""
+
+    def current(self) -> Destination:
+        """Where requests go now, as observed at the proxy."""
+
+    def address(self) -> str:
+        """host:port at which customers reach this unit."""
+
+
+@dataclass(frozen=True)
+class MigrationScript:
+    """A migration with the texts of its scripts; ``digest`` is that of the triple."""
+
+    name: str
+    digest: str
+    deploy: str
+    verify: str
+    revert: str
+
+
+@dataclass(frozen=True)
+class Classification:
+    """How a migration can be undone, judged by its statements; ``statement`` decided it."""
+
+    reversibility: Reversibility
+    statement: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal on a copy saw. ``old_runs_on_new``: standing verify scripts passed on the
+    migrated copy, so traffic may go back before the schema does. Seconds by migration name.
+    """
+
+    fingerprint_before: str
+    fingerprint_after: str
+    old_runs_on_new: bool
+    deploy_seconds: Mapping[str, float] = field(default_factory=dict)
+    revert_seconds: Mapping[str, float] = field(default_factory=dict)
+    difference: str = ""
+    """Empty when the revert restored the schema exactly; else what stayed different."""
+
+
+@runtime_checkable
+class Migrates(Protocol):
+    """Moves the schema of one database; each migration in one transaction with its revision row."""
+
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        """(name, digest) of the migrations in the revision table, oldest first."""
+
+    def fingerprint(self) -> str:
+        """Digest of the schema, without the revision table's own."""
+
+    def deploy(self, migration: MigrationScript, key: str) -> None:
+        """Deploy and verify; a migration already in the revision table is left alone.
+
+        Raises Rejected (script error: cause SCRIPT_ERROR; lock: cause TABLE_LOCK naming the blockers;
+        rights: cause PERMISSION); the database is then as before.
+        """
+
+    def revert(self, migration: MigrationScript, key: str) -> None:
+        """Revert it and remove its row; a migration that is not there is left alone."""
+
+    def rehearse(
+        self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
+    ) -> Rehearsal:
+        """On a scratch database loaded from ``snapshot``: deploy ``pending``, run ``standing``'s verify
+        scripts, revert, compare. Raises Rejected when deploy, or revert fails. The scratch database is gone after.
+        """
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Reads a migration and says how it can be undone. No I/O."""
+
+    def classify(self, migration: MigrationScript) -> Classification: ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """Keeps a database as it was at one exact cut."""
+
+    def snapshot(self, key: str) -> Snapshot:
+        """Take one (or return the one already taken under ``key``)."""
+
+    def prove(self, snapshot: Snapshot) -> Snapshot:
+        """Load it into a scratch database, compare the fingerprint, drop it; returns it with the proof's time."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Refused (Rejected) while writes later than the cut exist."""
+
+    def discard(self, snapshot: Snapshot) -> None: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """``good`` and ``total`` count since the cursor was begun; ``value`` is a gauge. All empty: no data.
+
+    ``cursor`` replaces the one handed in; it is plain data and survives restarts.
+    """
+
+    cursor: Mapping[str, Any]
+    good: int = 0
+    total: int = 0
+    value: float | None = None
+    error: str = ""
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """Answers signals of this unit."""
+
+    def begin(self, signal: Signal) -> Mapping[str, Any]:
+        """A cursor: what comes after this moment counts."""
+
+    def read(self, signal: Signal, cursor: Mapping[str, Any]) -> Reading:
+        """What was counted since the cursor was begun. A target that can't answer is an empty reading with ``error``."""
+
+
+@runtime_checkable
+class GivesEvidence(Protocol):
+    """Hands out what a root-cause analysis will want, before anything is removed."""
+
+    def evidence(self) -> Sequence[EvidenceItem]: ...
+
+
+class Drivers(Protocol):
+    """Finds the driver that a release names; implemented by the composition root."""
+
+    def files(self, unit: UnitId, settings: Mapping[str, Any], name: str) -> Places: ...
+
+    def runtime(self, unit: UnitId, settings: Mapping[str, Any], name: str) -> Runs: ...
+
+    def traffic(self, unit: UnitId, settings: Mapping[str, Any], name: str) -> ShiftsTraffic: ...
+
+    def database(self, unit: UnitId, database: DatabaseTarget) -> Migrates: ...
+
+    def signal(self, unit: UnitId, signal: Signal) -> Measures: ...

@@ -1,0 +1,194 @@
+"""Our own tables, seen from inside. One unit of work is one transaction.
+
+Anything that must be true together is written in one ``Store.write()`` block: leaving it commits
+durably, an exception leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+from lastgood.domain.audit import AuditRecord, Phase
+from lastgood.domain.criterion import GateResult, Sample
+from lastgood.domain.incident import Freeze, Incident
+from lastgood.domain.message import Message
+from lastgood.domain.plan import Plan, StepKind
+from lastgood.domain.release import Release
+from lastgood.domain.restore_point import RestorePoint, Snapshot
+from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, StopRequest
+from lastgood.domain.unit import UnitId
+
+
+class Releases(Protocol):
+    def put(self, release: Release) -> None: ...
+
+    def get(self, digest: str) -> Release:
+        """Raises InvalidInput when unknown. ``digest`` may be a unique prefix of at least 6 hex digits."""
+
+    def set_current(self, unit: UnitId, release: str, at: datetime) -> None:
+        """What was last released (or adopted, or returned to) on this unit."""
+
+    def current(self, unit: UnitId) -> str:
+        """Digest, ``""`` when the unit was never touched."""
+
+    def units(self) -> Sequence[UnitId]:
+        """Every unit that has a current release."""
+
+
+class Rollouts(Protocol):
+    def add(self, rollout: Rollout) -> None: ...
+
+    def get(self, rollout: str) -> Rollout:
+        """Raises InvalidInput when unknown."""
+
+    def move(
+        self,
+        rollout: str,
+        state: RolloutState,
+        *,
+        outcome: Message | None = None,
+        gate: GateResult | None = None,
+        finished_at: datetime | None = None,
+    ) -> None: ...
+
+    def list(self, unit: UnitId | None = None, limit: int = 50) -> Sequence[Rollout]:
+        """Newest first."""
+
+    def open(self) -> Sequence[Rollout]:
+        """Those not finished, oldest first."""
+
+
+class Journal(Protocol):
+    """Append-only: what was meant and what came of it, per rollout and step."""
+
+    def append(
+        self, rollout: str, step: str, mark: Mark, data: Mapping[str, Any], at: datetime
+    ) -> JournalEntry: ...
+
+    def entries(self, rollout: str, after: int = 0) -> Sequence[JournalEntry]:
+        """Oldest first, those with a sequence greater than ``after``."""
+
+    def last(self, rollout: str, step: str) -> JournalEntry | None:
+        """The last entry of a step that is not a note."""
+
+    def seconds(self, unit: UnitId, kind: StepKind) -> Sequence[float]:
+        """How long this kind of step took on this unit in earlier rollouts, newest first, at most 20."""
+
+
+class RestorePoints(Protocol):
+    def add(self, point: RestorePoint) -> None: ...
+
+    def get(self, point: str) -> RestorePoint: ...
+
+    def list(self, unit: UnitId) -> Sequence[RestorePoint]:
+        """Newest first."""
+
+    def add_snapshot(self, snapshot: Snapshot) -> None:
+        """Insert or replace by id."""
+
+    def snapshots(self, resource: str) -> Sequence[Snapshot]:
+        """Newest first."""
+
+
+class Locks(Protocol):
+    """Names held by rollouts: ``unit:…`` and ``resource:…``."""
+
+    def take(self, names: Iterable[str], rollout: str) -> None:
+        """All or none; raises Conflict naming the holder."""
+
+    def move(self, rollout: str, to: str) -> None:
+        """Hand every lock of one rollout to another."""
+
+    def release(self, rollout: str) -> None: ...
+
+    def holder(self, name: str) -> str:
+        """Rollout id, ``""`` when free."""
+
+
+class Incidents(Protocol):
+    def put(self, incident: Incident) -> None:
+        """Insert or replace by id."""
+
+    def list(self, unit: UnitId | None = None, limit: int = 50) -> Sequence[Incident]: ...
+
+    def freeze(self, freeze: Freeze) -> None:
+        """Insert or replace by id."""
+
+    def freezes(self, unit: UnitId) -> Sequence[Freeze]:
+        """Those in force on this unit."""
+
+
+class Wishes(Protocol):
+    """What people ask of open rollouts, and what the runner has to start."""
+
+    def ask(self, request: StopRequest) -> None: ...
+
+    def asked(self, rollout: str) -> StopRequest | None:
+        """The last request for this rollout."""
+
+    def enqueue(self, rollout: str) -> None: ...
+
+    def enqueued(self) -> Sequence[str]:
+        """Accepted rollouts not yet started, oldest first."""
+
+    def started(self, rollout: str) -> None: ...
+
+
+class Samples(Protocol):
+    def add(self, rollout: str, samples: Sequence[Sample]) -> None: ...
+
+    def list(self, rollout: str, after: datetime | None = None) -> Sequence[Sample]:
+        """Oldest first."""
+
+
+class Audit(Protocol):
+    """Append-only and hash-chained."""
+
+    def append(
+        self, *, actor: str, origin: str, verb: str, subject: str, phase: Phase, reason: str,
+        data: Mapping[str, Any], at: datetime,
+    ) -> AuditRecord: ...  # fmt: skip
+
+    def list(self, subject: str = "", limit: int = 100) -> Sequence[AuditRecord]:
+        """Newest first."""
+
+    def first_broken(self) -> AuditRecord | None:
+        """The first link whose hash does not follow, None when the chain is whole."""
+
+
+class UnitOfWork(Protocol):
+    @property
+    def releases(self) -> Releases: ...
+    @property
+    def rollouts(self) -> Rollouts: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def points(self) -> RestorePoints: ...
+    @property
+    def locks(self) -> Locks: ...
+    @property
+    def incidents(self) -> Incidents: ...
+    @property
+    def wishes(self) -> Wishes: ...
+    @property
+    def samples(self) -> Samples: ...
+    @property
+    def audit(self) -> Audit: ...
+
+
+class Store(Protocol):
+    def write(self) -> AbstractContextManager[UnitOfWork]:
+        """One immediate transaction; waits for another writer, raises Conflict after 30 s."""
+
+    def read(self) -> AbstractContextManager[UnitOfWork]:
+        """One consistent view."""
+
+    def put_plan(self, plan: Plan, release: Release, base: Release | None) -> None:
+        """Keep a plan that was shown, so that ``deploy`` can run exactly it."""
+
+    def plan(self, digest: str) -> tuple[Plan, Release, Release | None]:
+        """By digest or unique prefix; raises InvalidInput when unknown."""
