@@ -14,7 +14,7 @@ Json = Mapping[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """Turn domain objects into what JSON can hold: dataclasses to dicts, enums to values, times to ISO 8601."""
+    """Domain objects as what JSON can hold: dataclasses to dicts, enums to values, times to ISO 8601."""
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -94,7 +94,7 @@ class Runs(Protocol):
         """Have ``roles`` of it running; roles already running are left alone. Returns at once."""
 
     def ready(self, generation: Generation, role: Role) -> RoleStatus:
-        """One look: running and, for ``web``, answering its readiness probe (``detail`` says what is amiss)."""
+        """One look: running and, for ``web``, passing its readiness probe (``detail``: what is amiss)."""
 
     def stop(self, generation: str, roles: Sequence[Role]) -> None:
         """Have ``roles`` not running, politely within the grace, then by force; logs and files stay."""
@@ -187,7 +187,8 @@ class Migrates(Protocol):
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
         """On a scratch database loaded from ``snapshot``: deploy ``pending``, run ``standing``'s verify
-        scripts, revert, compare. Raises Rejected when deploy, or revert fails. The scratch database is gone after.
+        scripts, revert, compare. Raises Rejected when deploy or revert fails. The scratch database is
+        dropped whatever happens.
         """
 
 
@@ -206,7 +207,7 @@ class Snapshots(Protocol):
         """Take one (or return the one already taken under ``key``)."""
 
     def prove(self, snapshot: Snapshot) -> Snapshot:
-        """Load it into a scratch database, compare the fingerprint, drop it; returns it with the proof's time."""
+        """Load it into a scratch database, compare fingerprints, drop it; returns it with ``proven_at``."""
 
     def restore(self, snapshot: Snapshot) -> None:
         """Refused (Rejected) while writes later than the cut exist."""
@@ -236,7 +237,10 @@ class Measures(Protocol):
         """A cursor: what comes after this moment counts."""
 
     def read(self, signal: Signal, cursor: Mapping[str, Any]) -> Reading:
-        """What was counted since the cursor was begun. A target that can't answer is an empty reading with ``error``."""
+        """What was counted since the cursor was begun.
+
+        A target that can't answer is an empty reading with ``error``, never an exception.
+        """
 
 
 @runtime_checkable
