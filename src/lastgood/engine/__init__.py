@@ -1,0 +1,1 @@
+"""Runs stored programs durably. Knows nothing of deployment."""
