@@ -1,0 +1,1 @@
+"""Pure: difference, order, reversibility, estimates. No I/O, so every plan can be shown and tested."""

@@ -1,0 +1,169 @@
+"""The order of steps, forward and back. Law 14 lives here: the way back is decided with the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lastgood.domain.digest import short
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Difference, Estimate, Plan, PlanKind, Reversibility, Step, StepKind
+from lastgood.domain.release import Release
+from lastgood.planning import steps as build
+from lastgood.planning.schema import SchemaMove
+
+Classes = Mapping[str, tuple[Reversibility, str, str]]
+"""Migration name → (reversibility, deciding statement, reason)."""
+Timings = Callable[[StepKind], Sequence[float]]
+"""Seconds that steps of a kind took on this unit before, newest first."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """Everything a plan is computed from."""
+
+    base: Release
+    target: Release
+    schemas: tuple[SchemaMove, ...]
+    classes: Classes
+    timings: Timings
+    changes: Difference
+
+
+def plan_deploy(move: Move) -> Plan:
+    """A change: prepare without effect, migrate, start beside the old one, shift, watch, guard."""
+    base, target = move.base, move.target
+    guard = N_("Guard window: the old generation stays warm")
+    steps = [
+        build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
+        *build.prepare_schema(target, move.schemas),
+        *build.place(target),
+        *build.migrate(target, move.schemas, move.classes),
+        *build.start("start", N_("Start the new generation beside the old one"), target),
+        *build.switch_files("switch", N_("Switch the configuration"), target, base),
+        *build.shift_traffic("shift", N_("Shift the traffic"), target, base),
+        *build.switch_workers("workers", N_("Old workers stop, new ones start"), target, base),
+        build.watch("watch", StepKind.WATCH, N_("Watch the criteria"), target, target.windows.watch),
+        build.watch("guard", StepKind.GUARD, guard, target, target.windows.guard),
+        Step("keep", StepKind.KEEP_RESTORE_POINT, Message(N_("Keep a verified restore point")),
+             {"release": target.digest}),
+        *build.stop_generation("retire", N_("Stop the old generation"), base, target),
+    ]  # fmt: skip
+    return _plan(PlanKind.DEPLOY, move, steps, way_back(move), _notes(move))
+
+
+def plan_rollback(move: Move) -> Plan:
+    """To a restore point, warm or cold: traffic first, then workers, files, and the schema at leisure.
+
+    Migrations that the restore point has and the database lacks are rehearsed and deployed before.
+    """
+    taken = {s.database.resource: s.extra for s in move.schemas}
+    steps = [
+        *build.prepare_schema(move.target, move.schemas),
+        *build.migrate(move.target, move.schemas, move.classes),
+        *_back_to(move.target, move.base),
+        *build.revert(move.base, taken),
+        _verify(move.target),
+    ]
+    return _plan(PlanKind.ROLLBACK, move, steps, (), _notes(move))
+
+
+def plan_heal(move: Move) -> Plan:
+    """Put the configuration of the current release back as it was released (R6)."""
+    steps = [
+        *build.place(move.target),
+        *build.switch_files("switch", N_("Switch the configuration"), move.target, move.target),
+        build.observe("check", N_("Check that nothing differs any more"), move.target.digest),
+    ]
+    return _plan(PlanKind.HEAL, move, steps, (), ())
+
+
+def way_back(move: Move) -> tuple[Step, ...]:
+    """The program that takes a failed deploy back, in its order; see ``begun``."""
+    taken: dict[str, tuple[str, ...]] = {}
+    for schema in move.schemas:
+        names: list[str] = []
+        for migration in reversed(schema.pending):
+            # Undoing stops at the first migration whose data only a snapshot holds; what lies under it stays.
+            if move.classes[migration.name][0] is not Reversibility.EXACT:
+                break
+            names.append(migration.name)
+        taken[schema.database.resource] = tuple(names)
+    steps = [*_back_to(move.base, move.target), *build.revert(move.target, taken), _verify(move.base)]
+    return tuple(steps)
+
+
+def begun(steps: Sequence[Step], started: frozenset[str]) -> tuple[Step, ...]:
+    """Those steps of a way back that undo something which began; ``started`` holds forward step ids."""
+    return tuple(
+        s for s in steps if "undoes" not in s.params or any(name in started for name in s.params["undoes"])
+    )
+
+
+def _back_to(target: Release, source: Release) -> list[Step]:
+    """Traffic, evidence, workers, files, then the failed generation stops; nothing is removed."""
+    ready, shift = N_("Have the old generation ready"), N_("Traffic back to the old generation")
+    hand_over, switch = N_("Failed workers stop, old ones start"), N_("Switch the configuration back")
+    stop = N_("Stop the failed generation, keep its logs")
+    evidence = Step("back:evidence", StepKind.COLLECT_EVIDENCE, Message(N_("Collect the evidence")),
+                    {"release": source.digest})  # fmt: skip
+    return [
+        *build.start("back:start", ready, target, undoes=["shift"]),
+        *build.shift_traffic("back:shift", shift, target, source, undoes=["shift"]),
+        evidence,
+        *build.switch_workers("back:workers", hand_over, target, source, undoes=["workers"]),
+        *build.switch_files("back:switch", switch, target, source, undoes=["switch"]),
+        *build.stop_generation("back:stop", stop, source, target, undoes=["start", "workers"]),
+    ]
+
+
+def _verify(release: Release) -> Step:
+    title = N_("Measure the criteria again")
+    return build.watch("verify", StepKind.VERIFY, title, release, release.windows.verify)
+
+
+def _plan(
+    kind: PlanKind, move: Move, steps: Sequence[Step], back: Sequence[Step], notes: Sequence[Message]
+) -> Plan:
+    return Plan(
+        kind,
+        move.target.unit,
+        move.base.digest,
+        move.target.digest,
+        move.target.commit,
+        tuple(_estimated(s, move.timings) for s in steps),
+        tuple(_estimated(s, move.timings) for s in back),
+        move.changes,
+        tuple(notes),
+        tuple(s.database.resource for s in move.schemas if s.pending or s.extra),
+    )
+
+
+def _estimated(step: Step, timings: Timings) -> Step:
+    if step.kind in (StepKind.WATCH, StepKind.GUARD):
+        return replace(step, estimate=Estimate(float(step.params["seconds"])))
+    known = sorted(timings(step.kind))
+    return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
+
+
+def _notes(move: Move) -> tuple[Message, ...]:
+    notes: list[Message] = []
+    stays = N_("{name} stays in {resource}: {units} need it or what lies above it")
+    moves_data = N_(
+        "{name} moves data ({reason}): going back leaves its schema and data in place, and the data as it "
+        "was is in the snapshot only. Decided by: {statement}"
+    )
+    for schema in move.schemas:
+        resource = schema.database.resource
+        for name, units in schema.kept.items():
+            words = {"name": name, "resource": resource, "units": ", ".join(units) or "-"}
+            notes.append(Message(stays, words))
+        for migration in schema.pending:
+            reversibility, statement, reason = move.classes[migration.name]
+            if reversibility is Reversibility.BY_SNAPSHOT:
+                words = {"name": migration.name, "reason": reason, "statement": statement}
+                notes.append(Message(moves_data, words))
+    if move.base.origin == "baseline":
+        notes.append(Message(N_("The way back is a baseline: it was observed, never verified good.")))
+    notes.append(Message(N_("Way back: {release}"), {"release": short(move.base.digest)}))
+    return tuple(notes)

@@ -1,0 +1,144 @@
+"""Builders of the single steps, each with its reversibility and the sentence that says how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Reversibility, Step, StepKind
+from lastgood.domain.release import Release
+from lastgood.domain.unit import Role
+from lastgood.planning.schema import SchemaMove
+
+BACKGROUND = (Role.WORKER, Role.SCHEDULER)
+"""Roles that run in exactly one generation at a time."""
+
+
+def observe(id: str, title: str, release: str) -> Step:
+    return Step(id, StepKind.OBSERVE, Message(title), {"release": release})
+
+
+def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step]:
+    """Snapshot and rehearsal for every database with something to migrate; the live one is only read."""
+    steps = []
+    for schema in schemas:
+        if not schema.pending:
+            continue
+        resource = schema.database.resource
+        params = {"release": release.digest, "resource": resource}
+        rehearsal = {
+            **params,
+            "pending": [m.name for m in schema.pending],
+            "standing": [m.name for m in schema.standing],
+        }
+        words = {"resource": resource}
+        title = Message(N_("Rehearse the migration of {resource} and its way back on a copy"), words)
+        steps += [
+            Step(f"snapshot:{resource}", StepKind.SNAPSHOT, Message(N_("Snapshot {resource}"), words), params),
+            Step(f"rehearse:{resource}", StepKind.REHEARSE, title, rehearsal),
+        ]
+    return steps
+
+
+def place(release: Release) -> list[Step]:
+    """Content brought to where it will be used; nothing uses it yet."""
+    steps = []
+    params = {"release": release.digest}
+    if release.runtime and release.artifact:
+        steps.append(Step("artifact", StepKind.PLACE_ARTIFACT, Message(N_("Place the artifact")), params))
+    if release.files_target:
+        steps.append(Step("files", StepKind.PLACE_FILES, Message(N_("Place the configuration")), params))
+    return steps
+
+
+def migrate(
+    release: Release, schemas: Sequence[SchemaMove], classes: Mapping[str, tuple[Reversibility, str, str]]
+) -> list[Step]:
+    exact = Message(N_("revert.sql, proven on a copy before"))
+    stays = Message(N_("the schema stays, old code runs on it; data only from the snapshot"))
+    steps = []
+    for schema in schemas:
+        for migration in schema.pending:
+            reversibility = classes[migration.name][0]
+            resource = schema.database.resource
+            steps.append(
+                Step(
+                    f"migrate:{resource}:{migration.name}",
+                    StepKind.MIGRATE,
+                    Message(N_("Migrate {resource}: {name}"), {"resource": resource, "name": migration.name}),
+                    {"release": release.digest, "resource": resource, "migration": migration.name},
+                    reversibility,
+                    exact if reversibility is Reversibility.EXACT else stays,
+                )
+            )
+    return steps
+
+
+def start(id: str, title: str, release: Release, **params: Any) -> list[Step]:
+    if not (release.runtime and release.has_role(Role.WEB)):
+        return []
+    undo = Message(N_("the new generation is stopped"))
+    params = {"release": release.digest, **params}
+    return [Step(id, StepKind.START_GENERATION, Message(title), params, Reversibility.EXACT, undo)]
+
+
+def switch_files(id: str, title: str, release: Release, base: Release | None, **params: Any) -> list[Step]:
+    if release.files_target is None and (base is None or base.files_target is None):
+        return []
+    undo = Message(N_("the link to the old configuration is put back"))
+    params = {**_pair(release, base), **params}
+    return [Step(id, StepKind.SWITCH_FILES, Message(title), params, Reversibility.EXACT, undo)]
+
+
+def shift_traffic(id: str, title: str, release: Release, base: Release | None, **params: Any) -> list[Step]:
+    if release.traffic is None and (base is None or base.traffic is None):
+        return []
+    undo = Message(N_("the old generation still runs: traffic flips back"))
+    params = {**_pair(release, base), **params}
+    return [Step(id, StepKind.SHIFT_TRAFFIC, Message(title), params, Reversibility.WARM, undo)]
+
+
+def switch_workers(id: str, title: str, release: Release, base: Release | None, **params: Any) -> list[Step]:
+    if not any(r and r.has_role(role) for r in (release, base) for role in BACKGROUND):
+        return []
+    undo = Message(N_("the new workers stop first, then the old ones start"))
+    params = {**_pair(release, base), **params}
+    return [Step(id, StepKind.SWITCH_WORKERS, Message(title), params, Reversibility.EXACT, undo)]
+
+
+def stop_generation(id: str, title: str, release: Release | None, other: Release, **params: Any) -> list[Step]:
+    """Stop ``release``, unless it is what ``other`` runs."""
+    if release is None or release.runtime is None or not release.roles or release.digest == other.digest:
+        return []
+    params = {"release": release.digest, **params}
+    return [Step(id, StepKind.STOP_GENERATION, Message(title), params)]
+
+
+def watch(id: str, kind: StepKind, title: str, release: Release, seconds: float) -> Step:
+    return Step(id, kind, Message(title), {"release": release.digest, "seconds": seconds})
+
+
+def revert(release: Release, taken: Mapping[str, Sequence[str]]) -> list[Step]:
+    """Keep a copy of what the reverts will remove (law 6), then revert, the newest migration first.
+
+    ``release`` is the one that has the migrations; ``taken`` maps resource to names, newest first.
+    """
+    steps: list[Step] = []
+    for resource, names in taken.items():
+        if not names:
+            continue
+        place_of = {"release": release.digest, "resource": resource}
+        forward = [f"migrate:{resource}:{name}" for name in names]
+        title = Message(N_("Keep {resource} as it is before the revert"), {"resource": resource})
+        params: Mapping[str, Any] = {**place_of, "undoes": forward}
+        steps.append(Step(f"back:snapshot:{resource}", StepKind.SNAPSHOT, title, params))
+        for name, began in zip(names, forward, strict=True):
+            title = Message(N_("Revert {resource}: {name}"), {"resource": resource, "name": name})
+            params = {**place_of, "migration": name, "undoes": [began]}
+            steps.append(Step(f"back:revert:{resource}:{name}", StepKind.REVERT_SCHEMA, title, params))
+    return steps
+
+
+def _pair(release: Release, base: Release | None) -> dict[str, str]:
+    return {"release": release.digest, "base": base.digest if base else ""}
