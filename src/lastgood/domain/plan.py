@@ -119,6 +119,8 @@ class Plan:
     difference: Difference = field(default_factory=Difference)
     notes: tuple[Message, ...] = ()
     resources: tuple[str, ...] = ()
+    automatic: bool = True
+    """Whether a broken gate goes back by itself, or waits for a person (R14)."""
 
     @cached_property
     def digest(self) -> str:

@@ -11,9 +11,10 @@ from lastgood.domain.unit import UnitId
 
 
 class PointKind(str, Enum):
-    """A baseline was only observed and is never called verified good."""
+    """``accepted``: a person said so; a baseline was only observed. Neither is called verified good."""
 
     VERIFIED = "verified"
+    ACCEPTED = "accepted"
     BASELINE = "baseline"
 
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol, runtime_checkable
 from lastgood.domain.criterion import Signal
 from lastgood.domain.observation import Drift, EvidenceItem, Observation
 from lastgood.domain.plan import Reversibility
-from lastgood.domain.release import Artifact, DatabaseTarget, FileEntry, RoleSpec, SecretVersion
+from lastgood.domain.release import Artifact, FileEntry, RoleSpec, SecretVersion
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.unit import Role, UnitId
+from lastgood.domain.unit import Role, Target, UnitId
 from lastgood.ports.content import DriverTools
 
 
@@ -251,14 +251,7 @@ class GivesEvidence(Protocol):
 
 
 class Drivers(Protocol):
-    """Finds the driver that a release names; implemented by the composition root."""
+    """Finds and builds the driver that a release names; implemented by the composition root."""
 
-    def files(self, unit: UnitId, settings: Mapping[str, Any], name: str) -> Places: ...
-
-    def runtime(self, unit: UnitId, settings: Mapping[str, Any], name: str) -> Runs: ...
-
-    def traffic(self, unit: UnitId, settings: Mapping[str, Any], name: str) -> ShiftsTraffic: ...
-
-    def database(self, unit: UnitId, database: DatabaseTarget) -> Migrates: ...
-
-    def signal(self, unit: UnitId, signal: Signal) -> Measures: ...
+    def get(self, unit: UnitId, target: Target) -> object:
+        """The driver of ``unit`` for ``target``, built once. Raises InvalidInput when there is no such driver."""

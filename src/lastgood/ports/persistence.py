@@ -143,6 +143,12 @@ class Samples(Protocol):
     def list(self, rollout: str, after: datetime | None = None) -> Sequence[Sample]:
         """Oldest first."""
 
+    def keep_cursors(self, rollout: str, step: str, cursors: Mapping[str, Any]) -> None:
+        """Replace the signals' cursors of a watching step, so that it goes on after a restart."""
+
+    def cursors(self, rollout: str, step: str) -> Mapping[str, Any]:
+        """Empty when none were kept."""
+
 
 class Audit(Protocol):
     """Append-only and hash-chained."""
