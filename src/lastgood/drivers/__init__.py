@@ -1,0 +1,1 @@
+"""One folder per technology, found through the entry point `lastgood.drivers`."""

@@ -1,0 +1,1 @@
+"""Rendered configuration as release directories, switched by one atomic rename."""

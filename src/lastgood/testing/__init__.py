@@ -1,0 +1,1 @@
+"""Ships with the product: fakes, and the conformance suites that drivers and fakes both pass."""
