@@ -1,0 +1,1 @@
+"""Figures, not tests: each module here has ``run() -> bool`` and prints its table."""

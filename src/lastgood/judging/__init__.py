@@ -1,0 +1,1 @@
+"""Pure: criteria and sequential tests; samples in, a verdict with its evidence out."""
