@@ -1,0 +1,20 @@
+"""What a release needs to be there again, and whether we have it (law 2)."""
+
+from __future__ import annotations
+
+from lastgood.domain.release import Release
+from lastgood.ports.content import Objects, Vault
+
+
+def needed_content(release: Release) -> tuple[str, ...]:
+    """Digests of all content: configuration, artifact and migration scripts."""
+    files = [f.content for f in release.files]
+    artifact = [f.content for f in release.artifact.files] if release.artifact else []
+    scripts = [s for d in release.databases for m in d.migrations for s in (m.deploy, m.verify, m.revert)]
+    return tuple(dict.fromkeys((*files, *artifact, *scripts)))
+
+
+def missing_content(objects: Objects, vault: Vault, release: Release) -> tuple[str, ...]:
+    """Digests and secret versions that are not kept here, or damaged; empty when the release is whole."""
+    secrets = tuple(f"{s.name}:{s.version}" for s in release.secrets if not vault.has(s))
+    return (*objects.missing(needed_content(release)), *secrets)

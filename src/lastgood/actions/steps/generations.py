@@ -1,0 +1,109 @@
+"""Generations: placed, started beside each other, handed the work, stopped."""
+
+from __future__ import annotations
+
+from lastgood.actions.abilities import generation_id, generation_of, runtime_of
+from lastgood.actions.steps.tools import Handler, background_roles, base_at, release_at
+from lastgood.domain.errors import Rejected
+from lastgood.domain.message import N_
+from lastgood.domain.release import Readiness, Release
+from lastgood.domain.unit import Role
+from lastgood.engine.handlers import Result, StepContext
+from lastgood.ports.drivers import Generation, RoleStatus, Runs
+
+LOOK_SECONDS = 0.05
+WORKER_READY_SECONDS = 15.0
+
+
+class PlaceArtifact(Handler):
+    def run(self, context: StepContext) -> Result:
+        release = release_at(context)
+        runtime = runtime_of(self.tools.drivers, release)
+        if runtime is not None:
+            runtime.prepare(generation_of(self.tools.drivers, release))
+        return {"artifact": release.artifact.digest if release.artifact else ""}
+
+
+class StartGeneration(Handler):
+    """``web`` running and passing its readiness probe; a warm one is found so at once."""
+
+    def run(self, context: StepContext) -> Result:
+        release = release_at(context)
+        runtime = runtime_of(self.tools.drivers, release)
+        if runtime is None:
+            return {}
+        generation = generation_of(self.tools.drivers, release)
+        status = runtime.ready(generation, Role.WEB)
+        warm = not status.detail and status.running
+        if not warm:
+            runtime.prepare(generation)
+            runtime.start(generation, [Role.WEB])
+            status = await_ready(context, runtime, generation, release, Role.WEB)
+        return {"generation": generation.id, "address": status.address, "warm": warm}
+
+
+class SwitchWorkers(Handler):
+    """Workers and schedulers run in exactly one generation: the other's stop before these start."""
+
+    def run(self, context: StepContext) -> Result:
+        release, base = release_at(context), base_at(context)
+        if base is not None and (old := runtime_of(self.tools.drivers, base)) is not None:
+            old.stop(generation_id(base), background_roles(base))
+        runtime = runtime_of(self.tools.drivers, release)
+        roles = background_roles(release)
+        if runtime is None or not roles:
+            return {"roles": []}
+        _refuse_double(runtime, generation_id(release))
+        generation = generation_of(self.tools.drivers, release)
+        runtime.prepare(generation)
+        runtime.start(generation, roles)
+        for role in roles:
+            await_ready(context, runtime, generation, release, role)
+        return {"roles": [role.value for role in roles]}
+
+
+class StopGeneration(Handler):
+    """Stops it, whole; its logs and files stay."""
+
+    def run(self, context: StepContext) -> Result:
+        release = release_at(context)
+        runtime = runtime_of(self.tools.drivers, release)
+        if runtime is not None:
+            runtime.stop(generation_id(release), list(Role))
+        return {"generation": generation_id(release)}
+
+
+def _refuse_double(runtime: Runs, wanted: str) -> None:
+    for status in runtime.status():
+        if status.running and status.role is not Role.WEB and status.generation != wanted:
+            raise Rejected(
+                N_("{role} of {generation} still runs (pid {pid}): two generations never share the work"),
+                todo=N_("Stop it, then roll back or deploy again."),
+                role=status.role.value,
+                generation=status.generation,
+                pid=status.pid,
+            )
+
+
+def await_ready(
+    context: StepContext, runtime: Runs, generation: Generation, release: Release, role: Role
+) -> RoleStatus:
+    """Wait for a role to be ready; raises Rejected with what the last look saw."""
+    spec = next(s for s in release.roles if s.role is role)
+    limit = (spec.ready or Readiness()).timeout if role is Role.WEB else WORKER_READY_SECONDS
+    deadline = context.clock.monotonic() + limit
+    while True:
+        status = runtime.ready(generation, role)
+        if status.running and not status.detail:
+            return status
+        if context.clock.monotonic() >= deadline:
+            raise Rejected(
+                N_("{role} of {generation} was not ready after {seconds:g} s: {detail}"),
+                todo=N_("Its log is in the incident's evidence; mend it and deploy again."),
+                where=str(release.unit),
+                role=role.value,
+                generation=generation.id,
+                seconds=limit,
+                detail=status.detail or "-",
+            )
+        context.clock.sleep(LOOK_SECONDS)

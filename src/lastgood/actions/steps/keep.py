@@ -1,0 +1,44 @@
+"""Writes the restore point when the guard window ended well."""
+
+from __future__ import annotations
+
+from lastgood.actions.content import missing_content
+from lastgood.actions.steps.tools import Handler, release_at
+from lastgood.domain.criterion import Verdict
+from lastgood.domain.errors import DriverError
+from lastgood.domain.message import N_
+from lastgood.domain.restore_point import PointKind, RestorePoint
+from lastgood.engine.handlers import Result, StepContext
+
+
+class KeepRestorePoint(Handler):
+    """Only what was verified (or accepted by a person) and is kept here whole becomes a restore point."""
+
+    def run(self, context: StepContext) -> Result:
+        release = release_at(context)
+        accepted = bool((context.result_of("guard") or {}).get("accepted"))
+        with context.store.read() as unit:
+            gate = unit.rollouts.get(context.program).gate
+        passed = gate is not None and gate.verdict is Verdict.PASSED
+        if not passed and not accepted:
+            return {"kept": False}
+        missing = missing_content(self.tools.objects, self.tools.vault, release)
+        if missing:
+            raise DriverError(
+                N_("the restore point would not be whole: {missing} is not kept here"),
+                todo=N_("Check the disk under the state directory, then deploy again."),
+                missing=", ".join(missing[:3]),
+            )
+        point = RestorePoint(
+            f"rp-{context.program}",
+            release.unit,
+            release.digest,
+            PointKind.VERIFIED if passed else PointKind.ACCEPTED,
+            context.clock.now(),
+            context.program,
+            gate,
+        )
+        with context.store.write() as unit:
+            if all(known.id != point.id for known in unit.points.list(release.unit)):
+                unit.points.add(point)
+        return {"kept": True, "point": point.id}

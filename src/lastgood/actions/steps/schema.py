@@ -1,0 +1,86 @@
+"""Databases: snapshot, rehearsal, migration, and the way back by its script."""
+
+from __future__ import annotations
+
+from lastgood.actions.abilities import migrates_of, snapshots_of
+from lastgood.actions.steps.tools import Handler, database_at
+from lastgood.domain.errors import NotReversible
+from lastgood.domain.message import N_
+from lastgood.domain.restore_point import Snapshot
+from lastgood.engine.handlers import Result, StepContext
+from lastgood.ports.drivers import Rehearsal
+
+
+class TakeSnapshot(Handler):
+    def run(self, context: StepContext) -> Result:
+        release, database = database_at(context)
+        snapshot = snapshots_of(self.tools.drivers, release.unit, database).snapshot(context.key)
+        with context.store.write() as unit:
+            unit.points.add_snapshot(snapshot)
+        return {"snapshot": snapshot.id, "bytes": snapshot.size, "cut": snapshot.cut}
+
+
+class Rehearse(Handler):
+    """Deploys and reverts on a copy loaded from the snapshot, which proves the snapshot as well."""
+
+    def run(self, context: StepContext) -> Result:
+        release, database = database_at(context)
+        driver = migrates_of(self.tools.drivers, release.unit, database)
+        scripts = {m.name: self.tools.script(m) for m in database.migrations}
+        params = context.step.params
+        snapshot = self._snapshot(context, database.resource)
+        rehearsal = driver.rehearse(
+            snapshot, [scripts[n] for n in params["pending"]], [scripts[n] for n in params["standing"]]
+        )
+        _refuse_unproven(rehearsal, database.resource)
+        return {
+            "deploy_seconds": dict(rehearsal.deploy_seconds),
+            "revert_seconds": dict(rehearsal.revert_seconds),
+        }
+
+    @staticmethod
+    def _snapshot(context: StepContext, resource: str) -> Snapshot:
+        taken = context.result_of(f"snapshot:{resource}") or {}
+        with context.store.read() as unit:
+            return next(s for s in unit.points.snapshots(resource) if s.id == taken.get("snapshot"))
+
+
+class Migrate(Handler):
+    def run(self, context: StepContext) -> Result:
+        release, database = database_at(context)
+        name = context.step.params["migration"]
+        migration = next(m for m in database.migrations if m.name == name)
+        driver = migrates_of(self.tools.drivers, release.unit, database)
+        driver.deploy(self.tools.script(migration), context.key)
+        return {"revision": name}
+
+
+class RevertSchema(Handler):
+    def run(self, context: StepContext) -> Result:
+        release, database = database_at(context)
+        name = context.step.params["migration"]
+        migration = next(m for m in database.migrations if m.name == name)
+        driver = migrates_of(self.tools.drivers, release.unit, database)
+        driver.revert(self.tools.script(migration), context.key)
+        return {"reverted": name}
+
+
+def _refuse_unproven(rehearsal: Rehearsal, resource: str) -> None:
+    if rehearsal.difference or rehearsal.fingerprint_before != rehearsal.fingerprint_after:
+        raise NotReversible(
+            N_("the revert does not restore the schema of {resource}: {difference}"),
+            todo=N_("Mend revert.sql until the rehearsal leaves no difference; nothing was changed."),
+            where=resource,
+            resource=resource,
+            difference=rehearsal.difference or "fingerprints differ",
+        )
+    if not rehearsal.old_runs_on_new:
+        raise NotReversible(
+            N_("the old release's verify scripts fail on the new schema of {resource}"),
+            todo=N_(
+                "Make the change additive (expand first, contract in a later release); going back through "
+                "a fence is not supported yet. Nothing was changed."
+            ),
+            where=resource,
+            resource=resource,
+        )

@@ -1,0 +1,39 @@
+"""Which handler does which kind of step."""
+
+from __future__ import annotations
+
+from lastgood.actions.steps.evidence import CollectEvidence
+from lastgood.actions.steps.files import PlaceFiles, SwitchFiles
+from lastgood.actions.steps.gate import Watch
+from lastgood.actions.steps.generations import PlaceArtifact, StartGeneration, StopGeneration, SwitchWorkers
+from lastgood.actions.steps.keep import KeepRestorePoint
+from lastgood.actions.steps.observe import Observe
+from lastgood.actions.steps.schema import Migrate, Rehearse, RevertSchema, TakeSnapshot
+from lastgood.actions.steps.tools import Tools
+from lastgood.actions.steps.traffic import ShiftTraffic
+from lastgood.domain.plan import StepKind
+from lastgood.engine.handlers import Handlers
+
+
+def handlers(tools: Tools) -> Handlers:
+    """One handler per kind; a kind without one is a programming error found by a test."""
+    watch = Watch(tools)
+    return {
+        StepKind.OBSERVE: Observe(tools),
+        StepKind.SNAPSHOT: TakeSnapshot(tools),
+        StepKind.REHEARSE: Rehearse(tools),
+        StepKind.PLACE_FILES: PlaceFiles(tools),
+        StepKind.PLACE_ARTIFACT: PlaceArtifact(tools),
+        StepKind.MIGRATE: Migrate(tools),
+        StepKind.REVERT_SCHEMA: RevertSchema(tools),
+        StepKind.START_GENERATION: StartGeneration(tools),
+        StepKind.SHIFT_TRAFFIC: ShiftTraffic(tools),
+        StepKind.SWITCH_WORKERS: SwitchWorkers(tools),
+        StepKind.SWITCH_FILES: SwitchFiles(tools),
+        StepKind.COLLECT_EVIDENCE: CollectEvidence(tools),
+        StepKind.WATCH: watch,
+        StepKind.GUARD: watch,
+        StepKind.VERIFY: watch,
+        StepKind.KEEP_RESTORE_POINT: KeepRestorePoint(tools),
+        StepKind.STOP_GENERATION: StopGeneration(tools),
+    }
