@@ -1,0 +1,1 @@
+"""What lastgood keeps itself: its tables, content by digest, and sealed secrets."""

@@ -1,0 +1,6 @@
+"""The schema revisions this code knows, oldest first; apart, so that opening needs no Alembic."""
+
+from __future__ import annotations
+
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]
