@@ -1,0 +1,15 @@
+"""What this release can do beyond selling: nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+RELEASE = "1"
+FORM = ""
+
+
+def keep(connection: psycopg.Connection, order: int, request: Mapping[str, Any]) -> None:
+    """Called inside the transaction that records ``order``."""
