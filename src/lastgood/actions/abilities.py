@@ -1,3 +1,4 @@
+# mypy: disable-error-code="type-abstract"
 """The drivers of a release by what they can do."""
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from lastgood.ports.drivers import Drivers
 
 
 def detect(drivers: Drivers, release: Release) -> tuple[Drift, ...]:
-    """Look at files, processes and traffic of the unit now. Raises DriverError when a target can't be seen."""
+    """Look at files, processes and traffic of the unit now. Raises DriverError."""
     return (*_files(drivers, release), *_roles(drivers, release), *_traffic(drivers, release))
 
 

@@ -1,31 +1,33 @@
-"""Whether a release may enter an environment: the same content was verified in the one before (R1)."""
+"""Whether a release may enter an environment: it was verified in the one before (R1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lastgood.domain.digest import digest
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Environment
 
 
-def promotion_key(release: Release) -> str:
-    """What must be equal across environments: service, commit, artifact and migrations.
-
-    Values differ between sites by nature and are left out.
-    """
-    migrations = [(d.resource.partition("@")[0], [m.digest for m in d.migrations]) for d in release.databases]
-    artifact = release.artifact.digest if release.artifact else ""
-    return digest((release.unit.service, release.commit, artifact, sorted(migrations)))
+def content_key(release: Release) -> str:
+    """A release without what differs by nature between two acceptances: commit and secret versions."""
+    return digest(replace(release, commit="", secrets=()))
 
 
-def environment_before(name: str, environments: Sequence[Environment]) -> Environment | None:
+def environments_before(name: str, environments: Sequence[Environment]) -> tuple[Environment, ...]:
+    """Those that come before ``name``, the nearest first."""
     ordered = sorted(environments, key=lambda e: e.position)
     position = next((i for i, e in enumerate(ordered) if e.name == name), 0)
-    return ordered[position - 1] if position > 0 else None
+    return tuple(reversed(ordered[:position]))
 
 
-def was_verified(release: Release, before: Environment, verified: Iterable[Release]) -> bool:
-    """``verified``: the releases of this service's verified restore points."""
-    key = promotion_key(release)
-    return any(r.unit.environment == before.name and promotion_key(r) == key for r in verified)
+def was_verified(rendered: Iterable[Release], verified: Iterable[Release]) -> bool:
+    """``rendered``: what this commit means for the units of the environment before; ``verified``: the
+    releases of their verified restore points.
+
+    Equal content is what counts, not an equal commit: a change of production's own values alone does not
+    need a deploy to environments in which it changes nothing.
+    """
+    keys = {content_key(release) for release in verified}
+    return any(content_key(release) in keys for release in rendered)

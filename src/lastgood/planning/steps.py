@@ -35,7 +35,9 @@ def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step
         words = {"resource": resource}
         title = Message(N_("Rehearse the migration of {resource} and its way back on a copy"), words)
         steps += [
-            Step(f"snapshot:{resource}", StepKind.SNAPSHOT, Message(N_("Snapshot {resource}"), words), params),
+            Step(
+                f"snapshot:{resource}", StepKind.SNAPSHOT, Message(N_("Snapshot {resource}"), words), params
+            ),
             Step(f"rehearse:{resource}", StepKind.REHEARSE, title, rehearsal),
         ]
     return steps
@@ -107,7 +109,9 @@ def switch_workers(id: str, title: str, release: Release, base: Release | None, 
     return [Step(id, StepKind.SWITCH_WORKERS, Message(title), params, Reversibility.EXACT, undo)]
 
 
-def stop_generation(id: str, title: str, release: Release | None, other: Release, **params: Any) -> list[Step]:
+def stop_generation(
+    id: str, title: str, release: Release | None, other: Release, **params: Any
+) -> list[Step]:
     """Stop ``release``, unless it is what ``other`` runs."""
     if release is None or release.runtime is None or not release.roles or release.digest == other.digest:
         return []

@@ -1,0 +1,67 @@
+"""accept: a person ends the guard window well, or takes an unverified release as good, with a reason."""
+
+from __future__ import annotations
+
+from lastgood.actions.content import missing_content
+from lastgood.actions.context import Context
+from lastgood.domain.audit import Phase
+from lastgood.domain.errors import Conflict, DriverError, InvalidInput
+from lastgood.domain.message import N_
+from lastgood.domain.plan import PlanKind
+from lastgood.domain.restore_point import PointKind, RestorePoint
+from lastgood.domain.rollout import Rollout, RolloutState, StopRequest
+from lastgood.domain.unit import UnitId
+from lastgood.ports.persistence import UnitOfWork
+
+
+def accept(context: Context, unit_id: UnitId, *, reason: str) -> Rollout:
+    """Returns the rollout that is accepted. Raises Conflict when there is nothing to accept."""
+    if not reason.strip():
+        raise InvalidInput(
+            N_("accepting needs a reason"),
+            todo=N_('Say why it is good enough: --reason "…"'),
+            where=str(unit_id),
+        )
+    with context.store.write() as unit:
+        rollout = _subject(unit, unit_id)
+        if rollout.state is RolloutState.GUARDING:
+            request = StopRequest(rollout.id, "accept", context.actor.name, reason, context.clock.now())
+            unit.wishes.ask(request)
+        else:
+            _take_as_good(context, unit, rollout)
+        context.audit(unit, "accept", str(unit_id), Phase.INTENT, reason, {"rollout": rollout.id})
+    return rollout
+
+
+def _subject(unit: UnitOfWork, unit_id: UnitId) -> Rollout:
+    """The rollout in its guard window, or the newest one if it ended without a verdict."""
+    newest = next(iter(unit.rollouts.list(unit_id, limit=1)), None)
+    if newest is not None and newest.kind is PlanKind.DEPLOY and newest.state is RolloutState.GUARDING:
+        return newest
+    if newest is not None and newest.state is RolloutState.UNVERIFIED:
+        return newest
+    raise Conflict(
+        N_("nothing to accept on {unit}: no guard window is open and nothing is unverified"),
+        todo=N_("See lastgood status {unit}."),
+        where=str(unit_id),
+        unit=str(unit_id),
+    )
+
+
+def _take_as_good(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
+    release = unit.releases.get(rollout.target)
+    if missing := missing_content(context.objects, context.vault, release):
+        raise DriverError(
+            N_("the restore point would not be whole: {missing} is not kept here"),
+            todo=N_("Check the disk under the state directory, then deploy again."),
+            missing=", ".join(missing[:3]),
+        )
+    point_id = f"rp-{rollout.id}"
+    if all(p.id != point_id for p in unit.points.list(rollout.unit)):
+        now = context.clock.now()
+        unit.points.add(
+            RestorePoint(
+                point_id, rollout.unit, rollout.target, PointKind.ACCEPTED, now, rollout.id, rollout.gate
+            )
+        )
+    unit.rollouts.move(rollout.id, RolloutState.ACCEPTED_EARLY)

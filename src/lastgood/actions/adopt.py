@@ -1,0 +1,69 @@
+"""adopt: the state observed before the first change becomes the baseline, a way back (law 1)."""
+
+from __future__ import annotations
+
+from lastgood.actions.abilities import files_of, migrates_of, traffic_of
+from lastgood.actions.context import Context
+from lastgood.domain.audit import Phase
+from lastgood.domain.errors import Conflict
+from lastgood.domain.message import N_
+from lastgood.domain.release import DatabaseTarget, FileEntry, Release
+from lastgood.domain.restore_point import PointKind, RestorePoint
+from lastgood.domain.unit import UnitId
+
+
+def adopt(context: Context, unit_id: UnitId, reason: str = "") -> RestorePoint:
+    """Observe the unit where the estate says it is, and keep what was seen.
+
+    Raises Conflict when the unit has a history already, DriverError when a target can't be seen.
+    """
+    estate = context.need_estate().at("HEAD")
+    rendered = estate.render(unit_id)
+    with context.store.read() as unit:
+        known = unit.releases.current(unit_id)
+    if known:
+        raise Conflict(
+            N_("{unit} is known already: it is on {release}"),
+            todo=N_("See lastgood history {unit}."),
+            where=str(unit_id),
+            unit=str(unit_id),
+            release=known[7:19],
+        )
+    return take_baseline(context, rendered.release, reason or "first look")
+
+
+def take_baseline(context: Context, template: Release, reason: str) -> RestorePoint:
+    """The unit's targets as they are now, written as release and restore point (kind baseline)."""
+    release = _observed(context, template)
+    now = context.clock.now()
+    point = RestorePoint(
+        f"rp-{release.unit.slug}-baseline", release.unit, release.digest, PointKind.BASELINE, now
+    )
+    with context.store.write() as unit:
+        if not unit.releases.current(release.unit):
+            unit.releases.put(release)
+            unit.releases.set_current(release.unit, release.digest, now)
+            unit.points.add(point)
+            data = {"release": release.digest, "files": len(release.files), "upstream": release.upstream}
+            context.audit(unit, "adopt", str(release.unit), Phase.OUTCOME, reason, data)
+    return point
+
+
+def _observed(context: Context, template: Release) -> Release:
+    files: tuple[FileEntry, ...] = ()
+    if (places := files_of(context.drivers, template)) is not None:
+        files = places.capture()
+    upstream = ""
+    if (traffic := traffic_of(context.drivers, template)) is not None:
+        upstream = traffic.current().address
+    databases = tuple(_database(context, template.unit, d) for d in template.databases)
+    return Release(
+        template.unit, "", files, databases=databases, files_target=template.files_target,
+        traffic=template.traffic, windows=template.windows, origin="baseline", upstream=upstream,
+    )  # fmt: skip
+
+
+def _database(context: Context, unit: UnitId, database: DatabaseTarget) -> DatabaseTarget:
+    applied = {name for name, _ in migrates_of(context.drivers, unit, database).applied()}
+    standing = tuple(m for m in database.migrations if m.name in applied)
+    return DatabaseTarget(database.resource, database.target, standing, database.users)

@@ -1,0 +1,89 @@
+"""deploy: accept a change; the runner does the rest."""
+
+from __future__ import annotations
+
+from lastgood.actions.accepting import accept_plan
+from lastgood.actions.context import Context
+from lastgood.actions.plan_change import PlannedChange, plan_change
+from lastgood.domain.digest import short
+from lastgood.domain.errors import Conflict, InvalidInput
+from lastgood.domain.message import N_
+from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.unit import UnitId
+
+
+def deploy(
+    context: Context,
+    unit_id: UnitId,
+    *,
+    revision: str = "HEAD",
+    reason: str,
+    owner: str,
+    impact: str,
+    plan: str = "",
+) -> Rollout:
+    """Plan and accept. ``plan`` (a digest or prefix) binds the acceptance to a plan that was shown.
+
+    Raises what ``plan_change`` and ``accept_plan`` raise, and Conflict when the plan shown is not today's.
+    """
+    require_change(reason=reason, owner=owner, impact=impact)
+    refuse_busy(context, unit_id)
+    planned = plan_change(context, unit_id, revision)
+    shown = plan.removeprefix("sha256:")
+    if shown and not planned.plan.digest.removeprefix("sha256:").startswith(shown):
+        raise Conflict(
+            N_("the plan you were shown ({shown}) is not what would run now ({now})"),
+            todo=N_("Look at it again: lastgood plan {unit}"),
+            where=str(unit_id),
+            shown=short(plan),
+            now=short(planned.plan.digest),
+            unit=str(unit_id),
+        )
+    keep_content(context, planned)
+    now = context.clock.now()
+    change = Change(reason, owner, impact, context.actor.name, now)
+    return accept_plan(context, planned.plan, planned.release, change)
+
+
+def require_change(**fields: str) -> None:
+    """Raises InvalidInput naming every field that is missing (R2)."""
+    missing = [name for name, value in fields.items() if not value.strip()]
+    if missing:
+        raise InvalidInput(
+            N_("a change needs a reason, an owner and its impact; missing: {missing}"),
+            todo=N_('Add for example --reason "gift notes" --owner team-shop --impact "checkout, us".'),
+            missing=", ".join(missing),
+        )
+
+
+def refuse_busy(context: Context, unit_id: UnitId) -> None:
+    """A friendlier word than the lock's, and before any work: what is open on this unit."""
+    with context.store.read() as unit:
+        holder = unit.locks.holder(f"unit:{unit_id}")
+        open_rollout = unit.rollouts.get(holder) if holder else None
+    if open_rollout is None:
+        return
+    if open_rollout.state.value == "guarding":
+        raise Conflict(
+            N_("{unit} is inside the guard window of {rollout}"),
+            todo=N_('Wait for its end, end it with lastgood accept {unit} --reason "…", or roll back.'),
+            where=str(unit_id),
+            unit=str(unit_id),
+            rollout=open_rollout.id,
+        )
+    raise Conflict(
+        N_("{rollout} ({kind}) is at work on {unit}"),
+        todo=N_("Follow it with lastgood show {rollout} --follow; it ends by itself."),
+        where=str(unit_id),
+        rollout=open_rollout.id,
+        kind=open_rollout.kind.value,
+        unit=str(unit_id),
+    )
+
+
+def keep_content(context: Context, planned: PlannedChange) -> None:
+    """All that the release needs to be there again, kept here before it is accepted (law 2)."""
+    for content in planned.contents.values():
+        context.objects.put(content)
+    for name, value in planned.secrets.items():
+        context.vault.seal(name, value)

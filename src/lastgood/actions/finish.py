@@ -1,0 +1,159 @@
+"""What follows when a program ends: the truthful state, the incident, the way back. One transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lastgood.actions.incidents import close_incident, open_incident
+from lastgood.domain.audit import Phase
+from lastgood.domain.criterion import Verdict
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
+from lastgood.domain.rollout import Mark, Rollout, RolloutState
+from lastgood.engine.handlers import Failure
+from lastgood.planning.moves import begun
+from lastgood.ports.clock import Clock
+from lastgood.ports.persistence import Store, UnitOfWork
+
+RUNNER = "lastgood"
+HARMLESS = frozenset(
+    {StepKind.OBSERVE, StepKind.SNAPSHOT, StepKind.REHEARSE, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT}
+)
+"""Steps that leave what runs as it is: a failure among them needs no way back."""
+
+
+@dataclass(frozen=True)
+class RolloutPrograms:
+    """The engine's programs are the rollouts' plans; their ends are written here."""
+
+    store: Store
+    clock: Clock
+    origin: str
+
+    def load(self, program: str) -> tuple[Sequence[Step], bool]:
+        with self.store.write() as unit:
+            rollout = unit.rollouts.get(program)
+            if not rollout.state.is_open:
+                return (), False
+            if rollout.state is RolloutState.ACCEPTED:
+                unit.rollouts.move(program, RolloutState.RUNNING)
+        return rollout.plan.steps, rollout.kind is PlanKind.DEPLOY
+
+    def finish(self, program: str, failure: Failure | None) -> None:
+        with self.store.write() as unit:
+            rollout = unit.rollouts.get(program)
+            if not rollout.state.is_open:
+                return
+            now = self.clock.now()
+            end = {
+                PlanKind.DEPLOY: self._deploy,
+                PlanKind.ROLLBACK: self._rollback,
+                PlanKind.HEAL: self._heal,
+            }
+            state, outcome = end[rollout.kind](unit, rollout, failure, now)
+            unit.rollouts.move(program, state, outcome=outcome, finished_at=now)
+            if state is not RolloutState.RETURNED:
+                unit.locks.release(program)
+            unit.audit.append(
+                actor=RUNNER, origin=self.origin, verb=rollout.kind.value, subject=str(rollout.unit),
+                phase=Phase.OUTCOME, reason=str(outcome), at=now,
+                data={"rollout": program, "state": state.value},
+            )  # fmt: skip
+
+    def _deploy(
+        self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
+    ) -> tuple[RolloutState, Message]:
+        kept = _result(unit, rollout.id, "keep")
+        if failure is None or (kept.get("kept") and not failure.interrupted_by):
+            return _ended_well(unit, rollout, failure, bool(kept.get("kept")))
+        began = started_steps(unit, rollout.id)
+        effects = [s for s in rollout.plan.steps if s.id in began and s.kind not in HARMLESS]
+        if not effects:
+            return RolloutState.FAILED, _with_step(N_("nothing was changed: {what}"), failure)
+        incident = open_incident(unit, rollout, failure, shifted="shift" in began, now=now)
+        if not rollout.plan.automatic and not failure.interrupted_by:
+            what = _with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
+            return RolloutState.FAILED, what
+        back = way_back_of(rollout, began, incident.id, now)
+        unit.rollouts.add(back)
+        unit.locks.move(rollout.id, back.id)
+        unit.wishes.enqueue(back.id)
+        unit.incidents.put(replace(incident, rollback=back.id))
+        unit.audit.append(
+            actor=RUNNER, origin=self.origin, verb="rollback", subject=str(rollout.unit), phase=Phase.INTENT,
+            reason=str(failure.what), data={"rollout": back.id, "undoes": rollout.id}, at=now,
+        )  # fmt: skip
+        return RolloutState.RETURNED, _with_step(N_("goes back: {what}"), failure)
+
+    def _rollback(
+        self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
+    ) -> tuple[RolloutState, Message]:
+        evidence = str(_result(unit, rollout.id, "back:evidence").get("directory", ""))
+        if failure is not None:
+            template = N_("the way back stopped at {step}: {what}. Mend the cause and run it again")
+            state, outcome = RolloutState.INCOMPLETE, _with_step(template, failure)
+        else:
+            unit.releases.set_current(rollout.unit, rollout.target, now)
+            state, outcome = _measured_again(rollout)
+        close_incident(unit, rollout, state, evidence, now)
+        return state, outcome
+
+    def _heal(
+        self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
+    ) -> tuple[RolloutState, Message]:
+        if failure is not None:
+            return RolloutState.FAILED, _with_step(N_("could not be put back: {what}"), failure)
+        return RolloutState.VERIFIED, Message(N_("put back as released, nothing differs any more"))
+
+
+def _ended_well(
+    unit: UnitOfWork, rollout: Rollout, failure: Failure | None, kept: bool
+) -> tuple[RolloutState, Message]:
+    if not kept:
+        template = N_("not enough evidence to call it good: accept it with a reason, or roll back")
+        return RolloutState.UNVERIFIED, Message(template)
+    if failure is not None:
+        return RolloutState.VERIFIED, _with_step(N_("verified; but {step} failed: {what}"), failure)
+    if _result(unit, rollout.id, "guard").get("accepted"):
+        return RolloutState.ACCEPTED_EARLY, Message(N_("accepted by a person before the guard window ended"))
+    return RolloutState.VERIFIED, Message(N_("verified good"))
+
+
+def _measured_again(rollout: Rollout) -> tuple[RolloutState, Message]:
+    verdict = rollout.gate.verdict if rollout.gate else Verdict.INCONCLUSIVE
+    if verdict is Verdict.PASSED:
+        return RolloutState.VERIFIED, Message(N_("back, and verified good"))
+    if verdict is Verdict.FAILED:
+        return RolloutState.FAILED, Message(
+            N_("back, but the criteria are still broken: look for another cause")
+        )
+    return RolloutState.UNVERIFIED, Message(N_("back, but unverified: not enough evidence yet"))
+
+
+def way_back_of(rollout: Rollout, began: frozenset[str], incident: str, now: datetime) -> Rollout:
+    """The rollback of a failed deploy: its id derives from the deploy's, so it exists once."""
+    steps = begun(rollout.plan.way_back, began)
+    plan = Plan(
+        PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, rollout.plan.commit, steps,
+        resources=rollout.plan.resources,
+    )  # fmt: skip
+    return Rollout(
+        f"{rollout.id}-back", PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, plan,
+        rollout.change, RolloutState.ACCEPTED, now, undoes=rollout.id, incident=incident,
+    )  # fmt: skip
+
+
+def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:
+    """Ids of the steps that may have had an effect: their intent is in the journal."""
+    return frozenset(e.step for e in unit.journal.entries(rollout) if e.mark is Mark.INTENT)
+
+
+def _result(unit: UnitOfWork, rollout: str, step: str) -> dict[str, object]:
+    last = unit.journal.last(rollout, step)
+    return dict(last.data) if last and last.mark is Mark.DONE else {}
+
+
+def _with_step(template: str, failure: Failure) -> Message:
+    return Message(template, {"step": failure.step, "what": str(failure.what)})

@@ -1,0 +1,48 @@
+"""heal: put deleted or hand-edited configuration back as it was released, in one command (R6)."""
+
+from __future__ import annotations
+
+from lastgood.actions.accepting import accept_plan
+from lastgood.actions.context import Context
+from lastgood.actions.deploy import refuse_busy
+from lastgood.actions.drift import detect
+from lastgood.actions.rollback import refuse_incomplete
+from lastgood.domain.errors import InvalidInput
+from lastgood.domain.message import N_
+from lastgood.domain.observation import Drift
+from lastgood.domain.plan import Difference
+from lastgood.domain.release import Release
+from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.unit import UnitId
+from lastgood.planning.moves import Move, plan_heal
+
+
+def find_drift(context: Context, unit_id: UnitId) -> tuple[Drift, ...]:
+    """What differs now from what was last released. Raises InvalidInput for a unit never released."""
+    return detect(context.drivers, current_release(context, unit_id))
+
+
+def heal(context: Context, unit_id: UnitId, *, reason: str = "") -> Rollout:
+    """Place and switch the released configuration again; what was edited is set aside, not deleted."""
+    refuse_busy(context, unit_id)
+    release = current_release(context, unit_id)
+    refuse_incomplete(context, release)
+    move = Move(release, release, (), {}, lambda kind: (), Difference())
+    plan = plan_heal(move)
+    context.store.put_plan(plan, release, release)
+    now = context.clock.now()
+    change = Change(reason or "drift", context.actor.name, str(unit_id), context.actor.name, now)
+    return accept_plan(context, plan, release, change)
+
+
+def current_release(context: Context, unit_id: UnitId) -> Release:
+    with context.store.read() as unit:
+        current = unit.releases.current(unit_id)
+        if current:
+            return unit.releases.get(current)
+    raise InvalidInput(
+        N_("{unit} was never deployed or adopted here"),
+        todo=N_("See lastgood status for what is known."),
+        where=str(unit_id),
+        unit=str(unit_id),
+    )

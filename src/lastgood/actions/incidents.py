@@ -1,0 +1,36 @@
+"""An incident: freeze, observe, roll back, notify, evidence (R24)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from lastgood.domain.incident import Freeze, Incident
+from lastgood.domain.rollout import Rollout, RolloutState
+from lastgood.engine.handlers import Failure
+from lastgood.ports.persistence import UnitOfWork
+
+
+def open_incident(
+    unit: UnitOfWork, rollout: Rollout, failure: Failure, *, shifted: bool, now: datetime
+) -> Incident:
+    """Opens it once per rollout. Customers were touched (``shifted``) by a fault: changes are frozen too."""
+    incident = Incident(f"in-{rollout.id}", rollout.unit, rollout.id, failure.what, now)
+    unit.incidents.put(incident)
+    if shifted and not failure.interrupted_by:
+        freeze = Freeze(f"fr-{rollout.id}", str(rollout.unit), failure.what, "lastgood", now, incident.id)
+        unit.incidents.freeze(freeze)
+    return incident
+
+
+def close_incident(
+    unit: UnitOfWork, rollback: Rollout, state: RolloutState, evidence: str, now: datetime
+) -> None:
+    """Write the outcome of the way back; an incomplete one leaves the incident open."""
+    for incident in unit.incidents.list(rollback.unit):
+        if incident.id != rollback.incident:
+            continue
+        closed = now if state is not RolloutState.INCOMPLETE else None
+        unit.incidents.put(
+            replace(incident, outcome=state.value, evidence=evidence, closed_at=closed, rollback=rollback.id)
+        )

@@ -1,0 +1,251 @@
+"""plan: what a change would do and how it would be undone, computed and shown before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lastgood.actions.abilities import classifies_of, migrates_of
+from lastgood.actions.adopt import take_baseline
+from lastgood.actions.context import Context
+from lastgood.domain.digest import short
+from lastgood.domain.errors import Conflict, InvalidInput
+from lastgood.domain.message import N_
+from lastgood.domain.plan import Plan, Reversibility, StepKind
+from lastgood.domain.release import DatabaseTarget, Release, SecretVersion
+from lastgood.domain.restore_point import PointKind
+from lastgood.domain.unit import Environment, UnitId
+from lastgood.planning.difference import difference
+from lastgood.planning.moves import Move, plan_deploy
+from lastgood.planning.promotion import environments_before, was_verified
+from lastgood.planning.schema import (
+    SchemaMove,
+    SchemaState,
+    lacking_users,
+    refuse_forward_only,
+    schema_move,
+)
+from lastgood.ports.drivers import MigrationScript
+from lastgood.ports.estate import Estate, Rendered
+
+
+@dataclass(frozen=True)
+class PlannedChange:
+    """A plan with what it was made of; ``secrets`` are values in memory only, to be sealed on acceptance."""
+
+    plan: Plan
+    release: Release
+    base: Release
+    contents: Mapping[str, bytes]
+    secrets: Mapping[str, str]
+
+
+def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> PlannedChange:
+    """Plan moving ``unit_id`` to a commit. Takes the baseline when the unit was never touched.
+
+    Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, not
+    promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen).
+    """
+    estate = _open_estate(context, unit_id, revision)
+    rendered = estate.render(unit_id)
+    release, values = _with_secrets(context, rendered)
+    environment = next(e for e in estate.environments if e.name == unit_id.environment)
+    _check_release(release, environment)
+    _keep_scripts(context, rendered)
+    base = base_of(context, release)
+    _refuse_stale_commit(context, base, release)
+    _refuse_unpromoted(context, estate, release)
+    move = move_between(context, base, release, rendered.contents)
+    if not move.changes:
+        raise InvalidInput(
+            N_("nothing to change: {unit} is on exactly this already ({release})"),
+            todo=N_("Commit what you want to change, or name another revision."),
+            where=str(unit_id),
+            unit=str(unit_id),
+            release=short(base.digest),
+        )
+    plan = replace(plan_deploy(move), automatic=environment.automatic)
+    context.store.put_plan(plan, release, base)
+    return PlannedChange(plan, release, base, rendered.contents, values)
+
+
+def _open_estate(context: Context, unit_id: UnitId, revision: str) -> Estate:
+    reader = context.need_estate()
+    if revision == "HEAD" and (dirty := reader.dirty()):
+        raise InvalidInput(
+            N_("the estate has uncommitted changes: {paths}"),
+            todo=N_("Commit them, or name the commit you mean with --commit."),
+            paths=", ".join(dirty[:5]),
+        )
+    estate = reader.at(revision)
+    if unit_id not in estate.units():
+        near = [str(u) for u in estate.units() if u.service == unit_id.service][:6]
+        raise InvalidInput(
+            N_("the estate has no unit {unit}"),
+            todo=N_("It has: {units}"),
+            unit=str(unit_id),
+            units=", ".join(near) or ", ".join(sorted({u.service for u in estate.units()})),
+        )
+    errors = [p for p in estate.lint() if p.severity == "error"]
+    if errors:
+        first = errors[0]
+        raise InvalidInput(
+            N_("the estate has {count} errors; the first: {first}"),
+            todo=N_("See them all with: lastgood lint"),
+            where=f"{first.path}:{first.line}",
+            count=len(errors),
+            first=str(first.what),
+        )
+    return estate
+
+
+def _with_secrets(context: Context, rendered: Rendered) -> tuple[Release, dict[str, str]]:
+    """The release with the versions of its secrets; the values stay in memory."""
+    values = {ref.name: context.secrets.resolve(ref) for ref in rendered.secrets}
+    versions: list[SecretVersion] = [context.vault.version(n, v) for n, v in sorted(values.items())]
+    return replace(rendered.release, secrets=tuple(versions)), values
+
+
+def _check_release(release: Release, environment: Environment) -> None:
+    if environment.criteria_required and not release.criteria:
+        raise InvalidInput(
+            N_("{service} has no criteria, and {environment} requires them"),
+            todo=N_(
+                "Say in service.yaml under criteria what good means, for example the order success rate."
+            ),
+            service=release.unit.service,
+            environment=environment.name,
+        )
+    if lacking := lacking_users(release):
+        raise InvalidInput(
+            N_("{service} is not declared as a user of {resources}"),
+            todo=N_("Add it under users in the database.yaml."),
+            service=release.unit.service,
+            resources=", ".join(lacking),
+        )
+
+
+def _keep_scripts(context: Context, rendered: Rendered) -> None:
+    """Scripts are read again from our store by the rehearsal and by the way back."""
+    for database in rendered.release.databases:
+        for migration in database.migrations:
+            for name in (migration.deploy, migration.verify, migration.revert):
+                context.objects.put(rendered.contents[name])
+
+
+def base_of(context: Context, release: Release) -> Release:
+    """What the unit is on now, which must be a state there is a way back to."""
+    unit_id = release.unit
+    with context.store.read() as unit:
+        current = unit.releases.current(unit_id)
+    if not current:
+        current = take_baseline(context, release, "before the first change").release
+    with context.store.read() as unit:
+        base = unit.releases.get(current)
+        points = unit.points.list(unit_id)
+        holder = unit.locks.holder(f"unit:{unit_id}")
+    if not holder and all(p.release != current for p in points):
+        raise Conflict(
+            N_("{unit} is on {release}, which was never verified: there would be no good state to return to"),
+            todo=N_(
+                'Accept it with lastgood accept {unit} --reason "…", or go back: lastgood rollback {unit}'
+            ),
+            where=str(unit_id),
+            unit=str(unit_id),
+            release=short(current),
+        )
+    return base
+
+
+def _refuse_stale_commit(context: Context, base: Release, release: Release) -> None:
+    if not base.commit or base.commit == release.commit:
+        return
+    if not context.need_estate().is_ancestor(base.commit, release.commit):
+        raise Conflict(
+            N_("commit {commit} does not contain {deployed}, which is deployed on {unit}"),
+            todo=N_("Merge or rebase onto {deployed} first; to go back use lastgood rollback."),
+            where=str(release.unit),
+            commit=release.commit[:10],
+            deployed=base.commit[:10],
+            unit=str(release.unit),
+        )
+
+
+def _refuse_unpromoted(context: Context, estate: Estate, release: Release) -> None:
+    service, name = release.unit.service, release.unit.environment
+    for before in environments_before(name, estate.environments):
+        units = [u for u in estate.units() if u.service == service and u.environment == before.name]
+        if not units:
+            continue
+        if was_verified((estate.render(u).release for u in units), _verified(context, units)):
+            return
+        raise Conflict(
+            N_("commit {commit} of {service} was not verified in {before} yet"),
+            todo=N_("Deploy it there first and let its guard window end well: lastgood deploy {unit}"),
+            where=str(release.unit),
+            commit=release.commit[:10],
+            service=service,
+            before=before.name,
+            unit=str(units[0]),
+        )
+
+
+def _verified(context: Context, units: Sequence[UnitId]) -> list[Release]:
+    with context.store.read() as unit:
+        points = [p for u in units for p in unit.points.list(u) if p.kind is PointKind.VERIFIED]
+        return [unit.releases.get(p.release) for p in points]
+
+
+def move_between(
+    context: Context, base: Release, target: Release, contents: Mapping[str, bytes] | None = None
+) -> Move:
+    """Look at the databases and compute what a move has to do."""
+    schemas = tuple(schema_move(d, schema_state(context, target.unit, d)) for d in target.databases)
+    classes: dict[str, tuple[Reversibility, str, str]] = {}
+    for schema in schemas:
+        classes.update(_classes(context, target, schema))
+        refuse_forward_only(schema, classes)
+    known = contents or {}
+    changes = difference(
+        base,
+        target,
+        lambda digest: known[digest] if digest in known else context.objects.get(digest),
+        [f"{s.database.resource} {m.name}" for s in schemas for m in s.pending],
+        [f"{s.database.resource} {name}" for s in schemas for name in s.extra],
+    )
+
+    def timings(kind: StepKind) -> Sequence[float]:
+        with context.store.read() as unit:
+            return unit.journal.seconds(target.unit, kind)
+
+    return Move(base, target, schemas, classes, timings, changes)
+
+
+def schema_state(context: Context, unit_id: UnitId, database: DatabaseTarget) -> SchemaState:
+    """What is deployed, and which other units need it (a resource may be shared)."""
+    applied = migrates_of(context.drivers, unit_id, database).applied()
+    needed: dict[str, tuple[str, ...]] = {}
+    with context.store.read() as unit:
+        for other in unit.releases.units():
+            if other == unit_id:
+                continue
+            theirs = unit.releases.get(unit.releases.current(other)).database(database.resource)
+            for migration in theirs.migrations if theirs else ():
+                needed[migration.name] = (*needed.get(migration.name, ()), str(other))
+    return SchemaState(applied, needed)
+
+
+def _classes(
+    context: Context, release: Release, schema: SchemaMove
+) -> dict[str, tuple[Reversibility, str, str]]:
+    if not schema.pending:
+        return {}
+    driver = classifies_of(context.drivers, release.unit, schema.database)
+    found = {}
+    for migration in schema.pending:
+        texts = [
+            context.objects.get(d).decode() for d in (migration.deploy, migration.verify, migration.revert)
+        ]
+        seen = driver.classify(MigrationScript(migration.name, migration.digest, *texts))
+        found[migration.name] = (seen.reversibility, seen.statement, seen.reason)
+    return found

@@ -1,0 +1,121 @@
+"""rollback: back to a restore point. Needs no estate, no Git host, nothing that may be down (law 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lastgood.actions.accepting import accept_plan
+from lastgood.actions.content import missing_content
+from lastgood.actions.context import Context
+from lastgood.actions.plan_change import move_between
+from lastgood.domain.audit import Phase
+from lastgood.domain.digest import short
+from lastgood.domain.errors import Conflict, InvalidInput, NotReversible
+from lastgood.domain.message import N_
+from lastgood.domain.plan import Plan, PlanKind
+from lastgood.domain.release import Release
+from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.rollout import Change, Rollout, StopRequest
+from lastgood.domain.unit import UnitId
+from lastgood.planning.moves import plan_rollback
+
+
+def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "") -> str:
+    """Returns the id of the rollout to follow: an open deploy that is told to go back, or a new rollback.
+
+    ``to`` is a restore point or a release (or its prefix); empty: the last good state before this one.
+    Raises NotReversible when there is no restore point, Conflict when another way back is at work.
+    """
+    with context.store.read() as unit:
+        holder = unit.locks.holder(f"unit:{unit_id}")
+        working = unit.rollouts.get(holder) if holder else None
+    if working is not None:
+        return _turn_back(context, working, to, reason)
+    plan, target = plan_way_back(context, unit_id, to)
+    now = context.clock.now()
+    change = Change(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
+    return accept_plan(context, plan, target, change).id
+
+
+def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
+    """The plan of a rollback and its target, computed from what is kept here."""
+    with context.store.read() as unit:
+        current = unit.releases.current(unit_id)
+        points = unit.points.list(unit_id)
+        point = choose_point(unit_id, points, current, to)
+        base, target = unit.releases.get(current), unit.releases.get(point.release)
+    refuse_incomplete(context, target)
+    plan = plan_rollback(move_between(context, base, target))
+    context.store.put_plan(plan, target, base)
+    return plan, target
+
+
+def choose_point(unit_id: UnitId, points: Sequence[RestorePoint], current: str, to: str = "") -> RestorePoint:
+    """``points`` newest first. Without ``to``: the newest that is older than where the unit is."""
+    if to:
+        wanted = to.removeprefix("sha256:")
+        for point in points:
+            if point.id == to or (
+                len(wanted) >= 6 and point.release.removeprefix("sha256:").startswith(wanted)
+            ):
+                return point
+        raise InvalidInput(
+            N_("{unit} has no restore point {point}"),
+            todo=N_("It has: {points}"),
+            where=str(unit_id),
+            unit=str(unit_id),
+            point=to,
+            points=", ".join(f"{p.id} ({short(p.release)})" for p in points[:5]) or "-",
+        )
+    here = next((i for i, p in enumerate(points) if p.release == current), -1)
+    for point in points[here + 1 :]:
+        if point.release != current:
+            return point
+    raise NotReversible(
+        N_("{unit} has no restore point to go back to"),
+        todo=N_("A restore point is kept when a guard window ends well; see lastgood status {unit}."),
+        where=str(unit_id),
+        unit=str(unit_id),
+    )
+
+
+def refuse_incomplete(context: Context, target: Release) -> None:
+    missing = missing_content(context.objects, context.vault, target)
+    if missing:
+        raise NotReversible(
+            N_("release {release} is not whole here: {count} pieces are missing or damaged, first {first}"),
+            todo=N_("Choose another restore point with --to, or restore the state directory from a backup."),
+            where=str(target.unit),
+            release=short(target.digest),
+            count=len(missing),
+            first=missing[0],
+        )
+
+
+def _turn_back(context: Context, working: Rollout, to: str, reason: str) -> str:
+    """Tell an open rollout to go back; asked twice, it goes back once."""
+    if working.kind is PlanKind.ROLLBACK:
+        return working.id
+    if working.kind is PlanKind.HEAL or (to and not _names_base(context, working, to)):
+        raise Conflict(
+            N_("{rollout} ({kind}) is at work on {unit}; it can only be taken back to where it came from"),
+            todo=N_("Run lastgood rollback {unit} without --to, or wait for its end."),
+            where=str(working.unit),
+            rollout=working.id,
+            kind=working.kind.value,
+            unit=str(working.unit),
+        )
+    with context.store.write() as unit:
+        unit.wishes.ask(
+            StopRequest(working.id, "back", context.actor.name, reason or "rollback", context.clock.now())
+        )
+        context.audit(
+            unit, "rollback", str(working.unit), Phase.INTENT, reason or "rollback", {"undoes": working.id}
+        )
+    return working.id
+
+
+def _names_base(context: Context, working: Rollout, to: str) -> bool:
+    with context.store.read() as unit:
+        points = unit.points.list(working.unit)
+    return choose_point(working.unit, points, "", to).release == working.base
