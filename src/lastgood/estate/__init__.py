@@ -1,0 +1,1 @@
+"""Files in, domain objects out: an estate read from one commit, layered, rendered, linted."""

@@ -1,0 +1,140 @@
+"""What the files of an estate declare, still with templates in the settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from lastgood.domain.criterion import SignalKind
+from lastgood.domain.release import Readiness, Windows
+from lastgood.domain.unit import Environment, Role, Site
+from lastgood.estate.render import Templated
+from lastgood.estate.yamlfile import Document
+
+Setting = str | Templated
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(value: str | int | float) -> float:
+    """``500ms``, ``5s``, ``10m``, ``1h`` or a number, in seconds (the schema has checked the form)."""
+    if isinstance(value, str):
+        found = _DURATION.fullmatch(value)
+        if found is None:
+            raise ValueError(value)
+        return float(found[1]) * _UNITS[found[2]]
+    return float(value)
+
+
+@dataclass(frozen=True)
+class DriverUse:
+    """A driver by name, and the settings given where it is used (prepared)."""
+
+    driver: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoleDeclared:
+    role: Role
+    command: list[Setting]
+    environment: dict[str, Setting]
+    ready: Readiness | None
+    stop_grace: float
+
+
+@dataclass(frozen=True)
+class SignalDeclared:
+    name: str
+    kind: SignalKind
+    driver: str
+    database: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CriterionDeclared:
+    name: str
+    signal: str
+    limit: float
+    window: float
+    least_sample: int
+
+
+@dataclass(frozen=True)
+class SecretDeclared:
+    """Exactly one of ``env`` and ``file`` is set."""
+
+    name: str
+    env: Setting = ""
+    file: Setting = ""
+
+
+@dataclass(frozen=True)
+class ServiceDeclared:
+    """``services/<name>/service.yaml``. ``sites`` and ``environments`` empty mean all."""
+
+    name: str
+    file: str
+    document: Document
+    owner: str
+    description: str
+    artifact: Setting
+    files: DriverUse | None
+    runtime: DriverUse | None
+    traffic: DriverUse | None
+    roles: tuple[RoleDeclared, ...]
+    databases: tuple[str, ...]
+    secrets: tuple[SecretDeclared, ...]
+    may_differ: tuple[str, ...]
+    signals: dict[str, SignalDeclared]
+    criteria: tuple[CriterionDeclared, ...]
+    windows: Windows
+    sites: tuple[str, ...]
+    environments: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        return f"services/{self.name}/"
+
+
+@dataclass(frozen=True)
+class MigrationDeclared:
+    """Texts as bytes."""
+
+    name: str
+    deploy: bytes
+    verify: bytes
+    revert: bytes
+
+
+@dataclass(frozen=True)
+class DatabaseDeclared:
+    """``scope`` is ``site`` or ``environment``: what one instance of it is shared by."""
+
+    name: str
+    file: str
+    document: Document
+    driver: str
+    scope: str
+    settings: dict[str, Any]
+    owner: str
+    users: tuple[str, ...]
+    migrations: tuple[MigrationDeclared, ...]
+
+    def instance(self, environment: str, site: str) -> str:
+        """``shop@prod/us``, or ``shop@prod`` when the sites of an environment share it."""
+        return f"{self.name}@{environment}/{site}" if self.scope == "site" else f"{self.name}@{environment}"
+
+
+@dataclass(frozen=True)
+class EstateDeclared:
+    """``lastgood.yaml``. ``drivers`` are defaults by driver; ``overrides`` the same by environment."""
+
+    name: str
+    document: Document
+    environments: tuple[Environment, ...]
+    sites: tuple[Site, ...]
+    drivers: dict[str, dict[str, Any]]
+    overrides: dict[str, dict[str, dict[str, Any]]]

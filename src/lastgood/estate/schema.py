@@ -1,0 +1,109 @@
+"""The JSON Schemas of the estate's files, and their mistakes in words with file, line and mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import resources
+from typing import Any, cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from lastgood.domain.message import N_
+from lastgood.estate.layers import dotted
+from lastgood.estate.problems import nearest, problem
+from lastgood.estate.yamlfile import Document, Path
+from lastgood.ports.estate import Problem
+
+NAMES = ("estate", "service", "database")
+_TYPES = {
+    "object": N_("a mapping"), "array": N_("a list"), "string": N_("a text"), "integer": N_("a whole number"),
+    "number": N_("a number"), "boolean": N_("true or false"), "null": N_("nothing"),
+}  # fmt: skip
+
+
+@lru_cache
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of ``estate``, ``service`` or ``database`` files."""
+    text = resources.files("lastgood.estate").joinpath("schemas", f"{name}.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+@lru_cache
+def _validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(schema(name))
+
+
+def check(name: str, document: Document, file: str, above: Path = ()) -> list[Problem]:
+    """Every way in which a document (or the part of it at ``above``) breaks its schema."""
+    data: Any = document.data
+    for part in above:
+        data = data[part]
+    return [
+        found
+        for error in _validator(name).iter_errors(data)
+        for found in _worded(error, document, file, above)
+    ]
+
+
+def _worded(error: ValidationError, document: Document, file: str, above: Path) -> Iterator[Problem]:
+    path = (*above, *error.absolute_path)
+    line, key = document.line(path), dotted(path) or file
+    about = _about(error)
+    kind, limit = str(error.validator), cast(Any, error.validator_value)
+    rules = cast(dict[str, Any], error.schema)
+    instance: Any = error.instance
+    if kind == "additionalProperties":
+        known = list(rules.get("properties", {}))
+        for extra in [k for k in instance if k not in known]:
+            yield _extra(file, document.line((*path, extra)), extra, dotted(path), known)
+    elif kind == "required":
+        for missing in [k for k in limit if k not in instance]:
+            hint = rules.get("properties", {}).get(missing, {}).get("description", "")
+            yield problem(
+                file, line, N_("'{key}' has no '{missing}'"), N_("Add '{missing}'. {about}"),
+                key=key, missing=missing, about=hint,
+            )  # fmt: skip
+    elif kind == "type":
+        wanted = [limit] if isinstance(limit, str) else list(limit)
+        yield problem(
+            file, line, N_("'{key}' must be {wanted}, not {found}"), N_("Write it so. {about}"),
+            key=key, wanted=" / ".join(_TYPES[w] for w in wanted), found=_found(instance), about=about,
+        )  # fmt: skip
+    elif kind == "enum":
+        yield problem(
+            file, line, N_("'{key}' must be one of: {allowed}"), N_("Choose one of them. {about}"),
+            key=key, allowed=", ".join(map(str, limit)), about=about,
+        )  # fmt: skip
+    elif error.parent is None and kind == "pattern" and "propertyNames" in error.absolute_schema_path:
+        yield problem(
+            file, document.line((*path, str(instance))), N_("'{name}' is not a name that can be used here"),
+            N_("{about}"), name=str(instance)[:100], about=about,
+        )  # fmt: skip
+    else:
+        yield problem(
+            file, line, N_("'{key}' is not valid ({rule})"), N_("Change it. {about}"),
+            key=key, rule=f"{kind}: {limit}" if not isinstance(limit, (dict, list)) else kind, about=about,
+        )  # fmt: skip
+
+
+def _about(error: ValidationError) -> str:
+    found = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    return str(found)
+
+
+def _extra(file: str, line: int, word: str, where: str, known: list[str]) -> Problem:
+    near = nearest(word, known)
+    mend = N_("Did you mean '{near}'?") if near else N_("Remove it; known here are: {known}.")
+    what = N_("'{inside}' has no setting '{word}'") if where else N_("there is no setting '{word}'")
+    return problem(file, line, what, mend, word=word, inside=where, near=near, known=", ".join(known))
+
+
+def _found(value: Any) -> str:
+    for kind, name in ((bool, "boolean"), (dict, "object"), (list, "array"), (str, "string")):
+        if isinstance(value, kind):
+            return _TYPES[name]
+    return _TYPES["null"] if value is None else _TYPES["number"]
