@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -64,8 +65,10 @@ def _damaged(kind: str) -> DriverError:
     )
 
 
-def _as_it_is(value: Any, cls: Any) -> Any:
+def _as_it_is(value: Any, cls: type[Any]) -> Any:
     """Numbers keep the type they were written with: 1 read back as 1.0 would be another digest."""
+    if issubclass(cls, Enum):  # our enums are str as well, and the converter finds str first
+        return cls(value)
     allowed = (int, float) if cls is float else cls
     if not isinstance(value, allowed):
         raise TypeError(f"{cls.__name__} expected, {type(value).__name__} found")
@@ -86,8 +89,8 @@ def _parameter(value: Any) -> Any:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
-    # By identity: an enum is a str as well, and must go its own way.
-    converter.register_structure_hook_func(lambda cls: cls in (str, int, float, bool), _as_it_is)
+    for primitive in (str, int, float, bool):
+        converter.register_structure_hook(primitive, _as_it_is)
     converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(value))
     converter.register_structure_hook(Path, lambda value, _: Path(value))
     converter.register_structure_hook(Message, _message)

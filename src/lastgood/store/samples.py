@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from lastgood.domain.criterion import Sample
 from lastgood.store import tables
@@ -44,3 +45,14 @@ class SqlSamples:
             Sample(row.criterion, row.at, row.since, row.good, row.total, row.value, row.error)
             for row in self._connection.execute(query)
         )
+
+    def keep_cursors(self, rollout: str, step: str, cursors: Mapping[str, Any]) -> None:
+        table = tables.cursors
+        mine = (table.c.rollout == rollout) & (table.c.step == step)
+        if self._connection.execute(update(table).where(mine).values(document=cursors)).rowcount == 0:
+            self._connection.execute(insert(table).values(rollout=rollout, step=step, document=cursors))
+
+    def cursors(self, rollout: str, step: str) -> Mapping[str, Any]:
+        table = tables.cursors
+        query = select(table.c.document).where(table.c.rollout == rollout, table.c.step == step)
+        return self._connection.scalar(query) or {}

@@ -254,6 +254,14 @@ samples = Table(
     sqlite_autoincrement=True,
 )
 
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("rollout", String(200), primary_key=True),
+    Column("step", String(200), primary_key=True),
+    Column("document", Document, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

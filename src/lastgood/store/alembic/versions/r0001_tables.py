@@ -221,6 +221,13 @@ def _incidents() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_samples_rollout_at"), "samples", ["rollout", "at"], unique=False)
+    op.create_table(
+        "cursors",
+        sa.Column("rollout", sa.String(length=200), nullable=False),
+        sa.Column("step", sa.String(length=200), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("rollout", "step", name=op.f("pk_cursors")),
+    )
 
 
 def _audit() -> None:
