@@ -15,7 +15,7 @@ from scripts.readme_commands import commands
 ROOT = Path(__file__).resolve().parents[2]
 
 MACHINE_PATHS = re.compile(r"/(?:home|Users)/[a-z]\w*/|/work/|/root/\.|/opt/pypi")
-ADDRESSES = re.compile(r"(?:index-url|find-links|registry)\s*[=:]\s*\S+|pypi\.org|pythonhosted\.org|get-pip")
+ADDRESSES = re.compile(r"(?:index[-_]url|find[-_]links)\s*[=:]\s*\S+|pypi\.org|pythonhosted\.org|get-pip")
 
 
 def texts() -> list[tuple[str, str]]:
