@@ -1,0 +1,143 @@
+"""status, history, show, follow: what is known, with the time of the look (law 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from lastgood.actions.content import missing_content
+from lastgood.actions.context import Context
+from lastgood.actions.rollback import choose_point
+from lastgood.domain.audit import AuditRecord
+from lastgood.domain.errors import NotReversible
+from lastgood.domain.incident import Incident
+from lastgood.domain.plan import Estimate, PlanKind, StepKind
+from lastgood.domain.release import Release
+from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.rollout import Rollout, RolloutState
+from lastgood.domain.status import Progress, UnitStatus, WayBack
+from lastgood.domain.unit import UnitId
+from lastgood.ports.persistence import UnitOfWork
+
+FOLLOW_SECONDS = 0.1
+"""Between looks while following; a look is one small query."""
+COLD = (StepKind.START_GENERATION, StepKind.SHIFT_TRAFFIC, StepKind.SWITCH_WORKERS, StepKind.SWITCH_FILES)
+WARM = (StepKind.SHIFT_TRAFFIC,)
+
+
+def unit_statuses(context: Context, watched: bool, only: UnitId | None = None) -> Sequence[UnitStatus]:
+    """Every unit that was ever touched; ``watched``: a runner is alive."""
+    with context.store.read() as unit:
+        known = [only] if only else sorted(unit.releases.units())
+        return [_status(context, unit, u, watched) for u in known]
+
+
+def _status(context: Context, unit: UnitOfWork, unit_id: UnitId, watched: bool) -> UnitStatus:
+    current = unit.releases.current(unit_id)
+    release = unit.releases.get(current) if current else None
+    newest = next(iter(unit.rollouts.list(unit_id, limit=1)), None)
+    frozen = next((str(f.reason) for f in unit.incidents.freezes(unit_id)), "")
+    incident = next((i.id for i in unit.incidents.list(unit_id) if i.closed_at is None), "")
+    last_sample = None
+    if newest is not None and newest.state.is_open:
+        since = context.clock.now() - timedelta(days=30)
+        last_sample = max((s.at for s in unit.samples.list(newest.id, since)), default=newest.created_at)
+    return UnitStatus(
+        unit_id, current, release.commit if release else "", newest.finished_at if newest else None, newest,
+        _way_back(context, unit, unit_id, release, newest), frozen, incident, watched, last_sample,
+        context.clock.now(),
+    )  # fmt: skip
+
+
+def _way_back(
+    context: Context, unit: UnitOfWork, unit_id: UnitId, release: Release | None, newest: Rollout | None
+) -> WayBack | None:
+    points = unit.points.list(unit_id)
+    guarding = newest is not None and newest.state.is_open and newest.kind is PlanKind.DEPLOY
+    try:
+        if guarding and newest is not None:
+            point = next((p for p in points if p.release == newest.base), None)
+            if point is None:
+                return None
+        else:
+            point = choose_point(unit_id, points, release.digest if release else "")
+    except NotReversible:
+        return None
+    target = unit.releases.get(point.release)
+    warm = bool(guarding and newest is not None and newest.state is RolloutState.GUARDING)
+    missing = missing_content(context.objects, context.vault, target)
+    estimate = _estimate(unit, unit_id, WARM if warm else COLD)
+    return WayBack(point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at)
+
+
+def _estimate(unit: UnitOfWork, unit_id: UnitId, kinds: Sequence[StepKind]) -> Estimate:
+    """Medians of earlier steps on this unit, summed; the least number of measurements counts."""
+    total, least = 0.0, 0
+    for kind in kinds:
+        known = sorted(unit.journal.seconds(unit_id, kind))
+        if known:
+            total += known[len(known) // 2]
+            least = len(known) if least == 0 else min(least, len(known))
+    return Estimate(total, least) if least else Estimate()
+
+
+def history(
+    context: Context, unit_id: UnitId | None, limit: int
+) -> tuple[Sequence[Rollout], Sequence[RestorePoint]]:
+    """Rollouts and restore points, newest first."""
+    with context.store.read() as unit:
+        points = unit.points.list(unit_id) if unit_id else ()
+        return unit.rollouts.list(unit_id, limit), points
+
+
+def show(context: Context, rollout_id: str) -> tuple[Progress, Incident | None, Sequence[Rollout]]:
+    """One rollout with its journal and samples, its incident, and the rollbacks of it."""
+    progress = look(context, rollout_id)
+    unit_id = progress.rollout.unit
+    with context.store.read() as unit:
+        related = [r for r in unit.rollouts.list(unit_id, 200) if r.undoes == rollout_id]
+        wanted = progress.rollout.incident or f"in-{rollout_id}"
+        incident = next((i for i in unit.incidents.list(unit_id, 200) if i.id == wanted), None)
+    return progress, incident, related
+
+
+def look(
+    context: Context, rollout_id: str, after: int = 0, samples_after: datetime | None = None
+) -> Progress:
+    """What is new since a journal sequence and a sample time. Raises InvalidInput when unknown."""
+    with context.store.read() as unit:
+        rollout = unit.rollouts.get(rollout_id)
+        entries = tuple(unit.journal.entries(rollout_id, after))
+        samples = tuple(unit.samples.list(rollout_id, samples_after))
+    return Progress(rollout, entries, samples)
+
+
+def follow(context: Context, rollout_id: str, wanted: Callable[[Rollout], bool]) -> Iterator[Progress]:
+    """Yield what is new until ``wanted`` says that the caller has seen enough; goes on with the way back.
+
+    Stopping to follow stops nothing but the following.
+    """
+    after, samples_after, current = 0, None, rollout_id
+    while True:
+        progress = look(context, current, after, samples_after)
+        after = progress.entries[-1].sequence if progress.entries else after
+        samples_after = progress.samples[-1].at if progress.samples else samples_after
+        yield progress
+        rollout = progress.rollout
+        if rollout.state is RolloutState.RETURNED:
+            after, samples_after, current = 0, None, f"{rollout.id}-back"
+            continue
+        if not rollout.state.is_open or wanted(rollout):
+            return
+        context.clock.sleep(FOLLOW_SECONDS)
+
+
+def audit_records(context: Context, subject: str, limit: int) -> Sequence[AuditRecord]:
+    with context.store.read() as unit:
+        return unit.audit.list(subject, limit)
+
+
+def first_broken_record(context: Context) -> AuditRecord | None:
+    """The first link of the audit that does not follow, None when the chain is whole."""
+    with context.store.read() as unit:
+        return unit.audit.first_broken()

@@ -1,0 +1,56 @@
+"""Builds the context of actions from the places on this machine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+
+from lastgood.actions.context import Actor, Context
+from lastgood.bootstrap.drivers import DriverRegistry
+from lastgood.bootstrap.places import Places, make_state
+from lastgood.clock import SystemClock
+from lastgood.store.database import SqlStore, open_store
+from lastgood.store.objects import FileObjects
+from lastgood.store.resolver import SecretSources
+from lastgood.store.vault import AgeVault
+
+
+def build_context(places: Places, store: SqlStore | None = None) -> Context:
+    """Everything an action may use. The estate is opened by the actions that need it."""
+    make_state(places)
+    clock = SystemClock()
+    objects = FileObjects(places.objects)
+    vault = AgeVault(places.secrets, places.key)
+    estate = None
+    if places.estate is not None:
+        from lastgood.estate.reader import GitEstateReader
+
+        estate = GitEstateReader(places.estate)
+    return Context(
+        store=store or open_store(places.state, clock),
+        objects=objects,
+        vault=vault,
+        secrets=SecretSources(),
+        drivers=DriverRegistry(objects, vault, places.state / "drivers"),
+        clock=clock,
+        actor=Actor(user_name(), origin()),
+        state_directory=places.state,
+        estate=estate,
+    )
+
+
+def user_name() -> str:
+    """The operating-system user; behind sudo, the one who called it."""
+    name = getpass.getuser() if os.getuid() else "root"
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (sudo)" if os.getuid() == 0 and behind else name
+
+
+def origin() -> str:
+    """Host, and terminal or process: where a request comes from."""
+    try:
+        terminal = os.ttyname(0).removeprefix("/dev/")
+    except OSError:
+        terminal = f"pid {os.getpid()}"
+    return f"{socket.gethostname()} {terminal}"

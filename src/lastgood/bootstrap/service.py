@@ -1,0 +1,178 @@
+"""The service a face talks to: one method per verb. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lastgood.actions.context import Context
+from lastgood.bootstrap.places import Places
+from lastgood.bootstrap.runner import ensure_runner, runner_pid
+from lastgood.domain.audit import AuditRecord
+from lastgood.domain.incident import Incident
+from lastgood.domain.observation import Drift
+from lastgood.domain.plan import Plan
+from lastgood.domain.release import Release
+from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.rollout import Rollout
+from lastgood.domain.status import Progress, UnitStatus
+from lastgood.domain.unit import UnitId
+
+
+class Service:
+    """All verbs, for the CLI, the demonstration, and later the HTTP face. Errors are LastgoodError."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+
+    @cached_property
+    def _context(self) -> Context:
+        from lastgood.bootstrap.parts import build_context
+
+        return build_context(self.places)
+
+    # The estate ----------------------------------------------------------------------------------
+
+    def lint(self, revision: str = "") -> Sequence[Any]:
+        """Problems (path, line, what, mend, severity) of a commit, or of the working tree."""
+        reader = self._context.need_estate()
+        return (reader.at(revision) if revision else reader.worktree()).lint()
+
+    def explain(self, unit: UnitId, key: str, revision: str = "") -> Any:
+        """Provenance (key, value, layers) of a value."""
+        reader = self._context.need_estate()
+        return (reader.at(revision) if revision else reader.worktree()).explain(unit, key)
+
+    def render(self, unit: UnitId, revision: str = "") -> tuple[Release, dict[str, bytes]]:
+        """The release and its rendered files, path to content."""
+        reader = self._context.need_estate()
+        rendered = (reader.at(revision) if revision else reader.worktree()).render(unit)
+        return rendered.release, {f.path: rendered.contents[f.content] for f in rendered.release.files}
+
+    def units(self, revision: str = "HEAD") -> Sequence[UnitId]:
+        return self._context.need_estate().at(revision).units()
+
+    @staticmethod
+    def init(directory: Path, name: str) -> Sequence[Path]:
+        """Scaffold an estate; returns the files written."""
+        from lastgood.estate.scaffold import scaffold
+
+        return scaffold(directory, name=name)
+
+    # Changes and ways back -----------------------------------------------------------------------
+
+    def adopt(self, unit: UnitId, reason: str = "") -> RestorePoint:
+        from lastgood.actions.adopt import adopt
+
+        return adopt(self._context, unit, reason)
+
+    def plan(self, unit: UnitId, revision: str = "HEAD") -> Plan:
+        from lastgood.actions.plan_change import plan_change
+
+        return plan_change(self._context, unit, revision).plan
+
+    def deploy(
+        self, unit: UnitId, *, revision: str = "HEAD", reason: str, owner: str, impact: str, plan: str = ""
+    ) -> Rollout:
+        """Accept a change and see to it that a runner brings it to its end."""
+        from lastgood.actions.deploy import deploy, require_change
+
+        require_change(reason=reason, owner=owner, impact=impact)
+        ensure_runner(self.places)
+        rollout = deploy(
+            self._context, unit, revision=revision, reason=reason, owner=owner, impact=impact, plan=plan
+        )
+        ensure_runner(self.places)
+        return rollout
+
+    def accept(self, unit: UnitId, reason: str) -> Rollout:
+        from lastgood.actions.accept import accept
+
+        rollout = accept(self._context, unit, reason=reason)
+        self.resume()
+        return rollout
+
+    def rollback(self, unit: UnitId, *, to: str = "", reason: str = "") -> str:
+        """Returns the id of the rollout to follow."""
+        from lastgood.actions.rollback import rollback
+
+        ensure_runner(self.places)
+        rollout = rollback(self._context, unit, to=to, reason=reason)
+        ensure_runner(self.places)
+        return rollout
+
+    def plan_rollback(self, unit: UnitId, to: str = "") -> Plan:
+        from lastgood.actions.rollback import plan_way_back
+
+        return plan_way_back(self._context, unit, to)[0]
+
+    def unfreeze(self, unit: UnitId, reason: str) -> int:
+        from lastgood.actions.unfreeze import unfreeze
+
+        return unfreeze(self._context, unit, reason=reason)
+
+    def drift(self, unit: UnitId) -> Sequence[Drift]:
+        from lastgood.actions.heal import find_drift
+
+        return find_drift(self._context, unit)
+
+    def heal(self, unit: UnitId, reason: str = "") -> Rollout:
+        from lastgood.actions.heal import heal
+
+        rollout = heal(self._context, unit, reason=reason)
+        ensure_runner(self.places)
+        return rollout
+
+    # What is known -------------------------------------------------------------------------------
+
+    def status(self, unit: UnitId | None = None) -> Sequence[UnitStatus]:
+        from lastgood.actions.status import unit_statuses
+
+        return unit_statuses(self._context, bool(runner_pid(self.places)), unit)
+
+    def history(
+        self, unit: UnitId | None = None, limit: int = 50
+    ) -> tuple[Sequence[Rollout], Sequence[RestorePoint]]:
+        from lastgood.actions.status import history
+
+        return history(self._context, unit, limit)
+
+    def show(self, rollout: str) -> tuple[Progress, Incident | None, Sequence[Rollout]]:
+        from lastgood.actions.status import show
+
+        return show(self._context, rollout)
+
+    def follow(self, rollout: str, wanted: Callable[[Rollout], bool]) -> Iterator[Progress]:
+        """Progress until ``wanted`` or the end; goes on with the rollback of a failed deploy."""
+        from lastgood.actions.status import follow
+
+        return follow(self._context, rollout, wanted)
+
+    def audit(self, subject: str = "", limit: int = 100) -> Sequence[AuditRecord]:
+        from lastgood.actions.status import audit_records
+
+        return audit_records(self._context, subject, limit)
+
+    def verify_audit(self) -> AuditRecord | None:
+        """The first broken link, None when the chain is whole."""
+        from lastgood.actions.status import first_broken_record
+
+        return first_broken_record(self._context)
+
+    # The runner ----------------------------------------------------------------------------------
+
+    def runner(self) -> int:
+        """Pid of the living runner, 0 when there is none."""
+        return runner_pid(self.places)
+
+    def resume(self) -> None:
+        """Have a runner, so that open rollouts and guard windows go on."""
+        ensure_runner(self.places)
+
+    def run(self) -> None:
+        """Be the runner in the foreground, for ever."""
+        from lastgood.bootstrap.runner import run
+
+        run(self.places, forever=True)

@@ -1,0 +1,53 @@
+"""What a person sees of a unit: where it is, and whether there is a way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from lastgood.domain.criterion import Sample
+from lastgood.domain.plan import Estimate
+from lastgood.domain.rollout import JournalEntry, Rollout
+from lastgood.domain.unit import UnitId
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """To what, whether it is warm, whether it is whole here, and how long it takes by measure.
+
+    ``missing`` counts pieces that are not kept here; ``proven_at``: when something last stood there good.
+    """
+
+    point: str
+    release: str
+    kind: str
+    warm: bool
+    missing: int
+    estimate: Estimate
+    proven_at: datetime
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive."""
+
+    unit: UnitId
+    release: str
+    commit: str
+    since: datetime | None
+    rollout: Rollout | None
+    way_back: WayBack | None
+    frozen: str
+    incident: str
+    watched: bool
+    watched_until: datetime | None
+    observed_at: datetime
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is new of a rollout since the last look."""
+
+    rollout: Rollout
+    entries: tuple[JournalEntry, ...] = ()
+    samples: tuple[Sample, ...] = ()
