@@ -91,6 +91,8 @@ def members(leader: int, ticks: int, marker: str) -> list[int]:
 
 def send(pid: int, ticks: int, number: int) -> bool:
     """Signal exactly the process that was meant; False when it is gone."""
+    if pid <= 0 or not ticks:
+        return False
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
