@@ -254,4 +254,4 @@ class Drivers(Protocol):
     """Finds and builds the driver that a release names; implemented by the composition root."""
 
     def get(self, unit: UnitId, target: Target) -> object:
-        """The driver of ``unit`` for ``target``, built once. Raises InvalidInput when there is no such driver."""
+        """The driver of ``unit`` for ``target``, built once. Raises InvalidInput when there is none."""
