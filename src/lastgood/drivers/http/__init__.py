@@ -1,0 +1,1 @@
+"""Signals by probing a unit over HTTP."""
