@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gettext import GNUTranslations
 
 CATALOGUES = Path(__file__).parent / "locale"
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+LEAST_OWN_WORDS = 10
+"""Characters; shorter templates are not looked for in text that was filled before."""
 VARIABLES = ("LASTGOOD_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 
 
@@ -25,7 +28,11 @@ class Translator:
         self.locale = locale
 
     def __call__(self, message: Message) -> str:
-        return str(Message(self._translate(message.template), message.params))
+        """What is filled in is translated too where it is a message itself, or was one."""
+        if self._catalogue is None:
+            return str(message)
+        params = {name: self._filling(value) for name, value in message.params.items()}
+        return str(Message(self._translate(message.template), params))
 
     def text(self, template: str, **params: Any) -> str:
         """A sentence that a face makes itself; ``template`` is marked with ``N_`` where it is written."""
@@ -43,6 +50,11 @@ class Translator:
             if match := pattern.fullmatch(sentence):
                 return self.text(template, **match.groupdict())
         return sentence
+
+    def _filling(self, value: Any) -> Any:
+        if isinstance(value, Message):
+            return self(value)
+        return self.retell(value) if isinstance(value, str) else value
 
     def _translate(self, template: str) -> str:
         if not template or self._catalogue is None:
@@ -65,14 +77,19 @@ class Translator:
         if self._catalogue is None:
             return []
         catalogue: Mapping[Any, str] = vars(self._catalogue)["_catalog"]
-        filled = [template for template in catalogue if isinstance(template, str) and "{" in template]
+        filled = [key for key in catalogue if isinstance(key, str) and "{" in key and _telling(key)]
         return [(_pattern(template), template) for template in sorted(filled, key=len, reverse=True)]
+
+
+def _telling(template: str) -> bool:
+    """Whether so much is said in words of its own that a sentence can't fit by accident."""
+    return len(PLACEHOLDER.sub("", template)) >= LEAST_OWN_WORDS
 
 
 def _pattern(template: str) -> re.Pattern[str]:
     seen: set[str] = set()
     parts = []
-    for position, part in enumerate(re.split(r"\{(\w+)\}", template)):
+    for position, part in enumerate(PLACEHOLDER.split(template)):
         if position % 2 == 0:
             parts.append(re.escape(part))
         elif part in seen:

@@ -11,6 +11,8 @@ from lastgood.domain.message import Message
 from lastgood.judging import reasons
 from lastgood.translation import Translator, chosen_locale, translator
 
+GOES_BACK = "goes back: {what}"
+
 
 @pytest.mark.parametrize(
     ("environment", "locale"),
@@ -37,6 +39,14 @@ def test_a_filled_sentence_is_retold_in_chinese() -> None:
     sentence = reasons.reason(reasons.TOO_FEW_READINGS, total=1, least=3, seconds=5.0)
     assert translator("zh_CN").retell(sentence) == "最近 5 秒内只有 1 次读数，至少需要 3 次"
     assert translator("zh_CN").retell(reasons.WATCHING) == "仍在观察"
+
+
+def test_what_is_filled_in_is_translated_too() -> None:
+    inner = Message(reasons.NO_ANSWER, {"error": "timed out"})
+    for what in (inner, str(inner)):
+        message = Message(GOES_BACK, {"what": what})
+        assert translator("zh_CN")(message) == "开始回滚：无应答：timed out"
+        assert translator("en")(message) == "goes back: no answer: timed out"
 
 
 @pytest.mark.parametrize("locale", ["en", "fr", "zh_CN"])
