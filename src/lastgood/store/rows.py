@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table, insert, select, update
 
-from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 
@@ -50,7 +50,7 @@ def by_digest(connection: Connection, column: Column[str], digest: str, *, noun:
             N_("{digest} may be any of several: {candidates}"),
             todo=N_("Give more digits of it."),
             digest=digest,
-            candidates=", ".join(short(name) for name in found),
+            candidates=", ".join(_apart(found)),
         )
     return found[0]
 
@@ -62,3 +62,10 @@ def unknown(noun: str, name: str) -> InvalidInput:
         noun=noun,
         name=name,
     )
+
+
+def _apart(digests: Sequence[str]) -> list[str]:
+    """Shortened, but to no fewer digits than it takes to tell them apart."""
+    names = [digest.removeprefix("sha256:") for digest in digests]
+    enough = next(n for n in range(12, 65) if len({name[:n] for name in names}) == len(names))
+    return [name[:enough] for name in names]
