@@ -10,12 +10,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from shop_process import RunningShop, run_sql
+
+from lastgood.testing.postgres_server import postgres
+from tests.demo.shop_process import RunningShop, run_sql
 
 
 @pytest.fixture(scope="session")
-def server_url() -> str:
-    return "postgresql://postgres@127.0.0.1:54999"
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A URL without a database."""
+    with postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.url().rpartition("/")[0]
 
 
 @pytest.fixture

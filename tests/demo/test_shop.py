@@ -10,9 +10,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from shop_process import KEY, RunningShop, run_sql, wait_for
 
 from lastgood.demo.shoppers import CARDS
+from tests.demo.shop_process import KEY, RunningShop, run_sql, wait_for
 
 Start = Callable[..., RunningShop]
 SPLIT = 'three_ds = "required"\n'
