@@ -40,8 +40,8 @@ def read(directory: str, name: str) -> dict[str, Any]:
 
 
 def write(directory: str, name: str, data: dict[str, Any]) -> None:
-    """Atomically replaced and flushed. Raises OSError."""
-    half = path(directory, f".{name}.{os.getpid()}")
+    """Atomically replaced and flushed. Raises OSError. The lock of its writers makes one half enough."""
+    half = path(directory, f".{name}.half")
     try:
         with open(half, "w", encoding="utf-8") as file:  # noqa: PTH123
             json.dump(data, file, indent=1, sort_keys=True)

@@ -108,7 +108,7 @@ class Shim:
         self.directory, self.lock, self.secrets = directory, lock, secrets
         self.spec: dict[str, Any] = {}
         self.slots: dict[str, Slot] = {}
-        self.sequence = 0
+        self.sequence = self.acted_on = 0
         self.leaving = False
         self.saved: dict[str, Any] = {}
         self.unsaved = False
@@ -128,6 +128,7 @@ class Shim:
     def _take_over(self) -> None:
         before = layout.read(self.directory, layout.STATE)
         same_boot = before.get("boot") == proc.boot()
+        self.acted_on = before.get("sequence", 0)
         for role, state in before.get("roles", {}).items():
             slot = self.slots[role] = Slot(role)
             slot.load(state, same_boot)
@@ -137,7 +138,7 @@ class Shim:
         for slot in self.slots.values():
             if not slot.wanted:
                 self._begin_ending(slot)
-        self.save()
+        self._try_to_save()
 
     def _claim_file(self, port: int) -> str:
         spec = layout.read(self.directory, layout.SPEC)
@@ -149,6 +150,7 @@ class Shim:
             self._read_wishes()
             for slot in self.slots.values():
                 self._drive(slot)
+            self.acted_on = self.sequence  # not before: a starter trusts it and goes away
             self._rotate()
             self._try_to_save()
             if all(s.phase == DOWN and not s.wanted for s in self.slots.values()) and self._may_end():
@@ -213,7 +215,7 @@ class Shim:
     def _launch(self, slot: Slot, now: float) -> None:
         def record(pid: int, ticks: int) -> None:
             slot.pid, slot.ticks, slot.phase = pid, ticks, UP
-            self.save()
+            self._try_to_save()  # on a full disk its marker alone keeps it from running twice
 
         left = self._members(slot)
         if left:  # somebody of an earlier life is still there: never run beside it
@@ -249,7 +251,7 @@ class Shim:
     def save(self, alive: bool = True) -> None:
         """Raises OSError."""
         state = {
-            "format": 1, "boot": proc.boot(), "sequence": self.sequence,
+            "format": 1, "boot": proc.boot(), "sequence": self.acted_on,
             "shim": {"pid": os.getpid(), "ticks": proc.start_ticks(os.getpid())} if alive else {},
             "roles": {role: slot.state() for role, slot in self.slots.items()},
         }  # fmt: skip
@@ -257,9 +259,9 @@ class Shim:
             layout.write(self.directory, layout.STATE, state)
             self.saved = state
 
-    def _try_to_save(self) -> None:
+    def _try_to_save(self, alive: bool = True) -> None:
         try:
-            self.save()
+            self.save(alive)
             self.unsaved = False
         except OSError as error:  # a full disk must not end the shim; it tries again
             self.unsaved = True
@@ -274,7 +276,7 @@ class Shim:
         if wishes.get("sequence", 0) != self.sequence:
             os.close(lock)
             return False
-        self.save(alive=False)
+        self._try_to_save(alive=False)
         os.close(self.lock)  # before the other one, which goes with this process
         return True
 
@@ -313,15 +315,24 @@ def main(arguments: list[str]) -> int:
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
-    secrets = json.loads(sys.stdin.buffer.read())
+    try:
+        secrets = json.loads(sys.stdin.buffer.read())
+    except ValueError:
+        return 1  # the starter died while it told us: nothing was begun
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     lock = layout.lock(layout.path(directory, layout.SHIM_LOCK), wait=False)
-    if lock < 0:
-        os.write(1, b"held\n")
-        return 0
-    shim = Shim(directory, lock, secrets)
-    os.write(1, b"ok\n")
+    if lock >= 0:
+        shim = Shim(directory, lock, secrets)
+    _answer(b"ok\n" if lock >= 0 else b"held\n")
     os.dup2(null, 1)
-    shim.run()
+    if lock >= 0:
+        shim.run()
     return 0
+
+
+def _answer(word: bytes) -> None:
+    try:
+        os.write(1, word)
+    except BrokenPipeError:
+        return  # the starter died; its wish is written down and holds
