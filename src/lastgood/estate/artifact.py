@@ -23,9 +23,12 @@ def from_tree(tree: Tree, service: str, path: str, file: str, line: int) -> Load
     clean = path.strip("/")
     if ".." in clean.split("/") or clean in ("", "."):
         raise invalid(
-            file, line, N_("the artifact path '{path}' leaves the folder of the service"),
-            N_("Name a folder beside service.yaml, or an absolute path outside Git."), path=path,
-        )  # fmt: skip
+            file,
+            line,
+            N_("the artifact path '{path}' leaves the folder of the service"),
+            N_("Name a folder beside service.yaml, or an absolute path outside Git."),
+            path=path,
+        )
     prefix = f"services/{service}/{clean.removeprefix('./')}/"
     found = [
         (p.removeprefix(prefix), tree.files[p])
@@ -42,9 +45,12 @@ def from_directory(path: str, file: str, line: int) -> Loaded:
     root = Path(path)
     if not root.is_dir():
         raise invalid(
-            file, line, N_("the artifact directory '{path}' does not exist"),
-            N_("Build it first, or correct the path (and look who may read it)."), path=path,
-        )  # fmt: skip
+            file,
+            line,
+            N_("the artifact directory '{path}' does not exist"),
+            N_("Build it first, or correct the path (and look who may read it)."),
+            path=path,
+        )
     try:
         loaded = _artifact(_walk(root, file, line))
     except OSError as wrong:
@@ -60,9 +66,12 @@ def from_directory(path: str, file: str, line: int) -> Loaded:
 
 def _nothing(file: str, line: int, path: str) -> Invalid:
     return invalid(
-        file, line, N_("the artifact '{path}' holds no files"),
-        N_("Put the files there and commit them, or correct the path."), path=path,
-    )  # fmt: skip
+        file,
+        line,
+        N_("the artifact '{path}' holds no files"),
+        N_("Put the files there and commit them, or correct the path."),
+        path=path,
+    )
 
 
 def _artifact(files: Iterator[tuple[str, int, bytes]]) -> Loaded:
@@ -90,15 +99,20 @@ def _walk(root: Path, file: str, line: int) -> Iterator[tuple[str, int, bytes]]:
             odd = "\\" in relative or any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in relative)
             if odd or not stat.S_ISREG(mode):
                 raise invalid(
-                    file, line, N_("the artifact holds '{name}', which is not a plain file with a plain name"),
+                    file,
+                    line,
+                    N_("the artifact holds '{name}', which is not a plain file with a plain name"),
                     N_("Replace links by copies, and leave out sockets and devices."),
                     name=relative.encode("unicode_escape", "surrogatepass").decode(),
-                )  # fmt: skip
+                )
             total += path.lstat().st_size
             if total > LARGEST:
                 raise invalid(
-                    file, line, N_("the artifact is larger than {most} MiB"),
-                    N_("Leave out what the service doesn't need to run."), most=LARGEST // 1024**2,
-                )  # fmt: skip
+                    file,
+                    line,
+                    N_("the artifact is larger than {most} MiB"),
+                    N_("Leave out what the service doesn't need to run."),
+                    most=LARGEST // 1024**2,
+                )
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
                 yield relative, 0o755 if mode & 0o111 else 0o644, opened.read()

@@ -94,7 +94,7 @@ def provenance(layers: Sequence[Layer], key: str) -> Provenance:
 
 
 def _masks(values: Any, path: Path) -> bool:
-    """Whether a layer replaces something above ``path`` by what has no keys, so that lower layers don't count."""
+    """Whether a layer replaces something above ``path`` by what has no keys: lower layers don't count."""
     for length in range(1, len(path)):
         there, value = at(values, path[:length])
         if not there:

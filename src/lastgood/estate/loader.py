@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from lastgood.domain.criterion import SignalKind
@@ -21,10 +19,6 @@ from lastgood.estate.tree import ROOT, Tree
 from lastgood.estate.yamlfile import Document
 from lastgood.ports.estate import Problem
 
-SCRIPTS = ("deploy", "verify", "revert")
-_MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
-_COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
-
 
 class Parser:
     """Reads YAML once per content: equal files (there are many among layers) share one document."""
@@ -40,14 +34,16 @@ class Parser:
             found = yamlfile.load(content, file)
             if found.data is not None and not isinstance(found.data, dict):
                 raise invalid(
-                    file, found.line(()), N_("the file must be a mapping of keys to values"),
+                    file,
+                    found.line(()),
+                    N_("the file must be a mapping of keys to values"),
                     N_("Begin it with 'key: value'."),
-                )  # fmt: skip
+                )
             self._documents[content] = found
         return found
 
 
-def _declared(parser: Parser, tree: Tree, file: str, schema: str, findings: list[Problem]) -> Document | None:
+def declared(parser: Parser, tree: Tree, file: str, schema: str, findings: list[Problem]) -> Document | None:
     """The document of a file that obeys its schema; None when it doesn't (and why in ``findings``)."""
     try:
         read = parser.read(tree, file)
@@ -68,7 +64,7 @@ def load_estate(parser: Parser, tree: Tree, findings: list[Problem]) -> model.Es
             problem(ROOT, 0, N_("there is no lastgood.yaml"), N_("Make an estate with 'lastgood init'."))
         )
         return None
-    document = _declared(parser, tree, ROOT, "estate", findings)
+    document = declared(parser, tree, ROOT, "estate", findings)
     if document is None:
         return None
     data = document.data
@@ -84,7 +80,7 @@ def load_estate(parser: Parser, tree: Tree, findings: list[Problem]) -> model.Es
                     N_("the environment '{name}' is declared twice"),
                     N_("Remove one."),
                     name=name,
-                )  # fmt: skip
+                )
             )
             continue
         required, automatic = entry.get("criteria_required", False), entry.get("automatic", True)
@@ -119,7 +115,7 @@ def load_service(
     file = folder + "service.yaml"
     findings.extend(tree.problems_below(folder))
     if not NAME.fullmatch(name):
-        findings.append(_bad_folder(folder, name))
+        findings.append(bad_folder(folder, name))
         return None
     if file not in tree.files:
         findings.append(
@@ -130,18 +126,21 @@ def load_service(
                 N_("Add {file}, or remove the folder."),
                 name=name,
                 file=file,
-            )  # fmt: skip
+            )
         )
         return None
-    document = _declared(parser, tree, file, "service", findings)
+    document = declared(parser, tree, file, "service", findings)
     return None if document is None else _service(name, file, document, f"{folder}templates/", tree)
 
 
-def _bad_folder(folder: str, name: str) -> Problem:
+def bad_folder(folder: str, name: str) -> Problem:
     return problem(
-        folder, 0, N_("'{name}' is not a name that can be used here"),
-        N_("Rename the folder: lower-case letters, digits and hyphens, at most 63."), name=name,
-    )  # fmt: skip
+        folder,
+        0,
+        N_("'{name}' is not a name that can be used here"),
+        N_("Rename the folder: lower-case letters, digits and hyphens, at most 63."),
+        name=name,
+    )
 
 
 def _service(name: str, file: str, document: Document, templates: str, tree: Tree) -> model.ServiceDeclared:
@@ -220,162 +219,6 @@ def _criteria(data: dict[str, Any]) -> tuple[model.CriterionDeclared, ...]:
         window = seconds(entry.get("window", 5.0))
         found.append(model.CriterionDeclared(name, entry["signal"], float(entry["limit"]), window, least))
     return tuple(found)
-
-
-def database_names(tree: Tree, estate: model.EstateDeclared) -> list[str]:
-    """Databases by folder, then those listed in ``lastgood.yaml`` only."""
-    listed = estate.document.data.get("databases") or {}
-    return list(dict.fromkeys([*tree.names("databases"), *listed]))
-
-
-def load_database(
-    parser: Parser, tree: Tree, estate: model.EstateDeclared, name: str, findings: list[Problem]
-) -> model.DatabaseDeclared | None:
-    """``databases/<name>/database.yaml``, or the entry in ``lastgood.yaml``; None when it can't be used."""
-    folder = f"databases/{name}/"
-    file = folder + "database.yaml"
-    listed = estate.document.data.get("databases") or {}
-    findings.extend(tree.problems_below(folder))
-    if not NAME.fullmatch(name):
-        findings.append(_bad_folder(folder, name))
-        return None
-    document: Document | None
-    above: yamlfile.Path = ()
-    if file in tree.files:
-        if name in listed:
-            findings.append(
-                problem(
-                    ROOT,
-                    estate.document.line(("databases", name)),
-                    N_("the database '{name}' is declared here and in {file}"),
-                    N_("Remove one of the two."),
-                    name=name,
-                    file=file,
-                )  # fmt: skip
-            )
-        document = _declared(parser, tree, file, "database", findings)
-    elif name in listed:
-        file, document, above = ROOT, estate.document, ("databases", name)
-        broken = check("database", estate.document, ROOT, above)
-        findings.extend(broken)
-        document = None if broken else document
-    else:
-        findings.append(
-            problem(
-                folder,
-                0,
-                N_("the database '{name}' has no database.yaml"),
-                N_("Add {file}, or list the database in lastgood.yaml."),
-                name=name,
-                file=file,
-            )  # fmt: skip
-        )
-        return None
-    if document is None:
-        return None
-    data: Any = document.data
-    for part in above:
-        data = data[part]
-    settings = {"url": data["url"], **({"password": data["password"]} if "password" in data else {})}
-    settings = {
-        **prepare(data.get("settings", {}), document, file, (*above, "settings")),
-        **prepare(settings, document, file, above),
-    }
-    return model.DatabaseDeclared(
-        name, file, document, data["driver"], data.get("scope", "site"), settings, data.get("owner", ""),
-        tuple(data["users"]), load_migrations(tree, name, findings),
-    )  # fmt: skip
-
-
-def load_migrations(
-    tree: Tree, database: str, findings: list[Problem]
-) -> tuple[model.MigrationDeclared, ...]:
-    """The triples of a database by name; what is incomplete goes to ``findings``."""
-    folder = f"databases/{database}/migrations/"
-    found: dict[str, dict[str, bytes]] = {}
-    for path in tree.paths("databases", database):
-        if not path.startswith(folder):
-            continue
-        name, _, script = path.removeprefix(folder).partition("/")
-        stem = script.removesuffix(".sql")
-        if not script:
-            continue
-        if stem in SCRIPTS and script.endswith(".sql"):
-            found.setdefault(name, {})[stem] = tree.files[path].content
-        else:
-            found.setdefault(name, {})
-    _in_order(folder, sorted(found), findings)
-    return tuple(
-        model.MigrationDeclared(name, **{s: found[name][s] for s in SCRIPTS})
-        for name in sorted(found)
-        if _complete(folder, name, found[name], findings)
-    )
-
-
-def _in_order(folder: str, names: list[str], findings: list[Problem]) -> None:
-    """Migrations run in the order of their names, so the numbers must agree with that order."""
-    numbered = [(int(name.partition("_")[0]), name) for name in names if _MIGRATION.fullmatch(name)]
-    for (number, name), (following, next_name) in pairwise(numbered):
-        if following <= number:
-            findings.append(
-                problem(
-                    f"{folder}{next_name}",
-                    0,
-                    N_("the migrations '{name}' and '{next}' are out of order"),
-                    N_("Give each a number of its own, all with the same count of digits."),
-                    name=name,
-                    next=next_name,
-                )  # fmt: skip
-            )
-
-
-def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[Problem]) -> bool:
-    before = len(findings)
-    if not _MIGRATION.fullmatch(name):
-        findings.append(
-            problem(
-                f"{folder}{name}",
-                0,
-                N_("'{name}' is not the name of a migration"),
-                N_("Name it with a number of at least four digits and words: 0001_create_orders."),
-                name=name,
-            )  # fmt: skip
-        )
-    for script in SCRIPTS:
-        file = f"{folder}{name}/{script}.sql"
-        if script not in scripts:
-            findings.append(
-                problem(
-                    file,
-                    0,
-                    N_("the migration '{name}' has no {script}.sql"),
-                    N_("A migration is a triple: deploy.sql, verify.sql, revert.sql. Add what is missing."),
-                    name=name,
-                    script=script,
-                )  # fmt: skip
-            )
-        elif not _COMMENT.sub(b"", scripts[script]).strip(b" \t\r\n;"):
-            findings.append(
-                problem(
-                    file,
-                    1,
-                    N_("{script}.sql of the migration '{name}' is empty"),
-                    N_("Write the statements. Without a revert that was tried there is no way back."),
-                    name=name,
-                    script=script,
-                )  # fmt: skip
-            )
-        elif not _is_text(scripts[script]):
-            findings.append(problem(file, 1, N_("the file is not UTF-8"), N_("Save it as UTF-8.")))
-    return len(findings) == before
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in content
 
 
 def layer_files(service: str, environment: str, site: str) -> Sequence[tuple[str, str]]:

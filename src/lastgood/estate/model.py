@@ -119,6 +119,7 @@ class DatabaseDeclared:
     driver: str
     scope: str
     settings: dict[str, Any]
+    password: SecretDeclared | None
     owner: str
     users: tuple[str, ...]
     migrations: tuple[MigrationDeclared, ...]

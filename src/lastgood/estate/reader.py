@@ -8,9 +8,10 @@ from pathlib import Path
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Environment, Site, UnitId
-from lastgood.estate import loader, model
+from lastgood.estate import databases, loader, model
 from lastgood.estate.git import Git
 from lastgood.estate.layers import Layer, merge, provenance
+from lastgood.estate.lint import lint
 from lastgood.estate.problems import Invalid, raise_first, unknown
 from lastgood.estate.render import Context, Renderer
 from lastgood.estate.tree import ROOT, Tree, read_commit, read_worktree
@@ -73,11 +74,11 @@ class GitEstate:
     def database(self, name: str) -> model.DatabaseDeclared:
         """Raises InvalidInput when it does not exist or its files are wrong."""
         if name not in self._databases:
-            known = loader.database_names(self.tree, self.declared)
+            known = databases.database_names(self.tree, self.declared)
             if name not in known:
                 raise Invalid(unknown("databases", 0, N_("there is no database '{word}'"), name, known))
             findings: list[Problem] = []
-            declared = loader.load_database(self.parser, self.tree, self.declared, name, findings)
+            declared = databases.load_database(self.parser, self.tree, self.declared, name, findings)
             raise_first(findings)
             assert declared is not None
             self._databases[name] = declared
@@ -113,8 +114,6 @@ class GitEstate:
 
     def lint(self) -> Sequence[Problem]:
         """Every mistake in one pass."""
-        from lastgood.estate.lint import lint
-
         return lint(self)
 
     def layers(self, unit: UnitId) -> list[Layer]:

@@ -11,17 +11,26 @@ from jinja2.environment import Template
 from jinja2.exceptions import SecurityError
 
 from lastgood.domain.message import N_
-from lastgood.estate.problems import Invalid, invalid, nearest
+from lastgood.estate.problems import Invalid, invalid, nearest, problem
 from lastgood.estate.sandbox import BUDGET, LARGEST, Cage, MissingValue, TooMuch
 from lastgood.estate.yamlfile import Document, Path
+from lastgood.ports.estate import Problem
 
 VARIABLES = ("values", "environment", "site", "service", "estate", "platform", "region")
 _MARKS = ("{{", "{%", "{#")
 # What a template's own expressions can raise: Python's errors of computation, and Jinja's.
 _COMPUTING = (
-    TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError,
-    MemoryError, RuntimeError, AssertionError,
-)  # fmt: skip
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+    MemoryError,
+    RuntimeError,
+    AssertionError,
+)
 
 Context = dict[str, Any]
 Compiled = Callable[[Context], Any]
@@ -67,8 +76,8 @@ def leaves(value: Any) -> list[Templated]:
 class Text:
     """A compiled template and where it stands; ``line`` 0 means that it is a file of its own.
 
-    ``keys`` are the value keys it uses (dotted parts), ``names`` the other variables. ``whole``: it may
-    use any of them, because it goes through ``values`` or includes another template.
+    ``keys`` are the value keys it uses (as parts), ``names`` the other variables; ``whole``: it uses
+    ``values`` as a whole, so any key.
     """
 
     template: Template
@@ -136,16 +145,25 @@ class Renderer:
             at = line or used
             if name == "secrets":
                 raise invalid(
-                    file, at, N_("a template can't use secrets"),
-                    N_("Read the secret in the service, from the environment variable of its name;"
-                       " rendered files never hold secret values."),
-                )  # fmt: skip
+                    file,
+                    at,
+                    N_("a template can't use secrets"),
+                    N_(
+                        "Read the secret in the service, from the environment variable of its name;"
+                        " rendered files never hold secret values."
+                    ),
+                )
             near = nearest(name, VARIABLES)
             mend = N_("Did you mean '{near}'?") if near else N_("Templates know: {known}.")
             raise invalid(
-                file, at, N_("templates have no variable '{name}'"), mend,
-                name=name, near=near, known=", ".join(VARIABLES),
-            )  # fmt: skip
+                file,
+                at,
+                N_("templates have no variable '{name}'"),
+                mend,
+                name=name,
+                near=near,
+                known=", ".join(VARIABLES),
+            )
 
     def text(self, text: Text, context: Context) -> str:
         """Render; raises Invalid with file and line."""
@@ -161,6 +179,18 @@ class Renderer:
         except _COMPUTING as wrong:
             raise _explained(wrong, text, context) from wrong
         return "".join(chunks)
+
+    def missing(self, text: Text, context: Context) -> list[tuple[str, str, int]]:
+        """Every value that a template misses, as (key, file, line); what else is wrong stops it."""
+        noted: list[tuple[str, str, int]] = []
+        BUDGET.missing = noted
+        try:
+            self.text(text, context)
+        except Invalid:
+            pass
+        finally:
+            BUDGET.missing = None
+        return [(text.key(name), file, text.line or line) for name, file, line in noted]
 
     def settings(self, prepared: Any) -> Compiled | None:
         """A function that renders prepared settings; None when nothing in them is a template."""
@@ -203,9 +233,7 @@ def _uses(tree: nodes.Template) -> tuple[frozenset[tuple[str, ...]], frozenset[s
         if isinstance(node, nodes.Name):
             names.add(node.name)
         stack.extend(node.iter_child_nodes())
-    reaching = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-    whole = () in keys or next(tree.find_all(reaching), None) is not None
-    return frozenset(keys - {()}), frozenset(names & set(VARIABLES)), whole
+    return frozenset(keys - {()}), frozenset(names & set(VARIABLES)), () in keys
 
 
 def _chain(node: nodes.Node) -> tuple[str, ...] | None:
@@ -236,33 +264,62 @@ def _line_of(wrong: BaseException, template: Template) -> int:
     return found
 
 
+def no_value(key: str, file: str, line: int, context: Context) -> Problem:
+    """A template misses a value in one unit."""
+    return problem(
+        file,
+        line,
+        N_("no value for '{key}' in {unit}"),
+        N_("Set it in {layer} or in a layer above, or give a default in the template: | default(…)."),
+        key=key,
+        unit=_unit(context),
+        layer=f"services/{context['service']}/values.yaml",
+    )
+
+
+def _unit(context: Context) -> str:
+    return f"{context['service']}@{context['environment']}/{context['site']}"
+
+
 def _explained(wrong: Exception, text: Text, context: Context) -> Invalid:
     file, at = text.file, text.line or _line_of(wrong, text.template)
-    unit = "{service}@{environment}/{site}".format_map(context)
+    unit = _unit(context)
     if isinstance(wrong, MissingValue):
-        return invalid(
-            file, at, N_("no value for '{key}' in {unit}"),
-            N_("Set it in {layer} or in a layer above, or give a default in the template: | default(…)."),
-            key=text.key(wrong.name), unit=unit, layer=f"services/{context['service']}/values.yaml",
-        )  # fmt: skip
+        return Invalid(no_value(text.key(wrong.name), file, at, context))
     if isinstance(wrong, (TooMuch, RecursionError, MemoryError)):
         return invalid(
-            file, at, N_("the template was stopped: {words}"),
+            file,
+            at,
+            N_("the template was stopped: {words}"),
             N_("Make it smaller: a template may take {steps} steps and make 10 MiB."),
-            words=str(wrong) or "it calls itself without end", steps="1,000,000", unit=unit,
-        )  # fmt: skip
+            words=str(wrong) or "it calls itself without end",
+            steps="1,000,000",
+            unit=unit,
+        )
     if isinstance(wrong, TemplateNotFound):
         return invalid(
-            file, at, N_("there is no template '{name}' to include"),
-            N_("Only files in the templates folder of the same service can be included; begin the name of a part"
-               " with '_' so that it isn't rendered by itself."), name=str(wrong.name),
-        )  # fmt: skip
+            file,
+            at,
+            N_("there is no template '{name}' to include"),
+            N_(
+                "Only files in the templates folder of the same service can be included; begin the name of a part"
+                " with '_' so that it isn't rendered by itself."
+            ),
+            name=str(wrong.name),
+        )
     if isinstance(wrong, SecurityError):
         return invalid(
-            file, at, N_("the template does what is not allowed: {words}"),
-            N_("Templates compute text from values and do nothing else."), words=str(wrong)[:300],
-        )  # fmt: skip
+            file,
+            at,
+            N_("the template does what is not allowed: {words}"),
+            N_("Templates compute text from values and do nothing else."),
+            words=str(wrong)[:300],
+        )
     return invalid(
-        file, at, N_("the template fails in {unit}: {words}"), N_("Mend the expression, or the value it works on."),
-        words=f"{type(wrong).__name__}: {wrong}"[:300], unit=unit,
-    )  # fmt: skip
+        file,
+        at,
+        N_("the template fails in {unit}: {words}"),
+        N_("Mend the expression, or the value it works on."),
+        words=f"{type(wrong).__name__}: {wrong}"[:300],
+        unit=unit,
+    )

@@ -10,12 +10,14 @@ from __future__ import annotations
 import functools
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, nodes
+from jinja2 import BaseLoader, ChainableUndefined, StrictUndefined, TemplateNotFound, nodes
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.runtime import Context
@@ -28,8 +30,17 @@ SECONDS = 20.0
 _RANGE = 100_000
 _WIDTH = 10_000
 _FORBIDDEN = {
-    "random", "pprint", "urlize", "xmlattr", "attr", "safe", "forceescape", "escape", "e", "filesizeformat",
-}  # fmt: skip
+    "random",
+    "pprint",
+    "urlize",
+    "xmlattr",
+    "attr",
+    "safe",
+    "forceescape",
+    "escape",
+    "e",
+    "filesizeformat",
+}
 _WIDE = {"center", "indent", "wordwrap", "batch", "slice", "truncate"}
 _WIDE_METHODS = {"ljust", "rjust", "center", "zfill", "expandtabs"}
 _BIG_NUMBER = re.compile(r"\d{5,}|\*|\{[^{}]*\{")
@@ -52,6 +63,8 @@ class Budget(threading.local):
 
     left = 0
     until = 0.0
+    missing: list[tuple[str, str, int]] | None = None
+    """When a list: missing values are noted here (name, file, line) instead of stopping the template."""
 
     def begin(self) -> None:
         self.left = STEPS
@@ -75,6 +88,48 @@ class Missing(StrictUndefined):
             super().__init__(hint, obj, name, lambda message: MissingValue(message, str(name)))  # type: ignore[arg-type]
         else:
             super().__init__(hint, obj, name, exc)
+
+
+class Noted(ChainableUndefined):
+    """A missing value that is noted where it is used, and then counts as empty."""
+
+    def _note(self) -> None:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            template = frame.f_globals.get("__jinja_template__")
+            if isinstance(template, Template) and BUDGET.missing is not None:
+                line = template.get_corresponding_lineno(frame.f_lineno)
+                BUDGET.missing.append((str(self._undefined_name), str(template.filename), line))
+                return
+            frame = frame.f_back
+
+    def __str__(self) -> str:
+        self._note()
+        return ""
+
+    def __iter__(self) -> Iterator[Any]:
+        self._note()
+        return iter(())
+
+    def __bool__(self) -> bool:
+        self._note()
+        return False
+
+    def __len__(self) -> int:
+        self._note()
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        self._note()
+        return False
+
+    __hash__ = ChainableUndefined.__hash__
+
+
+def _undefined(hint: str | None = None, obj: Any = None, name: Any = None, exc: Any = UndefinedError) -> Any:
+    if BUDGET.missing is not None and exc is UndefinedError:
+        return Noted(hint, obj, name, exc)
+    return Missing(hint, obj, name, exc)
 
 
 def size(value: Any) -> int:
@@ -232,6 +287,7 @@ class Cage(ImmutableSandboxedEnvironment):
         self.globals["range"] = _range
         filters = {n: _charged(n, f) for n, f in self.filters.items() if n not in _FORBIDDEN}
         filters["tojson"] = _charged("tojson", _json)
+        self.undefined = _undefined  # type: ignore[assignment]
         self.filters = {**filters, "_each": _each, "_joined": _joined}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:

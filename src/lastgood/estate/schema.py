@@ -19,9 +19,14 @@ from lastgood.ports.estate import Problem
 
 NAMES = ("estate", "service", "database")
 _TYPES = {
-    "object": N_("a mapping"), "array": N_("a list"), "string": N_("a text"), "integer": N_("a whole number"),
-    "number": N_("a number"), "boolean": N_("true or false"), "null": N_("nothing"),
-}  # fmt: skip
+    "object": N_("a mapping"),
+    "array": N_("a list"),
+    "string": N_("a text"),
+    "integer": N_("a whole number"),
+    "number": N_("a number"),
+    "boolean": N_("true or false"),
+    "null": N_("nothing"),
+}
 
 
 @lru_cache
@@ -64,30 +69,55 @@ def _worded(error: ValidationError, document: Document, file: str, above: Path) 
         for missing in [k for k in limit if k not in instance]:
             hint = rules.get("properties", {}).get(missing, {}).get("description", "")
             yield problem(
-                file, line, N_("'{key}' has no '{missing}'"), N_("Add '{missing}'. {about}"),
-                key=key, missing=missing, about=hint,
-            )  # fmt: skip
+                file,
+                line,
+                N_("'{key}' has no '{missing}'"),
+                N_("Add '{missing}'. {about}"),
+                key=key,
+                missing=missing,
+                about=hint,
+            )
     elif kind == "type":
         wanted = [limit] if isinstance(limit, str) else list(limit)
         yield problem(
-            file, line, N_("'{key}' must be {wanted}, not {found}"), N_("Write it so. {about}"),
-            key=key, wanted=" / ".join(_TYPES[w] for w in wanted), found=_found(instance), about=about,
-        )  # fmt: skip
+            file,
+            line,
+            N_("'{key}' must be {wanted}, not {found}"),
+            N_("Write it so. {about}"),
+            key=key,
+            wanted=" / ".join(_TYPES[w] for w in wanted),
+            found=_found(instance),
+            about=about,
+        )
     elif kind == "enum":
         yield problem(
-            file, line, N_("'{key}' must be one of: {allowed}"), N_("Choose one of them. {about}"),
-            key=key, allowed=", ".join(map(str, limit)), about=about,
-        )  # fmt: skip
+            file,
+            line,
+            N_("'{key}' must be one of: {allowed}"),
+            N_("Choose one of them. {about}"),
+            key=key,
+            allowed=", ".join(map(str, limit)),
+            about=about,
+        )
     elif error.parent is None and kind == "pattern" and "propertyNames" in error.absolute_schema_path:
         yield problem(
-            file, document.line((*path, str(instance))), N_("'{name}' is not a name that can be used here"),
-            N_("{about}"), name=str(instance)[:100], about=about,
-        )  # fmt: skip
+            file,
+            document.line((*path, str(instance))),
+            N_("'{name}' is not a name that can be used here"),
+            N_("{about}"),
+            name=str(instance)[:100],
+            about=about,
+        )
     else:
         yield problem(
-            file, line, N_("'{key}' is not valid ({rule})"), N_("Change it. {about}"),
-            key=key, rule=f"{kind}: {limit}" if not isinstance(limit, (dict, list)) else kind, about=about,
-        )  # fmt: skip
+            file,
+            line,
+            N_("'{key}' is not valid ({rule})"),
+            N_("Change it. {about}"),
+            key=key,
+            rule=f"{kind}: {limit}" if not isinstance(limit, (dict, list)) else kind,
+            about=about,
+        )
 
 
 def _about(error: ValidationError) -> str:

@@ -92,7 +92,7 @@ def build(files: Iterable[tuple[int, str, bytes]]) -> Tree:
                     N_("Rename the file: plain relative names only."),
                     name=_shown(path),
                     reason=reason,
-                )  # fmt: skip
+                )
             )
         elif stat.S_ISLNK(mode):
             tree.problems.append(
@@ -102,7 +102,7 @@ def build(files: Iterable[tuple[int, str, bytes]]) -> Tree:
                     N_("'{name}' is a symbolic link; an estate holds only plain files"),
                     N_("Replace the link by a copy of the file it points to."),
                     name=path,
-                )  # fmt: skip
+                )
             )
         elif not stat.S_ISREG(mode):
             tree.problems.append(
@@ -112,7 +112,7 @@ def build(files: Iterable[tuple[int, str, bytes]]) -> Tree:
                     N_("'{name}' is a submodule or a special file; an estate holds only plain files"),
                     N_("Put the files themselves into the estate, or use an artifact outside Git."),
                     name=path,
-                )  # fmt: skip
+                )
             )
         else:
             tree.files[path] = File(0o755 if mode & 0o111 else 0o644, content)

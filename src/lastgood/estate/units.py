@@ -237,6 +237,7 @@ class ServiceUnits:
         return spec
 
     def _database(self, name: str, environment: str) -> Make:
+        """Its password is named as a secret of the unit, so that a copy is sealed beside restore points."""
         declared = self.shared.database(name)
         settings = merge(self.shared.driver(declared.driver, environment), declared.settings)
         self._refuse_values(settings)
@@ -255,12 +256,16 @@ class ServiceUnits:
             text = self.shared.renderer.template(leaf.text, leaf.file, leaf.line)
             if text.keys or text.whole or "service" in text.names:
                 raise invalid(
-                    leaf.file, leaf.line, N_("the settings of a database can't use 'values' or 'service'"),
+                    leaf.file,
+                    leaf.line,
+                    N_("the settings of a database can't use 'values' or 'service'"),
                     N_("Use environment, site, estate, platform or region: services share the database."),
-                )  # fmt: skip
+                )
 
     def _secrets(self) -> Make:
-        parts = [(s.name, {"env": s.env, "file": s.file}) for s in self.service.secrets]
+        passwords = [self.shared.database(name).password for name in self.service.databases]
+        declared = [*self.service.secrets, *(p for p in passwords if p is not None)]
+        parts = [(s.name, {"env": s.env, "file": s.file}) for s in declared]
         made = [(name, where, self.shared.renderer.settings(where)) for name, where in parts]
 
         def references(context: Context) -> tuple[SecretReference, ...]:
@@ -303,9 +308,12 @@ class ServiceUnits:
             if used is None:
                 line = self.service.document.line(("signals", declared.name, "database"))
                 raise invalid(
-                    self.service.file, line, N_("the service does not use the database '{word}'"),
-                    N_("Add it to 'databases' of the service."), word=declared.database,
-                )  # fmt: skip
+                    self.service.file,
+                    line,
+                    N_("the service does not use the database '{word}'"),
+                    N_("Add it to 'databases' of the service."),
+                    word=declared.database,
+                )
             settings |= {"database": declared.database, "resource": used.resource}
         elif traffic is not None:
             settings["target"] = traffic.settings

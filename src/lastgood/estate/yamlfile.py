@@ -30,9 +30,18 @@ _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 
 Path = tuple[str | int, ...]
 
@@ -57,10 +66,13 @@ def load(content: bytes, file: str) -> Document:
     """Read one YAML document. Raises Invalid with file, line and mend."""
     if len(content) > LARGEST:
         raise invalid(
-            file, 0, N_("the file is {size} bytes; YAML files may have at most {largest}"),
+            file,
+            0,
+            N_("the file is {size} bytes; YAML files may have at most {largest}"),
             N_("Split it, or move bulk data into a template or the artifact."),
-            size=len(content), largest=LARGEST,
-        )  # fmt: skip
+            size=len(content),
+            largest=LARGEST,
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as broken:
@@ -99,14 +111,18 @@ def _syntax(text: str, file: str, line: int, words: str) -> Invalid:
     for number, shown in enumerate(near, max(1, line - 1)):
         if "\t" in shown[: len(shown) - len(shown.lstrip())]:
             return invalid(
-                file, number, N_("a tab is used to indent; YAML allows only spaces"),
+                file,
+                number,
+                N_("a tab is used to indent; YAML allows only spaces"),
                 N_("Replace the tabs at the beginning of the line by spaces."),
-            )  # fmt: skip
+            )
     return invalid(
-        file, line, N_("this is not YAML: {words}"),
+        file,
+        line,
+        N_("this is not YAML: {words}"),
         N_("Mend the line; look at indentation, quotes, and a colon without a space after it."),
         words=words.replace("\n", " ")[:300],
-    )  # fmt: skip
+    )
 
 
 class _Builder:
@@ -145,9 +161,11 @@ class _Builder:
         self.nodes += nodes
         if self.nodes > NODES:
             raise self._bad(
-                event, N_("the file expands to more than {most} nodes"),
-                N_("Write less, and don't nest anchors and aliases."), most=NODES,
-            )  # fmt: skip
+                event,
+                N_("the file expands to more than {most} nodes"),
+                N_("Write less, and don't nest anchors and aliases."),
+                most=NODES,
+            )
 
     def _node(self, event: Any, events: Iterator[Any], path: Path, depth: int) -> Any:
         kind = type(event).__name__
@@ -186,15 +204,19 @@ class _Builder:
     def _alias(self, event: Any) -> Any:
         if event.anchor not in self.anchors:
             raise self._bad(
-                event, N_("there is no anchor '{anchor}' above"), N_("Define it first, or write the value out."),
+                event,
+                N_("there is no anchor '{anchor}' above"),
+                N_("Define it first, or write the value out."),
                 anchor=event.anchor,
-            )  # fmt: skip
+            )
         known = self.anchors[event.anchor]
         if known is None:
             raise self._bad(
-                event, N_("the alias '{anchor}' is inside what it stands for: a cycle"),
-                N_("Write the value out instead of the alias."), anchor=event.anchor,
-            )  # fmt: skip
+                event,
+                N_("the alias '{anchor}' is inside what it stands for: a cycle"),
+                N_("Write the value out instead of the alias."),
+                anchor=event.anchor,
+            )
         self._count(event, known[1])
         return known[0]
 
@@ -206,9 +228,12 @@ class _Builder:
             key = self._key(event)
             if key in value:
                 raise self._bad(
-                    event, N_("the key '{key}' is there twice (first in line {first})"),
-                    N_("Remove one of them."), key=key, first=self.lines[(*path, key)],
-                )  # fmt: skip
+                    event,
+                    N_("the key '{key}' is there twice (first in line {first})"),
+                    N_("Remove one of them."),
+                    key=key,
+                    first=self.lines[(*path, key)],
+                )
             below = (*path, key)
             self.lines[below] = event.start_mark.line + 1
             value[key] = self._node(next(events), events, below, depth + 1)
@@ -218,22 +243,23 @@ class _Builder:
         key = self._scalar(event) if type(event).__name__ == "ScalarEvent" else None
         if key == "<<" and not event.style:
             raise self._bad(
-                event, N_("merge keys ('<<') are not supported"),
+                event,
+                N_("merge keys ('<<') are not supported"),
                 N_("Write the keys out, or put what is shared into a lower layer."),
-            )  # fmt: skip
+            )
         if not isinstance(key, str):
-            raise self._bad(
-                event, N_("a key here is not a string"), N_("Put the key into quotes."),
-            )  # fmt: skip
+            raise self._bad(event, N_("a key here is not a string"), N_("Put the key into quotes."))
         return key
 
     def _tag(self, event: Any, allowed: str) -> None:
         tag = getattr(event, "tag", None)
         if tag is not None and str(tag) not in (allowed, "!"):
             raise self._bad(
-                event, N_("the tag '{tag}' is not allowed"), N_("Remove it: an estate holds plain data only."),
+                event,
+                N_("the tag '{tag}' is not allowed"),
+                N_("Remove it: an estate holds plain data only."),
                 tag=str(tag),
-            )  # fmt: skip
+            )
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
@@ -258,6 +284,8 @@ class _Builder:
         elif not _SPECIAL.fullmatch(text):
             return text
         raise self._bad(
-            event, N_("'{text}' is not a number that can be kept"), N_("Write a finite number, or quote it."),
+            event,
+            N_("'{text}' is not a number that can be kept"),
+            N_("Write a finite number, or quote it."),
             text=text[:50],
-        )  # fmt: skip
+        )

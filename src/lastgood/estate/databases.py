@@ -1,0 +1,190 @@
+"""Databases and their migrations, from files to declarations."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any
+
+from lastgood.domain.message import N_
+from lastgood.domain.unit import NAME
+from lastgood.estate import model, yamlfile
+from lastgood.estate.loader import Parser, bad_folder, declared
+from lastgood.estate.problems import problem
+from lastgood.estate.render import prepare
+from lastgood.estate.schema import check
+from lastgood.estate.tree import ROOT, Tree
+from lastgood.estate.yamlfile import Document
+from lastgood.ports.estate import Problem
+
+SCRIPTS = ("deploy", "verify", "revert")
+_MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
+_COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+def database_names(tree: Tree, estate: model.EstateDeclared) -> list[str]:
+    """Databases by folder, then those listed in ``lastgood.yaml`` only."""
+    listed = estate.document.data.get("databases") or {}
+    return list(dict.fromkeys([*tree.names("databases"), *listed]))
+
+
+def load_database(
+    parser: Parser, tree: Tree, estate: model.EstateDeclared, name: str, findings: list[Problem]
+) -> model.DatabaseDeclared | None:
+    """``databases/<name>/database.yaml``, or the entry in ``lastgood.yaml``; None when it can't be used."""
+    folder = f"databases/{name}/"
+    file = folder + "database.yaml"
+    listed = estate.document.data.get("databases") or {}
+    findings.extend(tree.problems_below(folder))
+    if not NAME.fullmatch(name):
+        findings.append(bad_folder(folder, name))
+        return None
+    document: Document | None
+    above: yamlfile.Path = ()
+    if file in tree.files:
+        if name in listed:
+            findings.append(
+                problem(
+                    ROOT,
+                    estate.document.line(("databases", name)),
+                    N_("the database '{name}' is declared here and in {file}"),
+                    N_("Remove one of the two."),
+                    name=name,
+                    file=file,
+                )
+            )
+        document = declared(parser, tree, file, "database", findings)
+    elif name in listed:
+        file, document, above = ROOT, estate.document, ("databases", name)
+        broken = check("database", estate.document, ROOT, above)
+        findings.extend(broken)
+        document = None if broken else document
+    else:
+        findings.append(
+            problem(
+                folder,
+                0,
+                N_("the database '{name}' has no database.yaml"),
+                N_("Add {file}, or list the database in lastgood.yaml."),
+                name=name,
+                file=file,
+            )
+        )
+        return None
+    if document is None:
+        return None
+    data: Any = document.data
+    for part in above:
+        data = data[part]
+    settings = prepare(data.get("settings", {}), document, file, (*above, "settings"))
+    settings["url"] = prepare(data["url"], document, file, (*above, "url"))
+    password = None
+    if "password" in data:
+        secret = f"DATABASE_{name.upper().replace('-', '_')}_PASSWORD"
+        settings["password"] = {"secret": secret}
+        password = model.SecretDeclared(
+            secret, **prepare(data["password"], document, file, (*above, "password"))
+        )
+    return model.DatabaseDeclared(
+        name,
+        file,
+        document,
+        data["driver"],
+        data.get("scope", "site"),
+        settings,
+        password,
+        data.get("owner", ""),
+        tuple(data["users"]),
+        load_migrations(tree, name, findings),
+    )
+
+
+def load_migrations(
+    tree: Tree, database: str, findings: list[Problem]
+) -> tuple[model.MigrationDeclared, ...]:
+    """The triples of a database by name; what is incomplete goes to ``findings``."""
+    folder = f"databases/{database}/migrations/"
+    found: dict[str, dict[str, bytes]] = {}
+    for path in tree.paths("databases", database):
+        if not path.startswith(folder):
+            continue
+        name, _, script = path.removeprefix(folder).partition("/")
+        stem = script.removesuffix(".sql")
+        if not script:
+            continue
+        if stem in SCRIPTS and script.endswith(".sql"):
+            found.setdefault(name, {})[stem] = tree.files[path].content
+        else:
+            found.setdefault(name, {})
+    _in_order(folder, sorted(found), findings)
+    return tuple(
+        model.MigrationDeclared(name, **{s: found[name][s] for s in SCRIPTS})
+        for name in sorted(found)
+        if _complete(folder, name, found[name], findings)
+    )
+
+
+def _in_order(folder: str, names: list[str], findings: list[Problem]) -> None:
+    """Migrations run in the order of their names, so the numbers must agree with that order."""
+    numbered = [(int(name.partition("_")[0]), name) for name in names if _MIGRATION.fullmatch(name)]
+    for (number, name), (following, next_name) in pairwise(numbered):
+        if following <= number:
+            findings.append(
+                problem(
+                    f"{folder}{next_name}",
+                    0,
+                    N_("the migrations '{name}' and '{next}' are out of order"),
+                    N_("Give each a number of its own, all with the same count of digits."),
+                    name=name,
+                    next=next_name,
+                )
+            )
+
+
+def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[Problem]) -> bool:
+    before = len(findings)
+    if not _MIGRATION.fullmatch(name):
+        findings.append(
+            problem(
+                f"{folder}{name}",
+                0,
+                N_("'{name}' is not the name of a migration"),
+                N_("Name it with a number of at least four digits and words: 0001_create_orders."),
+                name=name,
+            )
+        )
+    for script in SCRIPTS:
+        file = f"{folder}{name}/{script}.sql"
+        if script not in scripts:
+            findings.append(
+                problem(
+                    file,
+                    0,
+                    N_("the migration '{name}' has no {script}.sql"),
+                    N_("A migration is a triple: deploy.sql, verify.sql, revert.sql. Add what is missing."),
+                    name=name,
+                    script=script,
+                )
+            )
+        elif not _COMMENT.sub(b"", scripts[script]).strip(b" \t\r\n;"):
+            findings.append(
+                problem(
+                    file,
+                    1,
+                    N_("{script}.sql of the migration '{name}' is empty"),
+                    N_("Write the statements. Without a revert that was tried there is no way back."),
+                    name=name,
+                    script=script,
+                )
+            )
+        elif not _is_text(scripts[script]):
+            findings.append(problem(file, 1, N_("the file is not UTF-8"), N_("Save it as UTF-8.")))
+    return len(findings) == before
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content
