@@ -6,22 +6,24 @@ is a checkout or that CI runs as a part of its own.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
-BLOCK = re.compile(r"(?P<before>^.*\n)?^```sh\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("git clone", "cd ", "make test", "sudo ", "apt-get ")
 
 
 def commands(text: str) -> list[str]:
     """The lines that are run; comments and blank lines are kept out."""
-    lines: list[str] = []
-    for block in BLOCK.finditer(text):
-        if "<!-- not run" in (block["before"] or ""):
-            continue
-        lines += [line for line in block["body"].splitlines() if line.strip() and line.strip()[0] != "#"]
-    return lines
+    found: list[str] = []
+    fence, before = "", ""
+    for line in text.splitlines():
+        if line.startswith("```"):
+            opened = line == "```sh" and "<!-- not run" not in before
+            fence = "" if fence else ("run" if opened else "other")
+        elif fence == "run" and line.strip() and not line.lstrip().startswith("#"):
+            found.append(line)
+        before = line
+    return found
 
 
 def main() -> int:
