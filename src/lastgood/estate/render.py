@@ -302,8 +302,8 @@ def _explained(wrong: Exception, text: Text, context: Context) -> Invalid:
             at,
             N_("there is no template '{name}' to include"),
             N_(
-                "Only files in the templates folder of the same service can be included; begin the name of a part"
-                " with '_' so that it isn't rendered by itself."
+                "Only files in the templates folder of the same service can be included; begin the name of"
+                " a part with '_' so that it isn't rendered by itself."
             ),
             name=str(wrong.name),
         )
