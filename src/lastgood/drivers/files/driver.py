@@ -200,8 +200,6 @@ class FilesDriver:
             content = self._objects.get(file.content)
             if there is not None:
                 tree.keep(directory / path, aside / path)
-            elif os.path.lexists(directory / path):
-                tree.move(directory / path, aside / path)  # a directory where a file belongs
             tree.write(directory / path, content, file.mode)
             changed = True
         if changed:
@@ -216,6 +214,9 @@ class FilesDriver:
             if os.path.lexists(here) and (here.is_symlink() or not here.is_dir()):
                 tree.move(here, aside / folder)  # writing through a link would leave our directory
             tree.make_folder(here)
+        for path in wanted:
+            if (directory / path).is_dir() and not (directory / path).is_symlink():
+                tree.move(directory / path, aside / path)  # a directory where a file belongs
 
     def _aside(self) -> Path:
         return self._place / "aside" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
