@@ -11,7 +11,9 @@ from lastgood.actions.context import Context
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
+from lastgood.domain.errors import DriverError
 from lastgood.domain.incident import Incident
+from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.release import Release
@@ -145,10 +147,25 @@ class Service:
         return show(self._context, rollout)
 
     def follow(self, rollout: str, wanted: Callable[[Rollout], bool]) -> Iterator[Progress]:
-        """Progress until ``wanted`` or the end; goes on with the rollback of a failed deploy."""
+        """Progress until ``wanted`` or the end; goes on with the rollback of a failed deploy.
+
+        A runner that died meanwhile is started again; raises DriverError when it does not stay up.
+        """
         from lastgood.actions.status import follow
 
-        return follow(self._context, rollout, wanted)
+        restarts = 0
+        for looks, progress in enumerate(follow(self._context, rollout, wanted), 1):
+            yield progress
+            if looks % 10 == 0 and progress.rollout.state.is_open and not self.runner():
+                restarts += 1
+                if restarts > 5:
+                    raise DriverError(
+                        N_("the runner does not stay up; {rollout} waits for it"),
+                        todo=N_("See {log}, mend the cause, then: lastgood run"),
+                        rollout=progress.rollout.id,
+                        log=str(self.places.runner_log),
+                    )
+                self.resume()
 
     def audit(self, subject: str = "", limit: int = 100) -> Sequence[AuditRecord]:
         from lastgood.actions.status import audit_records

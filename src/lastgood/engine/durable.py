@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from dbos._dbos import DBOSConfiguredInstance
@@ -26,6 +25,7 @@ EXECUTOR = "runner"
 ENDED = ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "SUCCESS")
 
 
+@DBOS.dbos_class()
 class ProgramWorkflow(DBOSConfiguredInstance):
     """The workflow; registered before launch so that recovery finds it."""
 
@@ -33,6 +33,7 @@ class ProgramWorkflow(DBOSConfiguredInstance):
         super().__init__("program")
         self._interpreter = interpreter
 
+    @DBOS.workflow(name="program", max_recovery_attempts=None)
     def run(self, program: str) -> None:
         self._interpreter.run(program, lambda step, act: bool(DBOS.run_step({"name": step}, act)))
 
@@ -56,7 +57,6 @@ class DurableRuntime:
         }
         DBOS(config=config)
         self._workflow = ProgramWorkflow(interpreter)
-        self._run: Any = DBOS.workflow(name="program", max_recovery_attempts=None)(ProgramWorkflow.run)
 
     @staticmethod
     def _prepare(database: Path) -> None:
@@ -87,8 +87,8 @@ class DurableRuntime:
             attempt += 1
             workflow = f"{program}.{attempt}"
         with SetWorkflowID(workflow):
-            DBOS.start_workflow(self._run, self._workflow, program)
+            DBOS.start_workflow(self._workflow.run, program)
 
     def close(self) -> None:
         """Stop DBOS; open programs go on at the next launch."""
-        DBOS.destroy(destroy_registry=True)
+        DBOS.destroy()
