@@ -40,13 +40,16 @@ def write_estate(
     ports: Mapping[UnitId, int],
     python: str,
     windows: Mapping[str, str] | None = None,
+    payment_key_file: Path | None = None,
 ) -> None:
     """Make the repository and its files; nothing is committed yet.
 
     ``postgres_url_base`` is a URL without a database; ``ports`` says where customers reach each unit;
-    ``windows`` may hold other durations for watch, guard and verify. Raises DriverError when git fails.
+    ``windows`` may hold other durations for watch, guard and verify. The payment key is read from
+    ``payment_key_file``, else from SHOP_PAYMENT_KEY. Raises DriverError when git fails.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    secret = f"file: {json.dumps(str(payment_key_file))}" if payment_key_file else "env: SHOP_PAYMENT_KEY"
     given = {
         "postgres_url_base": postgres_url_base,
         "caddy_admin": caddy_admin,
@@ -58,7 +61,7 @@ def write_estate(
         **(windows or {}),
     }
     # Inside a quoted YAML text the escapes are JSON's.
-    texts = {key: json.dumps(value)[1:-1] for key, value in given.items()}
+    texts = {key: json.dumps(value)[1:-1] for key, value in given.items()} | {"payment_key": secret}
     for source, target in _files(HERE / "estate_files" / "first", directory):
         text = source.read_text(encoding="utf-8")
         _write(target, Template(text).substitute(texts) if source.suffix == ".yaml" else text)
