@@ -108,13 +108,9 @@ class _Watching:
                 self._look(now)
                 next_look = clock.monotonic() + (LOOK_SECONDS if self.seconds <= 120 else 1.0)
             result = self.gate.result(now=now, final=now >= end or accepted)
-            verifying = self.context.step.kind is StepKind.VERIFY
-            if verifying and not self.release.criteria:
+            if not self.release.criteria:
                 # Nothing can ever be measured here: waiting would only look like evidence.
-                return result, False
-            settled = verifying and self.gate.result(now=now, final=True).verdict is Verdict.PASSED
-            if settled:
-                return self.gate.result(now=now, final=True), False
+                return result, accepted
             if result.verdict is Verdict.FAILED or now >= end or accepted:
                 return result, accepted
             clock.sleep(min(WISH_SECONDS, max(0.0, next_look - clock.monotonic())))
