@@ -172,18 +172,17 @@ def _request(url: str) -> tuple[str, int, bytes]:
 
 def _work(load: Load, connection: _Connection, begin: float, number: int, out: list[Answer]) -> None:
     epoch = time.time() - time.monotonic()
-    step = load.connections / load.rate if load.rate else 0.0
-    due = begin + (number / load.rate if load.rate else 0.0)
-    end = begin + load.seconds
-    while due < end:
-        ahead = due - time.monotonic()
-        if ahead > 0:
-            time.sleep(ahead)
+    # Counted in whole requests: sums of fractions would now and then give one too many.
+    total = -(-round(load.rate * load.seconds - number) // load.connections) if load.rate else sys.maxsize
+    for turn in range(total):
+        due = begin + (number + turn * load.connections) / load.rate if load.rate else time.monotonic()
+        if not load.rate and due >= begin + load.seconds:
+            break
+        time.sleep(max(0.0, due - time.monotonic()))
         sent = time.monotonic()
         status, error, word = connection.ask()
         received = time.monotonic()
         out.append(Answer(epoch + due, epoch + sent, epoch + received, received - due, status, error, word))
-        due = due + step if step else received
     connection.close()
 
 

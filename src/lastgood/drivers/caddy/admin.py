@@ -18,7 +18,8 @@ from lastgood.ports.drivers import Destination
 READ_TIMEOUT = 5.0
 WRITE_TIMEOUT = 30.0
 PROBE_BYTES = 4096
-CUT_ATTEMPTS = 4
+CUT = (httpx.NetworkError, httpx.RemoteProtocolError)
+CUT_ATTEMPTS = 10
 CUT_PAUSE = 0.01
 
 
@@ -35,7 +36,7 @@ def ask(client: httpx.Client, url: str, headers: Mapping[str, str] | None = None
     for _ in range(CUT_ATTEMPTS):
         try:
             return client.get(url, headers=headers)
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+        except CUT:
             time.sleep(CUT_PAUSE)
     return client.get(url, headers=headers)
 
@@ -62,7 +63,10 @@ class Admin:
         return self._get("/metrics").text
 
     def write(self, write: Write, etag: str) -> bool:
-        """False when another writer was faster: look again. Raises Rejected with Caddy's own reason."""
+        """False when another writer was faster, or its reload cut us off: look again.
+
+        Raises Rejected with Caddy's own reason, OutcomeUnknown when it takes longer than 30 s.
+        """
         try:
             answer = self._client.request(
                 write.method,
@@ -71,8 +75,10 @@ class Admin:
                 headers={"If-Match": etag} if etag else {},
                 timeout=WRITE_TIMEOUT,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except httpx.ConnectTimeout as error:
             raise self._unreachable(error) from error
+        except CUT:
+            return False
         except httpx.TransportError as error:
             raise OutcomeUnknown(
                 N_("Caddy did not answer a change of its configuration: {reason}"),
@@ -80,9 +86,7 @@ class Admin:
                 where=self._where,
                 reason=str(error) or type(error).__name__,
             ) from error
-        if answer.status_code == httpx.codes.PRECONDITION_FAILED:
-            return False
-        if answer.status_code == httpx.codes.CONFLICT:
+        if answer.status_code in (httpx.codes.PRECONDITION_FAILED, httpx.codes.CONFLICT):
             return False
         if not answer.is_success:
             raise self._refused(answer)

@@ -24,8 +24,12 @@ ATTEMPTS = 20
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> CaddyDriver:
-    """Entry point. Raises InvalidInput naming the wrong or missing setting."""
-    return CaddyDriver(Settings.of(unit, settings))
+    """Entry point. Raises InvalidInput naming the wrong or missing setting.
+
+    Built for a signal alone, the traffic settings of its unit come as ``target``.
+    """
+    target = settings.get("target")
+    return CaddyDriver(Settings.of(unit, target if isinstance(target, Mapping) else settings))
 
 
 class CaddyDriver:
@@ -45,18 +49,17 @@ class CaddyDriver:
     def install(self) -> None:
         """Idempotent; a configuration that is as it must be is left alone, for a change is a reload."""
         pointer.create_empty(self._settings.pointer)
-        unknown: OutcomeUnknown | None = None
-        for _ in range(ATTEMPTS):
-            config, etag = self._admin.config()
+        for attempt in range(ATTEMPTS):
+            try:
+                config, etag = self._admin.config()
+            except Unreachable as error:
+                if attempt == 0:
+                    raise
+                raise self._lost() from error
             write = placement(config, self._settings)
             if write is None:
                 return
-            try:
-                self._admin.write(write, etag)
-            except OutcomeUnknown as error:
-                if unknown is not None:
-                    raise
-                unknown = error  # look first, which is what the loop does
+            self._admin.write(write, etag)
         raise Rejected(
             N_("the configuration of Caddy keeps changing under our hands"),
             todo=N_("Find the other writer, then try again."),
@@ -128,6 +131,13 @@ class CaddyDriver:
                 where=self._settings.admin,
                 unit=str(self._settings.unit),
             )
+
+    def _lost(self) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            N_("Caddy went away while its configuration was changed"),
+            todo=N_("Start it and look at the target; installing again is safe."),
+            where=self._settings.admin,
+        )
 
     def _edited(self) -> Rejected:
         return Rejected(

@@ -133,7 +133,7 @@ class SignalSettings:
         """Raises InvalidInput naming the setting that is unknown or wrong for this kind of signal."""
         known = "codes" if signal.kind is SignalKind.RATIO else "quantile"
         for key in signal.settings:
-            if key != known:
+            if key not in (known, "target"):  # target: the unit's traffic settings, ours already
                 raise InvalidInput(
                     N_("the signal '{name}' has no setting '{key}'"),
                     todo=N_("Remove it, or use one of: {known}."),
