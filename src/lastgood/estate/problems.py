@@ -14,7 +14,7 @@ ERROR = "error"
 WARNING = "warning"
 
 
-def problem(path: str, line: int, what: str, mend: str, *, severity: str = ERROR, **params: Any) -> Problem:
+def problem(path: str, line: int, what: str, mend: str, /, severity: str = ERROR, **params: Any) -> Problem:
     """A finding; ``what`` and ``mend`` are ``N_`` templates filled from ``params``."""
     return Problem(path, line, Message(what, params), Message(mend, params), severity)
 
