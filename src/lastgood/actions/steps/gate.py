@@ -20,6 +20,8 @@ from lastgood.judging.judge import Gate
 
 LOOK_SECONDS = 0.2
 """Between looks at the signals, while a watch is young; a long one looks once a second."""
+GAP_SECONDS = 2.0
+"""A longer time without a look was not watched."""
 WISH_SECONDS = 0.05
 """Between looks for a person's wish."""
 
@@ -61,6 +63,17 @@ def _number(finding: Finding) -> str:
     return "-" if finding.measured is None else f"{finding.measured:.4g}"
 
 
+def _end(release: Release, since: datetime, seconds: float, seen: datetime, now: datetime) -> datetime:
+    """When the watch is over. Time in which nobody looked does not count as watched: after a gap it
+    goes on for what was left, and at least for one window of the criteria.
+    """
+    planned = since + timedelta(seconds=seconds)
+    if (now - seen).total_seconds() < GAP_SECONDS:
+        return planned
+    least = min(seconds, max((c.window for c in release.criteria), default=0.0))
+    return max(planned + (now - seen), now + timedelta(seconds=least))
+
+
 @dataclass
 class _Watching:
     """One watch in progress; all it needs to go on after a crash is in the store."""
@@ -71,6 +84,7 @@ class _Watching:
     since: datetime
     seconds: float
     gate: Gate
+    end: datetime
     cursors: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -78,12 +92,15 @@ class _Watching:
         """Begin, or go on where the journal and the samples say."""
         noted = context.last_note("since")
         seconds = float(context.step.params["seconds"])
-        since = datetime.fromisoformat(noted) if noted else context.clock.now()
+        now = context.clock.now()
+        since = datetime.fromisoformat(noted) if noted else now
         gate = Gate(release.criteria, since=since, duration=seconds)
-        watching = cls(tools, context, release, since, seconds, gate)
         with context.store.read() as unit:
-            watching.cursors = dict(unit.samples.cursors(context.program, context.step.id))
-            gate.add(unit.samples.list(context.program, since))
+            cursors = dict(unit.samples.cursors(context.program, context.step.id))
+            seen = unit.samples.list(context.program, since)
+        gate.add(seen)
+        end = _end(release, since, seconds, seen[-1].at if seen else since, now)
+        watching = cls(tools, context, release, since, seconds, gate, end, cursors)
         if not noted:
             watching._begin()
         return watching
@@ -98,20 +115,20 @@ class _Watching:
 
     def until_over(self) -> tuple[GateResult, bool]:
         """Look until the time is over, a criterion is broken, or a person ends it. Raises Interrupted."""
-        end = self.since + timedelta(seconds=self.seconds)
         clock = self.context.clock
         next_look = clock.monotonic()
         while True:
             accepted = self._accepted()
             now = clock.now()
-            if clock.monotonic() >= next_look or now >= end:
+            over = now >= self.end
+            if clock.monotonic() >= next_look or over:
                 self._look(now)
                 next_look = clock.monotonic() + (LOOK_SECONDS if self.seconds <= 120 else 1.0)
-            result = self.gate.result(now=now, final=now >= end or accepted)
+            result = self.gate.result(now=now, final=over or accepted)
             if not self.release.criteria:
                 # Nothing can ever be measured here: waiting would only look like evidence.
                 return result, accepted
-            if result.verdict is Verdict.FAILED or now >= end or accepted:
+            if result.verdict is Verdict.FAILED or over or accepted:
                 return result, accepted
             clock.sleep(min(WISH_SECONDS, max(0.0, next_look - clock.monotonic())))
 
