@@ -106,7 +106,8 @@ def test_last_words_are_redacted_too(bench: Any) -> None:
     generation = bench.generation("g1", web("it"), secrets=(token,), it=script)
     bench.driver.prepare(generation)
     bench.driver.start(generation, [Role.WEB])
-    seen = eventually(lambda: (s := bench.driver.ready(generation, Role.WEB)).restarts and s)
+    words = "exited with"
+    seen = eventually(lambda: words in (s := bench.driver.ready(generation, Role.WEB)).detail and s)
     assert seen.detail.endswith("bad token [secret TOKEN]")
     assert "exited with 1 after" in seen.detail
 
@@ -188,8 +189,10 @@ def test_a_command_that_does_not_exist_is_named(bench: Any) -> None:
     generation = bench.generation("g1", RoleSpec(Role.WORKER, ("no-such-command",)))
     bench.driver.prepare(generation)
     bench.driver.start(generation, [Role.WORKER])
-    eventually(lambda: "No such file" in (d := bench.driver.ready(generation, Role.WORKER).detail) and d)
-    assert "exited with 127" in bench.driver.ready(generation, Role.WORKER).detail
+    words = "exited with 127"
+    detail = eventually(lambda: words in (d := bench.driver.ready(generation, Role.WORKER).detail) and d)
+    assert "No such file" in detail
+    assert "no-such-command" in detail
 
 
 def test_the_artifact_is_read_only_and_stays_as_it_was(bench: Any) -> None:

@@ -18,6 +18,8 @@ SPEC, DESIRED, STATE, SHIM_LOCK, CHANGE_LOCK = (
     "spec.json", "desired.json", "state.json", "shim.lock", "change.lock",
 )  # fmt: skip
 MARKER = "LASTGOOD_RUN"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SPARE = 4096
 
 
 def path(directory: str, *names: str) -> str:
@@ -40,18 +42,49 @@ def read(directory: str, name: str) -> dict[str, Any]:
 
 
 def write(directory: str, name: str, data: dict[str, Any]) -> None:
-    """Atomically replaced and flushed. Raises OSError. The lock of its writers makes one half enough."""
-    half = path(directory, f".{name}.half")
+    """Atomically replaced and flushed. Raises OSError. The lock of its writers makes one half enough.
+
+    A spare block is kept beside it: on a full disk a role must still be stopped, and its state told.
+    """
+    target, half, spare = (
+        path(directory, name),
+        path(directory, f".{name}.half"),
+        path(directory, f".{name}.spare"),
+    )
+    content = json.dumps(data, indent=1, sort_keys=True).encode()
     try:
-        with open(half, "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump(data, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half, path(directory, name))  # noqa: PTH105
-    except OSError:
+        _put(half, content, os.O_CREAT | os.O_TRUNC)
+    except OSError as error:
         if os.path.lexists(half):
             os.unlink(half)  # noqa: PTH108
-        raise
+        if error.errno not in FULL or len(content) > SPARE or not os.path.lexists(spare):
+            raise
+        _put(spare, content, 0)
+        os.replace(spare, half)  # noqa: PTH105
+    os.replace(half, target)  # noqa: PTH105
+    _reserve(spare)
+
+
+def _put(file: str, content: bytes, flags: int) -> None:
+    descriptor = os.open(file, os.O_WRONLY | flags, 0o644)
+    try:
+        os.write(descriptor, content)
+        os.ftruncate(descriptor, len(content))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reserve(spare: str) -> None:
+    if os.path.lexists(spare):
+        return
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.posix_fallocate(descriptor, 0, SPARE)
+    except OSError:
+        os.unlink(spare)  # noqa: PTH108 - an empty one would be no help
+    finally:
+        os.close(descriptor)
 
 
 def lock(file: str, wait: bool) -> int:

@@ -28,7 +28,7 @@ def status_of(
     if running:
         detail = "" if supervised else "not supervised: its shim is gone; start it again"
     elif slot and not detail:
-        detail = _how_it_ended(slot)
+        detail = _how_it_ended(slot, supervised)
     listens = running and spec["roles"][role]["listens"]
     return RoleStatus(
         spec["id"],
@@ -42,10 +42,10 @@ def status_of(
     )
 
 
-def _how_it_ended(slot: dict[str, Any]) -> str:
+def _how_it_ended(slot: dict[str, Any], supervised: bool) -> str:
     end = slot.get("exit")
-    if end is None:
-        return "ended, nobody saw how"
+    if end is None:  # the shim, if it lives, is about to write it down
+        return "ended just now" if supervised else "ended, nobody saw how"
     if end.get("stopped"):
         return "stopped"
     after = f" after {end['after']} s" if end["after"] is not None else ""

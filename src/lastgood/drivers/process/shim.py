@@ -246,7 +246,7 @@ class Shim:
             try:
                 logs.rotate(layout.path(self.directory, "logs", f"{slot.role}.log"))
             except OSError as error:
-                print(f"log of {slot.role} can't be turned over: {error}", file=sys.stderr, flush=True)
+                _complain(f"log of {slot.role} can't be turned over: {error}")
 
     def save(self, alive: bool = True) -> None:
         """Raises OSError."""
@@ -265,7 +265,7 @@ class Shim:
             self.unsaved = False
         except OSError as error:  # a full disk must not end the shim; it tries again
             self.unsaved = True
-            print(f"state can't be written: {error}", file=sys.stderr, flush=True)
+            _complain(f"state can't be written: {error}")
 
     def _may_end(self) -> bool:
         """Under the lock of those who change wishes, so that none is made between the look and the end."""
@@ -336,3 +336,10 @@ def _answer(word: bytes) -> None:
         os.write(1, word)
     except BrokenPipeError:
         return  # the starter died; its wish is written down and holds
+
+
+def _complain(words: str) -> None:
+    try:
+        os.write(2, f"{words}\n".encode())
+    except OSError:
+        return  # shim.log is on the same full disk
