@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
@@ -12,6 +13,7 @@ from lastgood.domain.audit import Phase
 from lastgood.domain.errors import GateFailed
 from lastgood.domain.plan import StepKind
 from lastgood.domain.rollout import Mark
+from lastgood.store.audit import hash_of
 from lastgood.store.database import SqlStore, SqlUnitOfWork
 from tests.store.making import NOW, rollout
 
@@ -94,6 +96,14 @@ def test_an_empty_chain_is_whole(store: SqlStore) -> None:
 def test_an_edited_record_is_found(chained: SqlStore, change: str) -> None:
     tamper(chained, f"UPDATE audit SET {change} WHERE sequence = 3")
     assert broken(chained) == 3
+
+
+def test_a_forged_record_with_a_right_hash_of_its_own_is_found_at_the_next(chained: SqlStore) -> None:
+    with chained.read() as work:
+        third = work.audit.list()[2]
+    forged = hash_of(replace(third, reason="another"))
+    tamper(chained, f"UPDATE audit SET reason = 'another', hash = '{forged}' WHERE sequence = 3")
+    assert broken(chained) == 4
 
 
 def test_a_removed_record_is_found_at_the_next(chained: SqlStore) -> None:
