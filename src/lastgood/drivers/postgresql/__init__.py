@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations in transactions, snapshots at one cut, rehearsals, signals, evidence."""

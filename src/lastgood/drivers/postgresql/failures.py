@@ -1,0 +1,222 @@
+"""The one place where what PostgreSQL says becomes an error of ours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import psycopg
+
+from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected, Unreachable
+from lastgood.domain.message import N_
+
+LOCK_NOT_AVAILABLE = "55P03"
+DEADLOCK = "40P01"
+SERIALIZATION = "40001"
+RIGHTS = "42501"
+TIMED_OUT = "57014"
+NOT_IN_TRANSACTION = "25001"
+READ_ONLY = "25006"
+DISK_FULL = "53100"
+
+_DENIED = re.compile(r"permission denied (?:for|to) (?P<what>.+)")
+_OWNER = re.compile(r"must be (?P<what>.+)")
+_LOGIN = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where an error was met: ``address`` for people, and the script's file and line if there is one."""
+
+    address: str
+    user: str
+    file: str = ""
+    line: int = 0
+    statement: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else self.address
+
+
+def lost(error: psycopg.Error) -> bool:
+    """Whether the connection broke, so that the server's answer, if any, never came."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return state[:2] == "08" or state in ("57P01", "57P02", "57P03")
+
+
+def locked(error: psycopg.Error) -> bool:
+    """Whether another session was in the way and trying again makes sense."""
+    return error.sqlstate in (LOCK_NOT_AVAILABLE, DEADLOCK, SERIALIZATION)
+
+
+def text(error: psycopg.Error) -> str:
+    """The primary message only: the detail can hold customers' values."""
+    primary = error.diag.message_primary
+    return primary if primary else str(error).strip().splitlines()[-1] if str(error).strip() else "no answer"
+
+
+def translate(error: psycopg.Error, spot: Spot) -> DriverError:
+    """What to raise for ``error``; a broken connection is Unreachable (the transaction is gone with it)."""
+    state = error.sqlstate or ""
+    if lost(error):
+        return _connection(error, spot)
+    if locked(error):
+        return table_lock(text(error), "", spot)
+    if state == RIGHTS:
+        return _rights(error, spot)
+    if state in ("53300", "53400"):
+        return _down(error, spot)
+    if state[:2] == "28":
+        return _login(error, spot)
+    if state == "3D000":
+        return _no_database(error, spot)
+    return _refused(error, spot)
+
+
+def outcome_unknown(error: psycopg.Error, spot: Spot, name: str) -> OutcomeUnknown:
+    """The answer to COMMIT never came."""
+    return OutcomeUnknown(
+        N_("the answer to the commit of {name} was lost: {error}"),
+        todo=N_("Look at the revision table before doing anything else; calling again does."),
+        where=spot.address,
+        cause=Cause.DEPENDENCY_DOWN,
+        name=name,
+        error=text(error),
+    )
+
+
+def table_lock(error: str, blockers: str, spot: Spot) -> Rejected:
+    if blockers:
+        return Rejected(
+            N_("{place} waits for a lock held by another session: {blockers}"),
+            todo=N_("Wait for that session to finish, or end it, then try again."),
+            where=spot.where,
+            cause=Cause.TABLE_LOCK,
+            place=spot.where,
+            blockers=blockers,
+        )
+    return Rejected(
+        N_("{place} did not get its lock: {error}"),
+        todo=N_("Look for long sessions in pg_stat_activity, then try again."),
+        where=spot.where,
+        cause=Cause.TABLE_LOCK,
+        place=spot.where,
+        error=error,
+    )
+
+
+def _connection(error: psycopg.Error, spot: Spot) -> DriverError:
+    """A refused log-in has no code in libpq: only its English text tells it from a dead server."""
+    message = str(error)
+    if any(part in message for part in _LOGIN) or re.search(r'role "[^"]*" does not exist', message):
+        return _login(error, spot)
+    if re.search(r'database "[^"]*" does not exist', message):
+        return _no_database(error, spot)
+    if 'permission denied for database "' in message:
+        return _rights(error, spot)
+    return _down(error, spot)
+
+
+def _down(error: psycopg.Error, spot: Spot) -> Unreachable:
+    return Unreachable(
+        N_("the database server {address} does not answer: {error}"),
+        todo=N_("See that it runs and accepts connections, then try again."),
+        where=spot.address,
+        cause=Cause.DEPENDENCY_DOWN,
+        address=spot.address,
+        error=text(error),
+    )
+
+
+def _login(error: psycopg.Error, spot: Spot) -> Rejected:
+    return Rejected(
+        N_("the database server {address} does not let '{user}' in: {error}"),
+        todo=N_("Check the user in the url, the secret in 'password', and the server's pg_hba.conf."),
+        where=spot.address,
+        cause=Cause.PERMISSION,
+        address=spot.address,
+        user=spot.user,
+        error=text(error),
+    )
+
+
+def _no_database(error: psycopg.Error, spot: Spot) -> Rejected:
+    return Rejected(
+        N_("the database is not on the server {address}: {error}"),
+        todo=N_("Check the database name in the url."),
+        where=spot.address,
+        cause=Cause.WRONG_PATH,
+        address=spot.address,
+        error=text(error),
+    )
+
+
+def missing_right(message: str, statement: str) -> str:
+    """The right that is missing, as far as message and statement tell: ``CREATE on schema public``."""
+    owner = _OWNER.search(message)
+    if owner:
+        return owner["what"]
+    denied = _DENIED.search(message)
+    if not denied:
+        return message
+    words = statement.upper().split()
+    verb = words[0] if words else ""
+    what = denied["what"]
+    if what.startswith("schema"):
+        verb = "CREATE" if verb in ("CREATE", "ALTER") else "USAGE"
+    elif what.startswith("function"):
+        verb = "EXECUTE"
+    elif what.startswith("database"):
+        verb = "CREATE" if verb == "CREATE" else "CONNECT"
+    elif what.startswith("create database"):
+        return "CREATEDB"
+    elif verb == "WITH" or not verb:
+        verb = "access"
+    return f"{verb} on {what}"
+
+
+def _rights(error: psycopg.Error, spot: Spot) -> Rejected:
+    message = text(error)
+    return Rejected(
+        N_("'{user}' lacks a right in {address}: {error}"),
+        todo=N_("Give it the missing right ({right}), or use a user that has it."),
+        where=spot.where,
+        cause=Cause.PERMISSION,
+        user=spot.user,
+        address=spot.address,
+        error=message,
+        right=missing_right(message, spot.statement),
+    )
+
+
+def _refused(error: psycopg.Error, spot: Spot) -> Rejected:
+    state = error.sqlstate or ""
+    todo = N_("Mend the statement; the database is as it was before.")
+    if state == TIMED_OUT:
+        todo = N_("Make it faster or raise 'statement_timeout'; the database is as it was before.")
+    elif state == NOT_IN_TRANSACTION:
+        todo = N_("It can't run in a transaction: do it by hand, outside the migrations.")
+    elif state == READ_ONLY:
+        todo = N_("Point the url at the primary server: this one only reads.")
+    elif state == DISK_FULL:
+        todo = N_("Free space on the database server, then try again.")
+    if not spot.file:
+        return Rejected(
+            N_("the database {address} refused: {error}"),
+            todo=todo,
+            where=spot.address,
+            address=spot.address,
+            error=text(error),
+        )
+    return Rejected(
+        N_("{file} fails in line {line}: {error}"),
+        todo=todo,
+        where=spot.where,
+        cause=None if state in (READ_ONLY, DISK_FULL) else Cause.SCRIPT_ERROR,
+        file=spot.file,
+        line=spot.line,
+        error=text(error),
+    )

@@ -1,0 +1,226 @@
+"""Each migration in one transaction with its row in the revision table."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+
+from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.message import N_
+from lastgood.drivers.postgresql import failures, revisions
+from lastgood.drivers.postgresql.connection import Connection, Server
+from lastgood.drivers.postgresql.failures import Spot
+from lastgood.drivers.postgresql.locks import BlockerWatch, describe
+from lastgood.drivers.postgresql.scan import Statement, runnable
+from lastgood.ports.drivers import MigrationScript
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+RETRY_PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script of a migration, split; ``file`` names it for people."""
+
+    file: str
+    statements: tuple[Statement, ...]
+
+    @classmethod
+    def read(cls, migration: MigrationScript, part: str, text: str) -> Script:
+        """Raises InvalidInput when a statement can't run in our transaction."""
+        file = f"{part}.sql of {migration.name}"
+        return cls(file, runnable(text, file))
+
+
+@dataclass(frozen=True)
+class Migrator:
+    """Deploys and reverts in the database of ``server``."""
+
+    server: Server
+
+    def applied(self) -> tuple[revisions.Revision, ...]:
+        """Oldest first. Raises DriverError."""
+        with self.server.reading() as connection:
+            return revisions.read(connection)
+
+    def deploy(self, migration: MigrationScript, key: str) -> bool:
+        """Deploy, verify and note it; False when it was there already. Source of ``Migrates.deploy``."""
+        script = Script.read(migration, "deploy", migration.deploy)
+        verify = Script.read(migration, "verify", migration.verify)
+
+        def work(connection: Connection) -> bool:
+            if self._there(connection, migration):
+                return False
+            revisions.prepare(connection)
+            self._run(connection, script)
+            self._settle(connection, script)
+            self._verify(connection, verify)
+            revisions.add(connection, migration.name, migration.digest, key)
+            return True
+
+        return self._in_transaction(work, migration.name)
+
+    def revert(self, migration: MigrationScript, key: str) -> bool:
+        """Run revert.sql and remove the row; False when it was not there."""
+        script = Script.read(migration, "revert", migration.revert)
+
+        def work(connection: Connection) -> bool:
+            if not self._there(connection, migration):
+                return False
+            self._refuse_unless_newest(connection, migration)
+            if not script.statements:
+                raise Rejected(
+                    N_("{file} is empty: it would take nothing back"),
+                    todo=N_("Write the statements that undo deploy.sql."),
+                    where=self.server.spot.address,
+                    cause=Cause.SCRIPT_ERROR,
+                    file=script.file,
+                )
+            self._run(connection, script)
+            self._settle(connection, script)
+            revisions.remove(connection, migration.name)
+            return True
+
+        return self._in_transaction(work, migration.name)
+
+    def verify(self, migrations: Sequence[MigrationScript]) -> str:
+        """Run verify scripts and keep nothing of what they do; the first failure in words, or ``""``."""
+        for migration in migrations:
+            script = Script.read(migration, "verify", migration.verify)
+            with self.server.session() as connection:
+                connection.execute(BEGIN)
+                connection.execute(self.server.guards())
+                try:
+                    self._run(connection, script)
+                except ScriptFailed as failed:
+                    if failures.lost(failed.error):
+                        raise failures.translate(failed.error, self.server.spot) from None
+                    return str(failures.translate(failed.error, failed.spot))
+                finally:
+                    if not connection.closed:
+                        connection.execute("ROLLBACK")
+        return ""
+
+    def _in_transaction(self, work: Callable[[Connection], bool], name: str) -> bool:
+        """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again."""
+        deadline = time.monotonic() + self.server.settings.lock_deadline
+        while True:
+            try:
+                return self._attempt(work, name)
+            except Rejected as error:
+                if error.cause is not Cause.TABLE_LOCK or time.monotonic() >= deadline:
+                    raise
+            time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
+
+    def _attempt(self, work: Callable[[Connection], bool], name: str) -> bool:
+        with (
+            self.server.session() as connection,
+            BlockerWatch(self.server, connection.info.backend_pid) as watch,
+        ):
+            try:
+                connection.execute(BEGIN)
+                connection.execute(self.server.guards())
+                revisions.lock(connection)
+                changed = work(connection)
+            except ScriptFailed as failed:
+                raise self._failure(failed.error, failed.spot, watch) from None
+            except psycopg.Error as error:
+                raise self._failure(error, self.server.spot, watch) from None
+            if not changed:
+                connection.execute("ROLLBACK")
+                return False
+            self._commit(connection, name, watch)
+            return True
+
+    def _failure(self, error: psycopg.Error, spot: Spot, watch: BlockerWatch) -> DriverError:
+        if failures.locked(error):
+            return failures.table_lock(failures.text(error), describe(watch.last), spot)
+        return failures.translate(error, spot)
+
+    def _commit(self, connection: Connection, name: str, watch: BlockerWatch) -> None:
+        try:
+            answer = connection.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            if failures.lost(error):
+                raise failures.outcome_unknown(error, self.server.spot, name) from None
+            raise self._failure(error, self.server.spot, watch) from None
+        if answer != "COMMIT":
+            raise OutcomeUnknown(
+                N_("the server answered the commit of {name} with {answer}"),
+                todo=N_("Look at the revision table before doing anything else."),
+                where=self.server.spot.address,
+                name=name,
+                answer=answer or "nothing",
+            )
+
+    def _there(self, connection: Connection, migration: MigrationScript) -> bool:
+        """Whether it is deployed; raises Conflict when another one of that name is."""
+        for revision in revisions.read(connection):
+            if revision.name != migration.name:
+                continue
+            if revision.digest == migration.digest:
+                return True
+            raise Conflict(
+                N_("migration {name} is deployed with other scripts: {there}, not {wanted}"),
+                todo=N_("Give the changed migration a new name; deployed ones are never edited."),
+                where=self.server.spot.address,
+                name=migration.name,
+                there=revision.digest,
+                wanted=migration.digest,
+            )
+        return False
+
+    def _refuse_unless_newest(self, connection: Connection, migration: MigrationScript) -> None:
+        names = [r.name for r in revisions.read(connection)]
+        newer = names[names.index(migration.name) + 1 :]
+        if newer:
+            raise Conflict(
+                N_("migration {name} is not the newest: {newer} came after it"),
+                todo=N_("Revert the newer ones first."),
+                where=self.server.spot.address,
+                name=migration.name,
+                newer=", ".join(newer),
+            )
+
+    def _run(self, connection: Connection, script: Script) -> None:
+        spot = self.server.spot
+        for statement in script.statements:
+            try:
+                connection.execute(statement.text)
+                if statement.touches_settings:
+                    connection.execute(self.server.guards())
+            except psycopg.Error as error:
+                position = int(error.diag.statement_position or 1)
+                line = statement.line_of(position)
+                raise ScriptFailed(
+                    error, replace(spot, file=script.file, line=line, statement=statement.text)
+                ) from None
+
+    def _settle(self, connection: Connection, script: Script) -> None:
+        """Deferred constraints speak now, and what follows runs as in a session of its own."""
+        try:
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.Error as error:
+            line = script.statements[-1].line if script.statements else 1
+            raise ScriptFailed(error, replace(self.server.spot, file=script.file, line=line)) from None
+        connection.execute("RESET SESSION AUTHORIZATION; RESET ALL")
+        connection.execute(self.server.guards())
+
+    def _verify(self, connection: Connection, verify: Script) -> None:
+        """Whatever it writes is gone afterwards."""
+        connection.execute("SAVEPOINT lastgood_verify")
+        self._run(connection, verify)
+        connection.execute("ROLLBACK TO SAVEPOINT lastgood_verify; RELEASE SAVEPOINT lastgood_verify")
+
+
+class ScriptFailed(Exception):
+    """A statement of a script failed; becomes one of our errors where the blockers are known."""
+
+    def __init__(self, error: psycopg.Error, spot: Spot) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.spot = spot

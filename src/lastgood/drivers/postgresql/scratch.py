@@ -1,0 +1,160 @@
+"""Databases beside the live one: made like it, filled from a dump, and dropped whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from psycopg import errors, sql
+
+from lastgood.domain.errors import DriverError, Rejected
+from lastgood.domain.message import N_
+from lastgood.drivers.postgresql.binaries import Binaries
+from lastgood.drivers.postgresql.connection import Connection, Server, one
+
+PREFIX = "lastgood_scratch_"
+LEFTOVER_AGE = 3600.0
+PARALLEL_FROM = 32 << 20
+"""Bytes of a dump from which two workers load faster than one."""
+
+# Values of these are lists of names and are stored as they must be written.
+_LISTS = ("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries")
+
+
+@contextlib.contextmanager
+def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
+    """A scratch database loaded from ``dump``. Raises DriverError; leaves nothing behind."""
+    name = f"{PREFIX}{int(time.time()):08x}_{secrets.token_hex(4)}"
+    with server.session() as connection:
+        remove_leftovers(connection)
+        check_room(connection, server)
+        try:
+            make_like(connection, server, name, "lastgood scratch")
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name))
+            )
+            load(server.at(name), dump, binaries)
+            yield server.at(name)
+        finally:
+            _drop(connection, server, name)
+
+
+def load(server: Server, dump: Path, binaries: Binaries) -> None:
+    """Fill the empty database of ``server``; subscriptions are left out: a copy must not subscribe."""
+    arguments = ["--exit-on-error", "--no-subscriptions"]
+    if dump.stat().st_size >= PARALLEL_FROM:
+        arguments.append("--jobs=2")
+    binaries.run("pg_restore", [*arguments, str(dump)], server)
+
+
+def make_like(connection: Connection, server: Server, name: str, comment: str) -> None:
+    """An empty database with owner, encoding, locale, settings and comment as the live one's."""
+    major = connection.info.server_version // 10000
+    provider = "datlocprovider::text" if major >= 15 else "'c'"
+    locale = "datlocale" if major >= 17 else "daticulocale" if major >= 15 else "''"
+    row = connection.execute(
+        sql.SQL(
+            "SELECT pg_encoding_to_char(encoding), datcollate, datctype, pg_get_userbyid(datdba), {}, {} "
+            "FROM pg_database WHERE datname = %s"
+        ).format(sql.SQL(provider), sql.SQL(locale)),
+        (server.database,),
+    ).fetchone()
+    assert row is not None, "we are connected to it"
+    encoding, collate, ctype, owner, kind, locale_name = row
+    clause = sql.SQL("")
+    if kind in ("i", "b"):
+        words = ("icu", "ICU_LOCALE") if kind == "i" else ("builtin", "BUILTIN_LOCALE")
+        clause = sql.SQL(" LOCALE_PROVIDER {} {} {}").format(
+            sql.SQL(words[0]), sql.SQL(words[1]), sql.Literal(locale_name)
+        )
+    connection.execute(
+        sql.SQL(
+            "CREATE DATABASE {} TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}{}"
+        ).format(
+            sql.Identifier(name),
+            sql.Identifier(owner),
+            sql.Literal(encoding),
+            sql.Literal(collate),
+            sql.Literal(ctype),
+            clause,
+        )
+    )
+    connection.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
+    )
+    _copy_settings(connection, server.database, name)
+
+
+def _copy_settings(connection: Connection, source: str, target: str) -> None:
+    """Settings belong to the database's OID, so a copy has none of them."""
+    rows = connection.execute(
+        "SELECT r.rolname, unnest(s.setconfig) FROM pg_db_role_setting s "
+        "JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole "
+        "WHERE d.datname = %s",
+        (source,),
+    ).fetchall()
+    for role, setting in rows:
+        name, _, value = setting.partition("=")
+        subject = sql.SQL("DATABASE {}").format(sql.Identifier(target))
+        if role is not None:
+            subject = sql.SQL("ROLE {} IN ").format(sql.Identifier(role)) + subject
+        right = sql.SQL(value.replace('""', "''")) if name in _LISTS else sql.Literal(value)
+        connection.execute(
+            sql.SQL("ALTER {} SET {} = {}").format(
+                subject, sql.SQL(".").join(sql.Identifier(p) for p in name.split(".")), right
+            )
+        )
+
+
+def check_room(connection: Connection, server: Server) -> None:
+    """Refuse a second database that would fill the server's disk, where we can see that disk."""
+    if server.settings.host not in ("localhost", "127.0.0.1", "::1") and server.settings.host[:1] != "/":
+        return
+    try:
+        directory = Path(str(one(connection, "SELECT current_setting('data_directory')")))
+    except errors.InsufficientPrivilege:
+        return
+    if not directory.is_dir():
+        return
+    need = int(one(connection, "SELECT pg_database_size(current_database())"))
+    need += need // 5
+    free = shutil.disk_usage(directory).free
+    if free < need:
+        raise Rejected(
+            N_("a copy of {address} needs about {need} MiB, and {free} MiB are free on the server"),
+            todo=N_("Free space on the server, then try again."),
+            where=server.spot.address,
+            address=server.spot.address,
+            need=need >> 20,
+            free=free >> 20,
+        )
+
+
+def remove_leftovers(connection: Connection) -> None:
+    """Drop scratch databases of ours that a crash left more than an hour ago; one in use stays."""
+    rows = connection.execute(
+        "SELECT datname FROM pg_database WHERE datname ~ %s "
+        "AND coalesce(shobj_description(oid, 'pg_database'), 'lastgood scratch') = 'lastgood scratch'",
+        (f"^{PREFIX}[0-9a-f]{{8}}_[0-9a-f]{{8}}$",),
+    ).fetchall()
+    for (name,) in rows:
+        if time.time() - int(name[len(PREFIX) :][:8], 16) > LEFTOVER_AGE:
+            with contextlib.suppress(errors.ObjectInUse, errors.InvalidCatalogName):
+                connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+def drop(connection: Connection, name: str) -> None:
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _drop(connection: Connection, server: Server, name: str) -> None:
+    """On a session of its own when ours broke; a server that is down keeps it for ``remove_leftovers``."""
+    if not connection.closed:
+        drop(connection, name)
+        return
+    with contextlib.suppress(DriverError), server.session() as another:
+        drop(another, name)

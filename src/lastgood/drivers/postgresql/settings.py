@@ -1,0 +1,124 @@
+"""What the estate says about one database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from lastgood.domain.errors import InvalidInput
+from lastgood.domain.message import N_
+from lastgood.domain.release import SecretVersion
+
+KEYS = frozenset(
+    {"url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries"}
+)
+SIGNAL_KEYS = frozenset({"query", "database"})
+"""A signal's settings may come together with those of the database it asks."""
+
+
+@dataclass(frozen=True)
+class PostgresqlSettings:
+    """Times are seconds. ``parameters`` is what libpq needs to connect, without the password."""
+
+    resource: str
+    parameters: Mapping[str, str]
+    password: SecretVersion | None = None
+    lock_timeout: float = 2.0
+    statement_timeout: float = 60.0
+    lock_deadline: float = 15.0
+    binaries: Path | None = None
+
+    @property
+    def database(self) -> str:
+        return self.parameters["dbname"]
+
+    @property
+    def host(self) -> str:
+        return self.parameters.get("host", "localhost")
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for people: ``host:port``."""
+        return f"{self.host}:{self.parameters.get('port', '5432')}"
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> PostgresqlSettings:
+        """Raises InvalidInput naming the setting that is wrong, missing or unknown."""
+        unknown = sorted(set(settings) - KEYS - SIGNAL_KEYS)
+        if unknown:
+            raise InvalidInput(
+                N_("unknown setting '{key}' of the postgresql driver"),
+                todo=N_("Use one of: {known}."),
+                key=unknown[0],
+                known=", ".join(sorted(KEYS)),
+            )
+        parameters = _parameters(settings.get("url"))
+        binaries = settings.get("binaries")
+        return cls(
+            resource=str(settings.get("resource") or parameters["dbname"]),
+            parameters=parameters,
+            password=_password(settings.get("password")),
+            lock_timeout=_seconds(settings, "lock_timeout", 2.0),
+            statement_timeout=_seconds(settings, "statement_timeout", 60.0),
+            lock_deadline=_seconds(settings, "lock_deadline", 15.0),
+            binaries=Path(str(binaries)) if binaries else None,
+        )
+
+
+def _parameters(url: object) -> Mapping[str, str]:
+    example = "postgresql://user@host:5432/database"
+    if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
+        raise InvalidInput(
+            N_("the setting 'url' of the postgresql driver is missing or no PostgreSQL URL"),
+            todo=N_("Write it like {example}."),
+            example=example,
+        )
+    try:
+        parameters = {key: str(value) for key, value in conninfo_to_dict(url).items() if value}
+    except psycopg.ProgrammingError as error:
+        raise InvalidInput(
+            N_("the setting 'url' of the postgresql driver can't be read"),
+            todo=N_("Write it like {example}."),
+            example=example,
+        ) from error.with_traceback(None)
+    if "password" in parameters:
+        raise InvalidInput(
+            N_("the setting 'url' of the postgresql driver holds a password"),
+            todo=N_("Take it out, and name a secret in the setting 'password'."),
+        )
+    if "dbname" not in parameters:
+        raise InvalidInput(
+            N_("the setting 'url' of the postgresql driver names no database"),
+            todo=N_("Write it like {example}."),
+            example=example,
+        )
+    return parameters
+
+
+def _password(value: object) -> SecretVersion | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, Mapping) or not value.get("secret") or not value.get("version"):
+        raise InvalidInput(
+            N_("the setting 'password' of the postgresql driver is no secret"),
+            todo=N_("Name a secret declared in the service; a value is never written here."),
+        )
+    return SecretVersion(str(value["secret"]), str(value["version"]))
+
+
+def _seconds(settings: Mapping[str, Any], key: str, default: float) -> float:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 86400:
+        raise InvalidInput(
+            N_("the setting '{key}' of the postgresql driver is no number of seconds: '{value}'"),
+            todo=N_("Write a number greater than 0, for example {default}."),
+            key=key,
+            value=value,
+            default=default,
+        )
+    return float(value)
