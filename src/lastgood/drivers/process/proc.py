@@ -56,7 +56,7 @@ def is_running(pid: int, ticks: int) -> bool:
 
 
 def started_at(ticks: int) -> float:
-    """Seconds since the epoch, ± 1 s: counted from the kernel's own time of boot, so the same at every look."""
+    """Seconds since the epoch, ± 1 s, counted from the kernel's time of boot: the same at every look."""
     for line in _read("/proc/stat").splitlines():
         if line.startswith(b"btime "):
             return int(line.split()[1]) + ticks / TICKS
