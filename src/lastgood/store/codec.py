@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
@@ -22,9 +22,7 @@ def text(value: Any, *, invalid: str = "backslashreplace") -> str:
     """JSON with sorted keys. Bytes that were never UTF-8 (lone surrogates) stay as JSON escapes, or
     become question marks with ``invalid="replace"``.
     """
-    made = json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_otherwise
-    )
+    made = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return made.encode("utf-8", invalid).decode()
 
 
@@ -48,12 +46,6 @@ def load(cls: type[T], data: Mapping[str, Any]) -> T:
         return _converter.structure(data, cls)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(cls.__name__) from error
-
-
-def _otherwise(value: Any) -> str:
-    if isinstance(value, PurePath):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be kept as JSON")
 
 
 def _damaged(kind: str) -> DriverError:
