@@ -343,11 +343,12 @@ def test_killed_at_any_moment_current_is_whole(desk: Desk) -> None:
     chance = random.Random(7)
     one, two = desk.files("1"), desk.files("2")
     manifests = {ONE: one, TWO: two}
+    desk.current(one)
     seen, leftovers = set(), 0
     for _ in range(30):
         with begin(LOOP, desk) as process:
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout=chance.uniform(0.005, 0.05))
+                process.wait(timeout=chance.uniform(0.01, 0.15))
             process.kill()
         release = desk.driver.current()
         seen.add(release)
