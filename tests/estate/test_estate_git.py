@@ -73,9 +73,7 @@ def test_bare_and_detached(repository: Repository, tmp_path: Path) -> None:
     assert repository.reader.at("HEAD").render(UNIT).release == expected
 
 
-def test_an_estate_below_the_top_of_a_repository(
-    empty: Repository, repository: Repository, tmp_path: Path
-) -> None:
+def test_an_estate_below_the_top_of_a_repository(repository: Repository, tmp_path: Path) -> None:
     outer = Repository(tmp_path / "outer")
     shutil.copytree(repository.root, outer.root / "ops/estate", ignore=shutil.ignore_patterns(".git"))
     outer.write({"other/file": "x"})
@@ -123,7 +121,8 @@ def test_the_users_configuration_changes_nothing_and_no_hook_runs(
     home = tmp_path / "home"
     home.mkdir()
     (home / ".gitconfig").write_text(
-        "[core]\n quotepath = on\n autocrlf = true\n[status]\n short = true\n branch = true\n[color]\n ui = always\n"
+        "[core]\n quotepath = on\n autocrlf = true\n"
+        "[status]\n short = true\n branch = true\n[color]\n ui = always\n"
     )
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_DIR", "/nowhere")
@@ -150,7 +149,7 @@ def test_symbolic_links_and_submodules_are_refused(repository: Repository) -> No
     repository.git("add", "--all")
     repository.git("commit", "--quiet", "-m", "links")
     for estate in (repository.reader.at("HEAD"), repository.estate()):
-        with pytest.raises(InvalidInput, match="symbolic link|submodule"):
+        with pytest.raises(InvalidInput, match=r"symbolic link|submodule"):
             estate.render(UNIT)
         found = {(p.path, str(p.what).partition(" is ")[2]) for p in estate.lint() if p.severity == "error"}
         assert found == {
@@ -205,7 +204,7 @@ def commit_with(repository: Repository, name: bytes) -> str:
 )
 def test_file_names_that_leave_or_deceive(repository: Repository, name: bytes) -> None:
     estate = repository.reader.at(commit_with(repository, name))
-    with pytest.raises(InvalidInput, match="the file name '.*' can't be used"):
+    with pytest.raises(InvalidInput, match=r"the file name '.*' can't be used"):
         estate.render(UNIT)
     assert any("can't be used" in str(p.what) for p in estate.lint())
 

@@ -201,7 +201,7 @@ def test_parts_can_be_included_but_are_no_files(repository: Repository) -> None:
     repository.write(
         {
             "services/web/templates/_parts/head.j2": "[{{ site }}]\n",
-            "services/web/templates/_macros.j2": "{% macro line(key) %}{{ key }}={{ values[key] }}{% endmacro %}",
+            "services/web/templates/_macros.j2": "{% macro line(k) %}{{ k }}={{ values[k] }}{% endmacro %}",
             "services/web/templates/made.ini.j2": "{% include '_parts/head.j2' %}"
             "{% from '_macros.j2' import line with context %}{{ line('port') }}\n",
         }
@@ -230,7 +230,7 @@ def test_explain_names_layer_file_line_and_what_was_overridden(repository: Repos
         ("base", "services/web/values.yaml", 5, 3),
         ("environment prod", "services/web/environments/prod.yaml", 1, 5),
     )
-    with pytest.raises(InvalidInput, match="no layer sets the key 'payment.timeuot'") as caught:
+    with pytest.raises(InvalidInput, match=r"no layer sets the key 'payment\.timeuot'") as caught:
         repository.estate().explain(UnitId("web", "prod", "us"), "payment.timeuot")
     assert str(caught.value.todo) == "Did you mean 'payment.timeout'?"
 

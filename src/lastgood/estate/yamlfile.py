@@ -97,6 +97,9 @@ def _described(text: str, file: str) -> Iterator[Any]:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as wrong:
         mark = wrong.problem_mark or wrong.context_mark
+        if mark and wrong.context_mark and mark.line >= text.count("\n"):
+            # What was begun is never ended: where it begins says more than the end of the file.
+            mark = wrong.context_mark
         line = mark.line + 1 if mark else 0
         raise _syntax(text, file, line, str(wrong.problem or wrong.context or "")) from wrong
     except YAMLError as wrong:
