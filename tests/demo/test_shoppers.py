@@ -153,7 +153,11 @@ def test_finds_what_was_shipped_twice_or_never(sold: Path, database: str) -> Non
         "insert into shipments (order_id, tracking) values (2, 'AGAIN')",
         "delete from shipments where order_id = 5",
     )
-    assert ledger.check(sold, {"us": database}, patience=0.2).sites[0].not_shipped_once == (2, 5)
+    site = ledger.check(sold, {"us": database}, patience=0.2).sites[0]
+    assert site.not_shipped_once == (2, 5)
+    row = ledger.row(site)
+    assert row.shipped_once == row.in_database - 2
+    assert [problem.en for problem in row.problems] == ["not shipped exactly once: 2, 5"]
 
 
 def test_finds_what_was_paid_twice_or_wrongly(sold: Path, database: str) -> None:

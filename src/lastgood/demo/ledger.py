@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from lastgood.demo.report_data import LedgerRow, Words
 from lastgood.demo.shoppers import Seen
 
 # "visitor" is whoever buys by hand on the shop's page; nobody wrote down what he was told.
@@ -160,3 +161,27 @@ def _notes(connection: psycopg.Connection) -> dict[int, str]:
     if not there or not there[0]:
         return {}
     return dict(connection.execute("select order_id, note from gift_notes").fetchall())
+
+
+COMPLAINTS = {
+    "missing": Words("acknowledged, but not in the database", "已确认但不在数据库中"),
+    "doubled": Words("acknowledged twice", "被确认两次"),
+    "not_paid_once": Words("not paid exactly once", "付款不是恰好一次"),
+    "not_shipped_once": Words("not shipped exactly once", "发货不是恰好一次"),
+    "unexplained": Words("in the database, but nobody was told", "在数据库中但从未确认给顾客"),
+    "notes_lost": Words("lost its gift note", "丢失了礼品留言"),
+}
+
+
+def row(site: SiteLedger) -> LedgerRow:
+    """One site's books for the report; each complaint names at most ten orders."""
+    problems = []
+    for name, words in COMPLAINTS.items():
+        orders: tuple[int, ...] = getattr(site, name)
+        if orders:
+            some = ", ".join(map(str, orders[:10])) + (" …" if len(orders) > 10 else "")
+            problems.append(Words(f"{words.en}: {some}", f"{words.zh}：{some}"))
+    wrong = {*site.not_paid_once, *site.not_shipped_once}
+    return LedgerRow(
+        site.site, site.acknowledged, site.in_database, site.in_database - len(wrong), tuple(problems)
+    )
