@@ -1,0 +1,96 @@
+"""Targets that misbehave: what is told, and that the unit stays whole."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lastgood.domain.errors import LastgoodError
+from lastgood.domain.rollout import RolloutState
+from tests.journey.driving import begin, deploy, deploy_well, end_of
+from tests.journey.page import page
+from tests.journey.world import DEV, World
+
+
+def test_a_process_that_never_gets_ready(world: World) -> None:
+    deploy_well(world)
+    world.commit("sleeps", text="two", never_ready=True)
+    failed = begin(world)
+    end = end_of(world, failed.id)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert page(world.ports["dev"])["text"] == "one"
+    told = str(world.service().show(failed.id)[0].rollout.outcome)
+    assert "not ready" in told
+    # Customers never saw it: the fix may follow at once.
+    assert world.service().status(DEV)[0].frozen == ""
+    world.commit("awake", text="two")
+    deploy_well(world)
+
+
+def test_a_hand_edit_is_found_and_put_back_in_one_command(world: World) -> None:
+    deploy_well(world)
+    file = next((world.root / "files").rglob("current")) / "app.toml"
+    os.chmod(file, 0o644)
+    file.write_text("broken = true\n")
+    assert [d.subject for d in world.service().drift(DEV)] == ["app.toml"]
+    world.commit("second", text="two")
+    end = deploy(world)
+    assert end.state is RolloutState.FAILED
+    assert "app.toml" in str(end.outcome)
+    assert page(world.ports["dev"])["text"] == "one"
+    healed = world.service().heal(DEV, "put it back")
+    assert end_of(world, healed.id).state is RolloutState.VERIFIED
+    assert world.service().drift(DEV) == ()
+    deploy_well(world)
+
+
+def test_a_deleted_file_is_put_back(world: World) -> None:
+    deploy_well(world)
+    file = next((world.root / "files").rglob("current")) / "app.toml"
+    os.chmod(file.parent.resolve(), 0o755)
+    file.unlink()
+    healed = world.service().heal(DEV)
+    assert end_of(world, healed.id).state is RolloutState.VERIFIED
+    assert file.exists()
+
+
+@pytest.fixture
+def small_disk(world: World) -> Iterator[Path]:
+    """The place of the configuration on a disk of 256 KiB."""
+    place = world.root / "files"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_during_the_switch_leaves_the_old_release_serving(world: World, small_disk: Path) -> None:
+    deploy_well(world)
+    (small_disk / "filler").write_bytes(b"x" * 200_000)
+    world.write("services/page/templates/large.txt", "y" * 120_000)
+    world.commit("large", text="two")
+    end = deploy(world)
+    assert end.state is RolloutState.FAILED, str(end.outcome)
+    assert page(world.ports["dev"])["text"] == "one"
+    assert world.service().drift(DEV) == ()
+    (small_disk / "filler").unlink()
+    deploy_well(world)
+
+
+def test_a_corrupt_state_database_is_told_and_not_touched(world: World) -> None:
+    deploy_well(world)
+    database = world.places.state / "lastgood.db"
+    for leftover in world.places.state.glob("lastgood.db-*"):
+        leftover.unlink()
+    database.write_bytes(b"garbage" * 1000)
+    before = database.read_bytes()
+    with pytest.raises(LastgoodError) as caught:
+        world.service().status(DEV)
+    assert caught.value.todo
+    assert database.read_bytes() == before
+    with pytest.raises(sqlite3.DatabaseError):
+        sqlite3.connect(database).execute("SELECT count(*) FROM sqlite_master")

@@ -1,0 +1,119 @@
+"""Going back: warm, cold, twice, and when everything else is down."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from lastgood.domain.errors import NotReversible
+from lastgood.domain.rollout import RolloutState
+from tests.journey.conftest import wait_for
+from tests.journey.driving import begin, deploy_well, end_of, kill_runner, until
+from tests.journey.page import page
+from tests.journey.world import DEV, World
+
+
+def test_warm_inside_the_guard_window(world: World) -> None:
+    deploy_well(world)
+    world.guard = "60s"
+    world.commit("second", text="two")
+    rollout = begin(world)
+    until(world, rollout.id, RolloutState.GUARDING)
+    back = world.service().rollback(DEV, reason="a customer called")
+    end = end_of(world, back)
+    assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED), str(end.outcome)
+    assert page(world.ports["dev"])["text"] == "one"
+    started = [
+        e for e in world.service().show(end.id)[0].entries if e.step == "back:start" and "warm" in e.data
+    ]
+    assert [e.data["warm"] for e in started] == [True]
+    # A person went back: that is no fault to be found, so nothing is frozen.
+    assert world.service().status(DEV)[0].frozen == ""
+
+
+def test_cold_and_forward_again(world: World) -> None:
+    deploy_well(world)
+    world.commit("second", text="two")
+    deploy_well(world)
+    service = world.service()
+    assert end_of(world, service.rollback(DEV)).state is RolloutState.VERIFIED
+    assert page(world.ports["dev"])["text"] == "one"
+    newest = service.history(DEV)[1][0]
+    assert end_of(world, service.rollback(DEV, to=newest.id)).state is RolloutState.VERIFIED
+    assert page(world.ports["dev"])["text"] == "two"
+
+
+def test_without_estate_git_and_artifacts_elsewhere(world: World) -> None:
+    deploy_well(world)
+    world.commit("second", text="two")
+    deploy_well(world)
+    shutil.rmtree(world.estate)
+    shutil.rmtree(world.root / "process" / "artifacts")
+    assert end_of(world, world.service().rollback(DEV)).state is RolloutState.VERIFIED
+    assert page(world.ports["dev"])["text"] == "one"
+
+
+def test_a_restore_point_that_is_not_whole_is_refused_and_seen_before(world: World) -> None:
+    first = deploy_well(world)
+    world.commit("second", text="two")
+    deploy_well(world)
+    release = world.service().render(DEV, first.plan.commit)[0]
+    name = release.files[0].content.removeprefix("sha256:")
+    damaged = next(f for f in world.places.objects.rglob("*") if f.is_file() and name.endswith(f.name))
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"not what it was")
+    status = world.service().status(DEV)[0]
+    assert status.way_back is not None
+    assert status.way_back.missing == 1
+    with pytest.raises(NotReversible, match="not whole"):
+        world.service().rollback(DEV)
+
+
+def test_a_killed_runner_is_told_by_status_and_the_guard_goes_on(world: World) -> None:
+    deploy_well(world)
+    world.guard = "4s"
+    world.commit("second", text="two")
+    rollout = begin(world)
+    until(world, rollout.id, RolloutState.GUARDING)
+    kill_runner(world)
+    status = world.service().status(DEV)[0]
+    assert not status.watched
+    assert status.watched_until is not None
+    world.service().resume()
+    assert end_of(world, rollout.id).state is RolloutState.VERIFIED
+
+
+def test_losing_the_durable_runtimes_file_loses_nothing(world: World) -> None:
+    deploy_well(world)
+    world.guard = "4s"
+    world.commit("second", text="two")
+    rollout = begin(world)
+    until(world, rollout.id, RolloutState.GUARDING)
+    kill_runner(world)
+    for file in world.places.state.glob("durable.db*"):
+        file.unlink()
+    world.service().resume()
+    assert end_of(world, rollout.id).state is RolloutState.VERIFIED
+    steps = [e.step for e in world.service().show(rollout.id)[0].entries if e.mark.value == "intent"]
+    assert len(steps) == len(set(steps)), "no step ran under a second intent"
+
+
+def test_a_damaged_file_of_the_durable_runtime_is_set_aside(world: World) -> None:
+    deploy_well(world)
+    wait_for(lambda: not world.service().runner())
+    world.places.durable.write_bytes(b"this was a database" * 100)
+    world.commit("second", text="two")
+    deploy_well(world)
+
+
+def test_asked_twice_it_goes_back_once(world: World) -> None:
+    deploy_well(world)
+    world.guard = "60s"
+    world.commit("second", text="two")
+    rollout = begin(world)
+    until(world, rollout.id, RolloutState.GUARDING)
+    first, second = world.service().rollback(DEV), world.service().rollback(DEV)
+    assert end_of(world, first).state is RolloutState.VERIFIED
+    assert second in (rollout.id, f"{rollout.id}-back")
+    assert [r.kind.value for r in world.service().history(DEV)[0]].count("rollback") == 1
