@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ def test_a_process_that_never_gets_ready(world: World) -> None:
 def test_a_hand_edit_is_found_and_put_back_in_one_command(world: World) -> None:
     deploy_well(world)
     file = next((world.root / "files").rglob("current")) / "app.toml"
-    os.chmod(file, 0o644)
+    file.chmod(0o644)
     file.write_text("broken = true\n")
     assert [d.subject for d in world.service().drift(DEV)] == ["app.toml"]
     world.commit("second", text="two")
@@ -52,7 +51,7 @@ def test_a_hand_edit_is_found_and_put_back_in_one_command(world: World) -> None:
 def test_a_deleted_file_is_put_back(world: World) -> None:
     deploy_well(world)
     file = next((world.root / "files").rglob("current")) / "app.toml"
-    os.chmod(file.parent.resolve(), 0o755)
+    file.parent.resolve().chmod(0o755)
     file.unlink()
     healed = world.service().heal(DEV)
     assert end_of(world, healed.id).state is RolloutState.VERIFIED

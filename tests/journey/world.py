@@ -1,4 +1,4 @@
-"""A small real estate for journeys: one service behind a real Caddy, as real processes, with a real database."""
+"""A small real estate for journeys: one service behind a real Caddy, as real processes."""
 
 from __future__ import annotations
 
