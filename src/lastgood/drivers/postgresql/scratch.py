@@ -65,7 +65,7 @@ def make_like(connection: Connection, server: Server, name: str, comment: str) -
     ).fetchone()
     assert row is not None, "we are connected to it"
     encoding, collate, ctype, owner, kind, locale_name = row
-    clause = sql.SQL("")
+    clause = sql.Composed([])
     if kind in ("i", "b"):
         words = ("icu", "ICU_LOCALE") if kind == "i" else ("builtin", "BUILTIN_LOCALE")
         clause = sql.SQL(" LOCALE_PROVIDER {} {} {}").format(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,8 +92,8 @@ class Snapshotter:
         known = self.known(name)
         if known is not None:
             return known.snapshot
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.server.session() as connection:
+        with self._files(), self.server.session() as connection:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             tools = binaries.find(self.server, connection.info.server_version // 10000)
             # The server forgets this lock when we die; a second caller waits and then finds the file.
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
@@ -122,13 +123,15 @@ class Snapshotter:
                 difference=wrong,
             )
         proven = replace(cut.snapshot, proven_at=datetime.now(UTC))
-        replace(cut, snapshot=proven).write(self._notes(snapshot.id))
+        with self._files():
+            replace(cut, snapshot=proven).write(self._notes(snapshot.id))
         return replace(snapshot, proven_at=proven.proven_at)
 
     def discard(self, snapshot: Snapshot) -> None:
         """Notes first: without them nobody takes the dump for a snapshot."""
-        self._notes(snapshot.id).unlink(missing_ok=True)
-        self._dump(snapshot.id).unlink(missing_ok=True)
+        with self._files():
+            self._notes(snapshot.id).unlink(missing_ok=True)
+            self._dump(snapshot.id).unlink(missing_ok=True)
 
     def known(self, name: str) -> Cut | None:
         """The complete snapshot of that name."""
@@ -230,10 +233,26 @@ class Snapshotter:
                 path=str(self.directory),
             )
 
+    @contextlib.contextmanager
+    def _files(self) -> Iterator[None]:
+        """Our own disk may be full or closed to us as well."""
+        try:
+            yield
+        except OSError as error:
+            raise Rejected(
+                N_("the snapshots in {path} can't be written: {error}"),
+                todo=N_("Give it space and the right to write there, then try again."),
+                where=str(self.directory),
+                cause=Cause.PERMISSION if isinstance(error, PermissionError) else None,
+                path=str(self.directory),
+                error=error.strerror or str(error),
+            ) from None
+
     def _name(self, key: str) -> str:
         resource = self.server.settings.resource
         slug = re.sub(r"[^a-z0-9]+", "-", resource.lower()).strip("-")[:60]
-        return f"{slug}-{hashlib.sha256(f'{resource}\0{key}'.encode()).hexdigest()[:16]}"
+        identity = "\0".join((resource, key))
+        return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     def _dump(self, name: str) -> Path:
         return self.directory / f"{Path(name).name}.dump"

@@ -1,0 +1,106 @@
+"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Measures, Observes and GivesEvidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from lastgood.domain.criterion import Signal
+from lastgood.domain.observation import EvidenceItem, Observation
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.unit import UnitId
+from lastgood.drivers.postgresql import evidence, revisions
+from lastgood.drivers.postgresql.connection import Server, one
+from lastgood.drivers.postgresql.fingerprint import fingerprint, read_listing
+from lastgood.drivers.postgresql.migrate import Migrator
+from lastgood.drivers.postgresql.rehearse import rehearse
+from lastgood.drivers.postgresql.restore import Swap
+from lastgood.drivers.postgresql.settings import PostgresqlSettings
+from lastgood.drivers.postgresql.signal import SignalReader
+from lastgood.drivers.postgresql.snapshot import Snapshotter
+from lastgood.ports.content import DriverTools
+from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+
+
+def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
+    """The driver of one database; connects to nothing yet. Raises InvalidInput."""
+    read = PostgresqlSettings.read(settings)
+    return PostgresqlDriver(Server(read, tools.vault, read.database), tools)
+
+
+class PostgresqlDriver:
+    """Every ability in one place; each is done by the module of its name."""
+
+    def __init__(self, server: Server, tools: DriverTools) -> None:
+        self._server = server
+        self._migrator = Migrator(server)
+        self._snapshots = Snapshotter(server, tools.directory / "snapshots")
+        self._signals = SignalReader(server)
+
+    def observe(self) -> Observation:
+        """The schema's fingerprint, with what people want to know beside it."""
+        with self._server.reading() as connection:
+            facts = {
+                "migrations": [r.name for r in revisions.read(connection)],
+                "server_version": one(connection, "SELECT current_setting('server_version')"),
+                "bytes": one(connection, "SELECT pg_database_size(current_database())"),
+                "sessions": one(
+                    connection, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                ),
+            }
+            at = one(connection, "SELECT clock_timestamp()")
+            return Observation(fingerprint(read_listing(connection)), at.astimezone(UTC), facts)
+
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        return tuple((r.name, r.digest) for r in self._migrator.applied())
+
+    def fingerprint(self) -> str:
+        with self._server.reading() as connection:
+            return fingerprint(read_listing(connection))
+
+    def deploy(self, migration: MigrationScript, key: str) -> None:
+        self._migrator.deploy(migration, key)
+
+    def revert(self, migration: MigrationScript, key: str) -> None:
+        self._migrator.revert(migration, key)
+
+    def rehearse(
+        self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
+    ) -> Rehearsal:
+        self._snapshots.cut_of(snapshot)
+        dump, tools = self._snapshots.dump_of(snapshot), self._snapshots.tools()
+        return rehearse(self._server, dump, tools, pending, standing)
+
+    def classify(self, migration: MigrationScript) -> Classification:
+        # A driver that only answers signals does without the parser.
+        from lastgood.drivers.postgresql.classify import classify
+
+        return classify(migration)
+
+    def snapshot(self, key: str) -> Snapshot:
+        return self._snapshots.snapshot(key)
+
+    def prove(self, snapshot: Snapshot) -> Snapshot:
+        return self._snapshots.prove(snapshot)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._snapshots.cut_of(snapshot)
+        dump, tools = self._snapshots.dump_of(snapshot), self._snapshots.tools()
+        Swap.of(self._server, snapshot.id).restore(dump, tools)
+
+    def discard(self, snapshot: Snapshot) -> None:
+        self._snapshots.discard(snapshot)
+
+    def begin(self, signal: Signal) -> Mapping[str, Any]:
+        return self._signals.begin(signal)
+
+    def read(self, signal: Signal, cursor: Mapping[str, Any]) -> Reading:
+        return self._signals.read(signal, cursor)
+
+    def evidence(self) -> Sequence[EvidenceItem]:
+        return evidence.collect(self._server)
+
+    def close(self) -> None:
+        """Ends the session kept for signals."""
+        self._signals.close()
