@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lastgood.domain.errors import OutcomeUnknown
 from lastgood.domain.release import RoleSpec
 from lastgood.domain.unit import Role
 from lastgood.drivers.process import layout, proc
@@ -263,3 +264,15 @@ def test_a_crash_loop_is_called_one(bench: Any) -> None:
     eventually(lambda: bench.driver.status()[0].restarts > 8)
     bench.driver.stop("g1", [Role.WORKER])
     assert bench.driver.status()[0].detail == "stopped"
+
+
+def test_a_shim_that_can_not_begin_is_an_unknown_outcome(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    generation = bench.generation("g1")
+    bench.driver.prepare(generation)
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(OutcomeUnknown, match="does not answer"):
+            bench.driver.start(generation, BOTH)
+    assert not any(s.running for s in bench.driver.status())
+    bench.driver.start(generation, BOTH)
+    eventually(lambda: bench.driver.ready(generation, Role.WEB).running)

@@ -23,6 +23,7 @@ from lastgood.ports.content import Vault
 
 ANSWER_WITHIN = 10.0
 LOOK_EVERY = 0.005
+TRIES = 5
 
 
 def shim_is_alive(home: str) -> bool:
@@ -37,9 +38,12 @@ def shim_is_alive(home: str) -> bool:
 def wake_or_spawn(home: str, sequence: int, secrets: Sequence[SecretVersion], vault: Vault) -> None:
     """Return when a living shim has acted on wish number ``sequence``. Raises OutcomeUnknown."""
     end = time.monotonic() + ANSWER_WITHIN
-    while time.monotonic() < end:
+    tries = 0
+    while time.monotonic() < end and tries < TRIES:
         if not shim_is_alive(home):
-            _spawn(home, {s.name: vault.unseal(s) for s in secrets})
+            tries += 1  # one that is killed before it answers is no reason to give up
+            if not _spawn(home, {s.name: vault.unseal(s) for s in secrets}):
+                continue
         _wake(home)
         while time.monotonic() < end and shim_is_alive(home):
             if layout.read(home, layout.STATE).get("sequence", 0) >= sequence:
@@ -53,8 +57,11 @@ def _wake(home: str) -> None:
     proc.send(shim.get("pid", 0), shim.get("ticks", 0), signal.SIGHUP)
 
 
-def _spawn(home: str, secrets: dict[str, str]) -> None:
-    """Detached for good; secret values go through its standard input, never through argv or a file."""
+def _spawn(home: str, secrets: dict[str, str]) -> bool:
+    """Detached for good; secret values go through its standard input, never through argv or a file.
+
+    Whether a shim answered: this one, or one that holds the lock already.
+    """
     entry = Path(__file__).with_name("__main__.py")
     errors = os.open(layout.path(home, "shim.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     try:
@@ -80,8 +87,7 @@ def _spawn(home: str, secrets: dict[str, str]) -> None:
         answered, _, _ = select.select([shim.stdout], [], [], ANSWER_WITHIN)
         answer = shim.stdout.readline() if answered else b""
     shim.wait()
-    if answer not in (b"ok\n", b"held\n"):
-        raise _silent(home)
+    return answer in (b"ok\n", b"held\n")
 
 
 def _silent(home: str) -> OutcomeUnknown:
