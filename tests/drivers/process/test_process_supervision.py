@@ -207,6 +207,7 @@ def test_never_two_workers_whoever_is_killed_when(bench: Any, tmp_path: Path, se
                 processes[0].wait(timeout=0.01)
         for process in processes:
             process.kill()
+        for process in processes:
             process.wait()
             assert process.stderr is not None
             with process.stderr as said:
