@@ -56,16 +56,21 @@ def traffic_of(drivers: Drivers, release: Release) -> ShiftsTraffic | None:
     return _able(drivers, release.unit, target, ShiftsTraffic) if target else None
 
 
+def database_target(database: DatabaseTarget) -> Target:
+    """The target with the name of the resource, which its driver gives to what it keeps."""
+    return Target(database.target.driver, {**database.target.settings, "resource": database.resource})
+
+
 def migrates_of(drivers: Drivers, unit: UnitId, database: DatabaseTarget) -> Migrates:
-    return _able(drivers, unit, database.target, Migrates)
+    return _able(drivers, unit, database_target(database), Migrates)
 
 
 def snapshots_of(drivers: Drivers, unit: UnitId, database: DatabaseTarget) -> Snapshots:
-    return _able(drivers, unit, database.target, Snapshots)
+    return _able(drivers, unit, database_target(database), Snapshots)
 
 
 def classifies_of(drivers: Drivers, unit: UnitId, database: DatabaseTarget) -> Classifies:
-    return _able(drivers, unit, database.target, Classifies)
+    return _able(drivers, unit, database_target(database), Classifies)
 
 
 def measures_of(drivers: Drivers, release: Release, signal: Signal) -> Measures:
@@ -73,7 +78,7 @@ def measures_of(drivers: Drivers, release: Release, signal: Signal) -> Measures:
     resource = signal.settings.get("resource")
     database = release.database(str(resource)) if resource else None
     if database is not None:
-        target = database.target
+        target = database_target(database)
     elif release.traffic is not None and release.traffic.driver == signal.driver:
         target = release.traffic
     else:
@@ -85,7 +90,7 @@ def evidence_of(drivers: Drivers, release: Release) -> Iterator[tuple[str, Gives
     """(name, driver) of everything a release names that can give evidence."""
     targets = {"runtime": release.runtime, "traffic": release.traffic, "files": release.files_target}
     named = [(name, target) for name, target in targets.items() if target]
-    named += [(f"database-{d.resource}", d.target) for d in release.databases]
+    named += [(f"database-{d.resource}", database_target(d)) for d in release.databases]
     for criterion in release.criteria:
         signal = criterion.signal
         if not signal.settings.get("resource"):
