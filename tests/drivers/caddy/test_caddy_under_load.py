@@ -47,7 +47,10 @@ def test_twenty_flips_under_load_fail_no_request(lab, red, blue, eventually, tmp
     assert result["resets"] == 0
     firsts = []
     for (called, done, generation), (following, _, _) in zip(flips, [*flips[1:], (1e18, 0, "")], strict=True):
-        late = [a for a in answers if done <= a["sent"] < following and a["word"] != generation]
+        # One that was still on its way when the next flip began may rightly see either.
+        between = [a for a in answers if done <= a["sent"] and a["received"] < following]
+        late = [a for a in between if a["word"] != generation]
+        assert len(between) > 100
         assert late == [], "a request sent after route() returned went to the old generation"
         new = [a["received"] for a in answers if called <= a["sent"] < following and a["word"] == generation]
         firsts.append((min(new) - called) * 1000)
