@@ -83,10 +83,8 @@ class Swap:
             contents.whole_rows(copy)
             for table in contents.tables(live).values() if same else ():
                 columns = list(table.columns)
-                twin = contents.tables(copy)[name]
-                same = same and contents.content(live, table, columns) == contents.content(
-                    copy, twin, columns
-                )
+                here, there = (contents.content(c, table, columns) for c in (live, copy))
+                same = same and here == there
             live.execute("ROLLBACK")
             return same
 

@@ -1,0 +1,374 @@
+"""A database without a server: the abilities of a database driver on one SQLite file.
+
+Real transactions, real SQL of the common kind, real files; what it lacks is other sessions, roles and
+a network, so ``fail_next`` makes their errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lastgood.domain.criterion import Signal, SignalKind
+from lastgood.domain.digest import digest, plain
+from lastgood.domain.errors import Cause, Conflict, DriverError, Rejected
+from lastgood.domain.message import N_
+from lastgood.domain.observation import EvidenceItem, Observation
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.unit import UnitId
+from lastgood.drivers.postgresql.scan import runnable
+from lastgood.ports.content import DriverTools
+from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+
+OWN = "lastgood_revisions"
+Listing = dict[tuple[str, str], str]
+Rows = dict[str, tuple[int, str]]
+
+
+def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> FakeDatabase:
+    """Like an entry point; ``settings["path"]`` is the file, so that several units can share it."""
+    path = Path(str(settings.get("path") or tools.directory / f"{unit.slug}.sqlite"))
+    return FakeDatabase(path, tools.directory / "snapshots", str(settings.get("resource", path.stem)))
+
+
+class FakeDatabase:
+    """Migrates, Classifies, Snapshots, Measures, Observes and GivesEvidence."""
+
+    def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
+        self.path = path
+        self.directory = directory
+        self.resource = resource
+        self._failures: dict[str, list[DriverError]] = {}
+
+    def fail_next(self, method: str, error: DriverError) -> None:
+        """Let the next call of ``method`` raise ``error`` before it does anything."""
+        self._failures.setdefault(method, []).append(error)
+
+    def ask(self, query: str) -> list[tuple[object, ...]]:
+        """SQL on the file itself."""
+        with self.connect() as connection:
+            return connection.execute(query).fetchall()
+
+    def observe(self) -> Observation:
+        names = [name for name, _ in self.applied()]
+        return Observation(self.fingerprint(), datetime.now(UTC), {"migrations": names})
+
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        self._fail("applied")
+        with self.connect() as connection:
+            return _revisions(connection)
+
+    def fingerprint(self) -> str:
+        with self.connect() as connection:
+            return digest(sorted([*k, v] for k, v in _listing(connection).items()))
+
+    def deploy(self, migration: MigrationScript, key: str) -> None:
+        self._fail("deploy")
+        name = migration.name
+        script = runnable(migration.deploy, f"deploy.sql of {name}")
+        verify = runnable(migration.verify, f"verify.sql of {name}")
+
+        def work(connection: sqlite3.Connection) -> None:
+            if self._there(connection, migration):
+                return
+            _run(connection, f"deploy.sql of {name}", [(s.text, s.line) for s in script])
+            connection.execute("SAVEPOINT verify")
+            _run(connection, f"verify.sql of {name}", [(s.text, s.line) for s in verify])
+            connection.execute("ROLLBACK TO verify")
+            connection.execute(
+                f"INSERT INTO {OWN} (name, digest, key) VALUES (?, ?, ?)", (name, migration.digest, key)
+            )
+
+        self._in_transaction(work)
+
+    def revert(self, migration: MigrationScript, key: str) -> None:
+        self._fail("revert")
+        name = migration.name
+        script = runnable(migration.revert, f"revert.sql of {name}")
+
+        def work(connection: sqlite3.Connection) -> None:
+            if not self._there(connection, migration):
+                return
+            newer = [n for n, _ in _revisions(connection)]
+            newer = newer[newer.index(name) + 1 :]
+            if newer:
+                raise Conflict(N_("{newer} came after {name}"), newer=", ".join(newer), name=name)
+            if not script:
+                raise Rejected(N_("revert.sql of {name} is empty"), cause=Cause.SCRIPT_ERROR, name=name)
+            _run(connection, f"revert.sql of {name}", [(s.text, s.line) for s in script])
+            connection.execute(f"DELETE FROM {OWN} WHERE name = ?", (name,))
+
+        self._in_transaction(work)
+
+    def rehearse(
+        self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
+    ) -> Rehearsal:
+        self._fail("rehearse")
+        with self._scratch(snapshot) as copy:
+            return _rehearse(copy, pending, standing)
+
+    def classify(self, migration: MigrationScript) -> Classification:
+        from lastgood.drivers.postgresql.classify import classify
+
+        return classify(migration)
+
+    def snapshot(self, key: str) -> Snapshot:
+        self._fail("snapshot")
+        name = f"fake-{hashlib.sha256(f'{self.resource} {key}'.encode()).hexdigest()[:12]}"
+        if self._notes(name).is_file():
+            return _load(self._notes(name))
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = self.directory / f"{name}.tmp"
+        temporary.touch(mode=0o600)
+        with self.connect() as source, contextlib.closing(sqlite3.connect(temporary)) as target:
+            source.backup(target)
+        content = temporary.read_bytes()
+        snapshot = Snapshot(
+            id=name, resource=self.resource, path=str(self._dump(name)),
+            cut=hashlib.sha256(content).hexdigest(), fingerprint=self.fingerprint(),
+            created_at=datetime.now(UTC), size=len(content), server_version=sqlite3.sqlite_version,
+        )  # fmt: skip
+        temporary.rename(self._dump(name))
+        _keep(self._notes(name), snapshot)
+        return snapshot
+
+    def prove(self, snapshot: Snapshot) -> Snapshot:
+        self._fail("prove")
+        with self._scratch(snapshot) as copy:
+            if copy.fingerprint() != snapshot.fingerprint:
+                raise Rejected(N_("snapshot {name} does not load as it was"), name=snapshot.id)
+        proven = replace(snapshot, proven_at=datetime.now(UTC))
+        _keep(self._notes(snapshot.id), proven)
+        return proven
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._fail("restore")
+        with self._scratch(snapshot) as copy:
+            reasons = _later_writes(self.state(), copy.state())
+            if reasons:
+                raise Rejected(N_("restoring would lose: {reasons}"), reasons="; ".join(reasons))
+            aside = self.path.with_name(f"{self.path.name}_failed_{time.time_ns()}")
+            shutil.copyfile(self.path, aside)
+            copy.path.rename(self.path)
+
+    def discard(self, snapshot: Snapshot) -> None:
+        self._notes(snapshot.id).unlink(missing_ok=True)
+        self._dump(snapshot.id).unlink(missing_ok=True)
+
+    def begin(self, signal: Signal) -> Mapping[str, Any]:
+        return {"since": datetime.now(UTC).isoformat()}
+
+    def read(self, signal: Signal, cursor: Mapping[str, Any]) -> Reading:
+        try:
+            self._fail("read")
+            with self.connect() as connection:
+                row = connection.execute(str(signal.settings["query"]), dict(cursor)).fetchone()
+        except (DriverError, sqlite3.Error) as error:
+            return Reading(cursor, error=str(error))
+        if signal.kind is SignalKind.GAUGE:
+            return Reading(cursor, value=None if row is None or row[0] is None else float(row[0]))
+        return Reading(cursor, good=int(row[0] or 0), total=int(row[1] or 0))
+
+    def evidence(self) -> Sequence[EvidenceItem]:
+        return [EvidenceItem("database-revisions.json", json.dumps(self.applied()).encode())]
+
+    def _fail(self, method: str) -> None:
+        if self._failures.get(method):
+            raise self._failures[method].pop(0)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sqlite3.Connection]:
+        """A session of its own, in autocommit mode."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(self.path, timeout=0.5, isolation_level=None)) as connection:
+            yield connection
+
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        with self.connect() as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise Rejected(N_("{error}"), cause=Cause.TABLE_LOCK, error=str(error)) from None
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {OWN} (seq INTEGER PRIMARY KEY AUTOINCREMENT, "
+                "name TEXT UNIQUE, digest TEXT, key TEXT)"
+            )
+            work(connection)
+            connection.execute("COMMIT")
+
+    def _there(self, connection: sqlite3.Connection, migration: MigrationScript) -> bool:
+        there = dict(_revisions(connection)).get(migration.name)
+        if there is not None and there != migration.digest:
+            raise Conflict(
+                N_("{name} is deployed as {there}, not {wanted}"),
+                name=migration.name, there=there, wanted=migration.digest,
+            )  # fmt: skip
+        return there is not None
+
+    @contextlib.contextmanager
+    def _scratch(self, snapshot: Snapshot) -> Iterator[FakeDatabase]:
+        dump = self._dump(snapshot.id)
+        if not dump.is_file() or hashlib.sha256(dump.read_bytes()).hexdigest() != snapshot.cut:
+            raise Rejected(
+                N_("snapshot {name} is missing or damaged"), cause=Cause.WRONG_PATH, name=snapshot.id
+            )
+        path = self.path.with_name(f"scratch-{secrets.token_hex(4)}.sqlite")
+        shutil.copyfile(dump, path)
+        try:
+            yield FakeDatabase(path, self.directory)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def state(self) -> tuple[Listing, Rows]:
+        """Schema and rows, to compare."""
+        with self.connect() as connection:
+            return _listing(connection), _rows(connection)
+
+    def _dump(self, name: str) -> Path:
+        return self.directory / f"{name}.dump"
+
+    def _notes(self, name: str) -> Path:
+        return self.directory / f"{name}.json"
+
+
+def _revisions(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (OWN,)).fetchall():
+        return ()
+    return tuple(connection.execute(f"SELECT name, digest FROM {OWN} ORDER BY seq").fetchall())
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return [name for (name,) in found if name != OWN and not name.startswith("sqlite_")]
+
+
+def _listing(connection: sqlite3.Connection) -> Listing:
+    listing: Listing = {}
+    for table in _tables(connection):
+        columns = connection.execute(f'PRAGMA table_xinfo("{table}")').fetchall()
+        listing["table", table] = ", ".join(row[1] for row in columns)
+        listing |= {("column", f"{table}.{row[1]}"): repr(row[2:]) for row in columns}
+    for kind, name, text in connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"
+    ):
+        listing[kind, name] = text
+    return listing
+
+
+def _rows(connection: sqlite3.Connection) -> Rows:
+    """Number of rows and the digest of their values (empty columns left out), by table."""
+    rows: Rows = {}
+    for table in _tables(connection):
+        cursor = connection.execute(f'SELECT * FROM "{table}"')
+        columns = [d[0] for d in cursor.description]
+        found = sorted(repr([p for p in zip(columns, r, strict=True) if p[1] is not None]) for r in cursor)
+        rows[table] = len(found), digest(found)
+    return rows
+
+
+def _run(connection: sqlite3.Connection, file: str, statements: Sequence[tuple[str, int]]) -> None:
+    for text, line in statements:
+        try:
+            connection.execute(text).fetchall()
+        except sqlite3.Error as error:
+            raise Rejected(
+                N_("{file} fails in line {line}: {error}"),
+                where=f"{file}:{line}", cause=Cause.SCRIPT_ERROR, file=file, line=line, error=str(error),
+            ) from None  # fmt: skip
+
+
+def _difference(before: Listing, after: Listing) -> list[str]:
+    lines = [f"{kind} {name} was not removed" for kind, name in sorted(after.keys() - before.keys())]
+    lines += [f"{kind} {name} was not brought back" for kind, name in sorted(before.keys() - after.keys())]
+    common = sorted(k for k in before.keys() & after.keys() if k[0] != "table")
+    return lines + [
+        f"{kind} {name} is different" for kind, name in common if before[kind, name] != after[kind, name]
+    ]
+
+
+def _rehearse(
+    copy: FakeDatabase, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
+) -> Rehearsal:
+    states = [copy.state()]
+    before = copy.fingerprint()
+    deploy_seconds: dict[str, float] = {}
+    revert_seconds: dict[str, float] = {}
+    for migration in pending:
+        start = time.perf_counter()
+        copy.deploy(migration, "rehearsal")
+        deploy_seconds[migration.name] = time.perf_counter() - start
+        states.append(copy.state())
+    old_runs = all(_verifies(copy, migration) for migration in standing)
+    for migration, wanted, deployed in reversed(list(zip(pending, states[:-1], states[1:], strict=True))):
+        was = copy.state()
+        start = time.perf_counter()
+        copy.revert(migration, "rehearsal")
+        revert_seconds[migration.name] = time.perf_counter() - start
+        if copy.state() == was and deployed != wanted:
+            left = "; ".join(_difference(wanted[0], was[0]))
+            raise Rejected(
+                N_("revert.sql of {name} changes nothing, although deploy.sql did: {left}"),
+                cause=Cause.SCRIPT_ERROR, name=migration.name, left=left,
+            )  # fmt: skip
+    return _seen(copy, states, before, old_runs, deploy_seconds, revert_seconds)
+
+
+def _seen(
+    copy: FakeDatabase, states: Sequence[tuple[Listing, Rows]], before: str, old_runs: bool,
+    deploy_seconds: Mapping[str, float], revert_seconds: Mapping[str, float],
+) -> Rehearsal:  # fmt: skip
+    schema, rows = copy.state()
+    lines = _difference(states[0][0], schema)
+    for table, content in states[0][1].items():
+        now = rows.get(table)
+        if now is not None and states[-1][1].get(table) == content and content != now:
+            lines.append(f"table {table} has other rows: it had {content[0]}, and has {now[0]}")
+    return Rehearsal(before, copy.fingerprint(), old_runs, deploy_seconds, revert_seconds, "\n".join(lines))
+
+
+def _verifies(copy: FakeDatabase, migration: MigrationScript) -> bool:
+    script = runnable(migration.verify, f"verify.sql of {migration.name}")
+    with copy.connect() as connection:
+        connection.execute("BEGIN")
+        try:
+            _run(connection, f"verify.sql of {migration.name}", [(s.text, s.line) for s in script])
+        except Rejected:
+            return False
+        finally:
+            connection.execute("ROLLBACK")
+    return True
+
+
+def _later_writes(live: tuple[Listing, Rows], kept: tuple[Listing, Rows]) -> list[str]:
+    """Any table whose rows differ, unless only empty columns were added."""
+    reasons = []
+    for table, content in live[1].items():
+        there = kept[1].get(table)
+        if there is None:
+            reasons += [f"table {table} has {content[0]} rows"] if content[0] else []
+        elif content != there:
+            reasons.append(f"table {table} has other rows")
+    return reasons
+
+
+def _keep(path: Path, snapshot: Snapshot) -> None:
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps(plain(snapshot)))
+    temporary.rename(path)
+
+
+def _load(path: Path) -> Snapshot:
+    kept = json.loads(path.read_text())
+    for key in ("created_at", "proven_at"):
+        kept[key] = datetime.fromisoformat(kept[key]) if kept[key] else None
+    return Snapshot(**kept)

@@ -1,0 +1,93 @@
+"""Both real servers, Debian's 15 and the wheel's 18, and a fresh database for each test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+
+from lastgood.domain.unit import UnitId
+from lastgood.drivers.postgresql.driver import PostgresqlDriver, create
+from lastgood.testing.conformance_migrates import Subject
+from lastgood.testing.fake_files import FakeVault
+from lastgood.testing.postgres_server import PostgresServer, postgres
+
+UNIT = UnitId("storefront", "prod", "us")
+
+
+@dataclass
+class Tools:
+    """What a driver is given; implements ``DriverTools``."""
+
+    directory: Path
+    vault: FakeVault = field(default_factory=FakeVault)
+    objects: Any = None
+
+
+@dataclass
+class Lab:
+    """One database on one server."""
+
+    server: PostgresServer
+    name: str
+    tools: Tools
+
+    def driver(self, **settings: Any) -> PostgresqlDriver:
+        base = {"url": self.server.url(self.name), "resource": "shop@prod/us", "lock_timeout": 0.2}
+        return cast(PostgresqlDriver, create(UNIT, {**base, "lock_deadline": 0.5, **settings}, self.tools))
+
+    def ask(self, query: str, **settings: Any) -> list[tuple[object, ...]]:
+        with self.session(**settings) as connection:
+            cursor = connection.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+    def session(self, name: str = "", user: str = "postgres", **settings: Any) -> psycopg.Connection[Any]:
+        url = self.server.url(name or self.name, user)
+        return psycopg.connect(url, **{"autocommit": True, "application_name": "test", **settings})
+
+    def databases(self) -> list[str]:
+        return [
+            str(row[0]) for row in self.ask("SELECT datname FROM pg_database ORDER BY 1", name="postgres")
+        ]
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.driver, self.ask)
+
+
+def run(version: str) -> Iterator[PostgresServer]:
+    directory = Path(tempfile.mkdtemp(prefix=f"lastgood-test-{version}-"))
+    directory.chmod(0o755)
+    try:
+        with postgres(directory, version=version) as server:
+            yield server
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=["debian", "wheel"])
+def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    yield from run(request.param)
+
+
+@pytest.fixture(scope="session")
+def make_lab(server: PostgresServer) -> Callable[[Path], Lab]:
+    def make(directory: Path) -> Lab:
+        name = "shop_" + uuid.uuid4().hex[:8]
+        lab = Lab(server, name, Tools(directory))
+        lab.ask(f"CREATE DATABASE {name}", name="postgres")
+        return lab
+
+    return make
+
+
+@pytest.fixture
+def lab(make_lab: Callable[[Path], Lab], tmp_path: Path) -> Lab:
+    return make_lab(tmp_path)
