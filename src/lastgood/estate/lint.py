@@ -11,7 +11,7 @@ from lastgood.estate import databases, lint_files, lint_service, lint_values, lo
 from lastgood.estate.layers import Layer
 from lastgood.estate.opened import OpenEstate
 from lastgood.estate.problems import ERROR, Invalid, problem
-from lastgood.estate.render import Context, Text, leaves, no_value
+from lastgood.estate.render import Context, Text, leaves
 from lastgood.estate.tree import ROOT
 from lastgood.estate.units import ServiceUnits
 from lastgood.ports.estate import Problem
@@ -59,8 +59,7 @@ def lint(estate: OpenEstate) -> Sequence[Problem]:
     for service in services.values():
         findings.add(lint_service.service(estate, service, known))
         findings.add(lint_files.service(estate, service))
-        layers = _layers(estate, service, findings)
-        _render(estate, service, layers, findings)
+        _render(estate, service, _layers(estate, service, findings), findings)
     return findings.sorted()
 
 
@@ -86,48 +85,49 @@ def _services(estate: OpenEstate, findings: Findings) -> dict[str, model.Service
     return declared
 
 
-def _layers(estate: OpenEstate, service: model.ServiceDeclared, findings: Findings) -> bool:
-    """Check the layers of a service; whether all of them can be read."""
-    readable = True
-    seen: dict[str, Layer] = {}
+def _layers(estate: OpenEstate, service: model.ServiceDeclared, findings: Findings) -> list[UnitId]:
+    """Check the layers of a service; the units whose layers can be read."""
+    broken: set[str] = set()
+    read: list[Layer] = []
     for name, file in lint_files.layer_files(estate, service):
         layer = findings.attempt(lambda n=name, f=file: loader.load_layer(estate.parser, estate.tree, n, f))  # type: ignore[misc]
         if layer is None:
-            readable = False
+            broken.add(file)
         else:
-            seen[file] = layer
-    if readable:
-        findings.add(lint_values.differences(estate, service))
-    findings.add(lint_values.literals(service, seen.values()))
-    return readable
+            read.append(layer)
+    findings.add(lint_values.literals(service, read))
+    return [
+        unit
+        for unit in estate.units_of(service)
+        if broken.isdisjoint(
+            file for _, file in loader.layer_files(unit.service, unit.environment, unit.site)
+        )
+    ]
 
 
-def _render(estate: OpenEstate, service: model.ServiceDeclared, readable: bool, findings: Findings) -> None:
+def _render(
+    estate: OpenEstate, service: model.ServiceDeclared, units: Sequence[UnitId], findings: Findings
+) -> None:
     """Render every unit; where one fails, each of its templates by itself, for all that is wrong."""
     texts = _texts(estate, service, findings)
-    if not readable:
-        return
-    findings.add(lint_values.unused(estate, service, texts))
-    units = estate.units_of(service)
+    findings.add(lint_values.differences(estate, service, units))
+    findings.add(lint_values.unused(estate, units, texts))
     opened = ServiceUnits(service, estate.shared)
     for unit in units:
-        before = estate.context(opened, unit)
+        context = estate.context(opened, unit)
         try:
-            opened.render(unit, before)
+            opened.render(unit, context)
         except Invalid as wrong:
             findings.add([wrong.finding])
-            _each(estate, texts, before, unit, findings)
+            _each(estate, texts, context, findings)
 
 
-def _each(estate: OpenEstate, texts: list[Text], context: Context, unit: UnitId, findings: Findings) -> None:
+def _each(estate: OpenEstate, texts: list[Text], context: Context, findings: Findings) -> None:
     renderer = estate.shared.renderer
     for text in texts:
         if "/_" in text.file.partition("/templates")[2]:
             continue
-        missing = renderer.missing(text, context)
-        findings.add(no_value(key, file, line, context) for key, file, line in missing)
-        if not missing:
-            findings.attempt(lambda t=text: renderer.text(t, context))  # type: ignore[misc]
+        findings.add(renderer.faults(text, context))
 
 
 def _texts(estate: OpenEstate, service: model.ServiceDeclared, findings: Findings) -> list[Text]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from lastgood.domain.message import N_
+from lastgood.domain.unit import UnitId
 from lastgood.estate import loader, model
 from lastgood.estate.layers import Layer, at, dotted, merged, tips
 from lastgood.estate.opened import OpenEstate
@@ -27,12 +28,14 @@ def _covered(path: Path, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns for key in keys)
 
 
-def differences(estate: OpenEstate, service: model.ServiceDeclared) -> Iterator[Problem]:
+def differences(
+    estate: OpenEstate, service: model.ServiceDeclared, units: Iterable[UnitId]
+) -> Iterator[Problem]:
     """Keys in which a site differs though the service doesn't list them under ``may_differ``."""
     allowed: dict[Path, bool] = {}
     below: dict[tuple[str, ...], dict[str, object]] = {}
     done: set[tuple[str, str]] = set()
-    for unit in estate.units_of(service):
+    for unit in units:
         files = loader.layer_files(unit.service, unit.environment, unit.site)
         lower_files = {files[0][1], files[1][1]}
         layers = estate.layers(unit)
@@ -70,7 +73,7 @@ def _differing(
         )
 
 
-def unused(estate: OpenEstate, service: model.ServiceDeclared, texts: list[Text]) -> Iterator[Problem]:
+def unused(estate: OpenEstate, units: Iterable[UnitId], texts: list[Text]) -> Iterator[Problem]:
     """Keys that no template of the service uses, told at the lowest layer that sets each."""
     if any(text.whole for text in texts):
         return
@@ -78,7 +81,7 @@ def unused(estate: OpenEstate, service: model.ServiceDeclared, texts: list[Text]
     above = {key[:length] for key in used for length in range(1, len(key) + 1)}
     told: set[Path] = set()
     seen: set[str] = set()
-    for unit in estate.units_of(service):
+    for unit in units:
         for layer in estate.layers(unit):
             if layer.file in seen:
                 continue

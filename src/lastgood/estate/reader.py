@@ -71,12 +71,12 @@ class GitEstate:
             self._services[name] = ServiceUnits(declared, self.shared)
         return self._services[name]
 
-    def database(self, name: str) -> model.DatabaseDeclared:
-        """Raises InvalidInput when it does not exist or its files are wrong."""
+    def database(self, name: str, file: str, line: int) -> model.DatabaseDeclared:
+        """Raises InvalidInput when it does not exist (at ``file`` and ``line``) or its files are wrong."""
         if name not in self._databases:
             known = databases.database_names(self.tree, self.declared)
             if name not in known:
-                raise Invalid(unknown("databases", 0, N_("there is no database '{word}'"), name, known))
+                raise Invalid(unknown(file, line, N_("there is no database '{word}'"), name, known))
             findings: list[Problem] = []
             declared = databases.load_database(self.parser, self.tree, self.declared, name, findings)
             raise_first(findings)

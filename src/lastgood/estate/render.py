@@ -180,17 +180,21 @@ class Renderer:
             raise _explained(wrong, text, context) from wrong
         return "".join(chunks)
 
-    def missing(self, text: Text, context: Context) -> list[tuple[str, str, int]]:
-        """Every value that a template misses, as (key, file, line); what else is wrong stops it."""
+    def faults(self, text: Text, context: Context) -> list[Problem]:
+        """Everything wrong with a template in one unit: each missing value, and what else stops it."""
         noted: list[tuple[str, str, int]] = []
+        stopped: list[Problem] = []
         BUDGET.missing = noted
         try:
             self.text(text, context)
-        except Invalid:
-            pass
+        except Invalid as wrong:
+            stopped.append(wrong.finding)
         finally:
             BUDGET.missing = None
-        return [(text.key(name), file, text.line or line) for name, file, line in noted]
+        missing = [(text.key(name), file, text.line or line) for name, file, line in noted]
+        # What fails where a value is missing fails because of that.
+        own = [p for p in stopped if (p.path, p.line) not in {(file, line) for _, file, line in missing}]
+        return [*(no_value(key, file, line, context) for key, file, line in missing), *own]
 
     def settings(self, prepared: Any) -> Compiled | None:
         """A function that renders prepared settings; None when nothing in them is a template."""

@@ -133,7 +133,10 @@ def _undefined(hint: str | None = None, obj: Any = None, name: Any = None, exc: 
 
 
 def size(value: Any) -> int:
-    """Characters or nodes in a value, as its text would show them; raises TooMuch above the limit."""
+    """Characters in a value, as its text would show them; a node counts as 64 (it costs as much).
+
+    Raises TooMuch above the limit.
+    """
     total = 0
     stack = [value]
     while stack:
@@ -141,16 +144,20 @@ def size(value: Any) -> int:
         if isinstance(one, (str, bytes)):
             total += len(one)
         elif isinstance(one, Mapping):
-            total += len(one)
+            total += len(one) << 6
             stack.extend(one.keys())
             stack.extend(one.values())
         elif isinstance(one, (list, tuple, set, frozenset)):
-            total += len(one)
+            total += len(one) << 6
+            if total > LARGEST:
+                break
             stack.extend(one)
         elif isinstance(one, int):
             total += one.bit_length() // 3
         if total > LARGEST:
-            raise TooMuch("it makes something larger than 10 MiB")
+            break
+    if total > LARGEST:
+        raise TooMuch("it makes something larger than 10 MiB")
     return total
 
 
@@ -164,6 +171,15 @@ def _each(value: Iterable[Any]) -> Iterator[Any]:
     for item in value:
         BUDGET.spend(1)
         yield item
+
+
+def _compared(value: Any) -> Any:
+    """Charge for a look through a value, as ``in`` and ``==`` do."""
+    if isinstance(value, (list, tuple)):
+        BUDGET.spend(len(value) >> 2)
+    elif isinstance(value, str):
+        BUDGET.spend(len(value) >> 10)
+    return value
 
 
 def _joined(parts: Iterable[Any]) -> str:
@@ -239,6 +255,11 @@ class _Caged(NodeTransformer):
         node.iter = nodes.Filter(node.iter, "_each", [], [], None, None, lineno=node.lineno)
         return node
 
+    def visit_Operand(self, node: nodes.Operand) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = nodes.Filter(node.expr, "_compared", [], [], None, None, lineno=node.lineno)
+        return node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         parts = nodes.List(node.nodes, lineno=node.lineno)
@@ -288,7 +309,7 @@ class Cage(ImmutableSandboxedEnvironment):
         filters = {n: _charged(n, f) for n, f in self.filters.items() if n not in _FORBIDDEN}
         filters["tojson"] = _charged("tojson", _json)
         self.undefined = _undefined  # type: ignore[assignment]
-        self.filters = {**filters, "_each": _each, "_joined": _joined}
+        self.filters = {**filters, "_each": _each, "_joined": _joined, "_compared": _compared}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         return _Caged().visit(super()._parse(source, name, filename))  # type: ignore[no-any-return]

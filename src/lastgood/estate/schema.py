@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from lastgood.domain.message import N_
@@ -37,9 +38,18 @@ def schema(name: str) -> dict[str, Any]:
     return loaded
 
 
+def _whole(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """``$`` as JSON Schema means it: the very end, not the place before a last line break."""
+    if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
+        yield ValidationError("does not match the pattern")
+
+
+Strict: Any = validators.extend(Draft202012Validator, {"pattern": _whole})  # type: ignore[no-untyped-call]
+
+
 @lru_cache
-def _validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator(schema(name))
+def _validator(name: str) -> Any:
+    return Strict(schema(name))
 
 
 def check(name: str, document: Document, file: str, above: Path = ()) -> list[Problem]:

@@ -22,7 +22,7 @@ from lastgood.domain.release import (
 from lastgood.domain.unit import Site, Target, UnitId
 from lastgood.estate import artifact, model
 from lastgood.estate.layers import merge
-from lastgood.estate.problems import invalid
+from lastgood.estate.problems import Invalid, invalid, unknown
 from lastgood.estate.render import Context, Renderer, Text, leaves
 from lastgood.estate.tree import File, Tree
 from lastgood.ports.estate import Rendered
@@ -38,7 +38,7 @@ class Shared:
     tree: Tree
     estate: model.EstateDeclared
     renderer: Renderer
-    database: Callable[[str], model.DatabaseDeclared]
+    database: Callable[[str, str, int], model.DatabaseDeclared]
     defaults: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     directories: dict[str, artifact.Loaded] = field(default_factory=dict)
     migrations: dict[str, tuple[tuple[Migration, ...], dict[str, bytes]]] = field(default_factory=dict)
@@ -51,16 +51,17 @@ class Shared:
             self.defaults[key] = merge(self.estate.drivers.get(name, {}), over)
         return self.defaults[key]
 
-    def steps(self, name: str) -> tuple[tuple[Migration, ...], dict[str, bytes]]:
+    def steps(self, declared: model.DatabaseDeclared) -> tuple[tuple[Migration, ...], dict[str, bytes]]:
         """The migrations of a database, and the contents of their scripts."""
+        name = declared.name
         if name not in self.migrations:
             contents: dict[str, bytes] = {}
             steps = []
-            for declared in self.database(name).migrations:
-                scripts = (declared.deploy, declared.verify, declared.revert)
+            for triple in declared.migrations:
+                scripts = (triple.deploy, triple.verify, triple.revert)
                 names = [digest_bytes(script) for script in scripts]
                 contents.update(zip(names, scripts, strict=True))
-                steps.append(Migration(declared.name, *names))
+                steps.append(Migration(triple.name, *names))
             self.migrations[name] = (tuple(steps), contents)
         return self.migrations[name]
 
@@ -110,7 +111,7 @@ class ServiceUnits:
         databases, parts = [], [contents]
         for name, make in compiled.databases:
             databases.append(make(context))
-            parts.append(self.shared.steps(name)[1])
+            parts.append(self.shared.steps(self._declared(name))[1])
         if found is not None:
             parts.append(found[1])
         by_name = {name: d for (name, _), d in zip(compiled.databases, databases, strict=True)}
@@ -238,17 +239,22 @@ class ServiceUnits:
 
     def _database(self, name: str, environment: str) -> Make:
         """Its password is named as a secret of the unit, so that a copy is sealed beside restore points."""
-        declared = self.shared.database(name)
+        declared = self._declared(name)
         settings = merge(self.shared.driver(declared.driver, environment), declared.settings)
         self._refuse_values(settings)
         target = self._target(declared.driver, settings)
-        steps = self.shared.steps(name)[0]
+        steps = self.shared.steps(declared)[0]
 
         def make(context: Context) -> DatabaseTarget:
             resource = declared.instance(context["environment"], context["site"])
             return DatabaseTarget(resource, target(context), steps, declared.users)
 
         return make
+
+    def _declared(self, name: str) -> model.DatabaseDeclared:
+        index = self.service.databases.index(name)
+        line = self.service.document.line(("databases", index))
+        return self.shared.database(name, self.service.file, line)
 
     def _refuse_values(self, settings: dict[str, Any]) -> None:
         """A database belongs to several services, so where it is can't depend on one's values."""
@@ -263,7 +269,7 @@ class ServiceUnits:
                 )
 
     def _secrets(self) -> Make:
-        passwords = [self.shared.database(name).password for name in self.service.databases]
+        passwords = [self._declared(name).password for name in self.service.databases]
         declared = [*self.service.secrets, *(p for p in passwords if p is not None)]
         parts = [(s.name, {"env": s.env, "file": s.file}) for s in declared]
         made = [(name, where, self.shared.renderer.settings(where)) for name, where in parts]
@@ -278,14 +284,9 @@ class ServiceUnits:
     def _signal(self, criterion: model.CriterionDeclared, environment: str) -> Make:
         signal = self.service.signals.get(criterion.signal)
         if signal is None:
-            file, line = self.service.file, self.service.document.line(("criteria", criterion.name, "signal"))
-            raise invalid(
-                file,
-                line,
-                N_("there is no signal '{word}'"),
-                N_("Declare it under 'signals'."),
-                word=criterion.signal,
-            )
+            line = self.service.document.line(("criteria", criterion.name, "signal"))
+            what, known = N_("there is no signal '{word}'"), self.service.signals
+            raise Invalid(unknown(self.service.file, line, what, criterion.signal, known))
         own = signal.settings
         traffic = self.service.traffic
         if not signal.database and not (traffic and traffic.driver == signal.driver):
@@ -307,13 +308,8 @@ class ServiceUnits:
             used = databases.get(declared.database)
             if used is None:
                 line = self.service.document.line(("signals", declared.name, "database"))
-                raise invalid(
-                    self.service.file,
-                    line,
-                    N_("the service does not use the database '{word}'"),
-                    N_("Add it to 'databases' of the service."),
-                    word=declared.database,
-                )
+                what = N_("the signal asks the database '{word}', which the service does not use")
+                raise Invalid(unknown(self.service.file, line, what, declared.database, databases))
             settings |= {"database": declared.database, "resource": used.resource}
         elif traffic is not None:
             settings["target"] = traffic.settings
