@@ -93,7 +93,8 @@ def evidence_of(drivers: Drivers, release: Release) -> Iterator[tuple[str, Gives
     named += [(f"database-{d.resource}", database_target(d)) for d in release.databases]
     for criterion in release.criteria:
         signal = criterion.signal
-        if not signal.settings.get("resource"):
+        proxied = release.traffic is not None and release.traffic.driver == signal.driver
+        if not signal.settings.get("resource") and not proxied:
             named.append((f"signal-{signal.name}", Target(signal.driver, signal.settings)))
     for name, target in named:
         driver = drivers.get(release.unit, target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,23 +20,28 @@ PATIENCE = 10.0
 """Seconds between asking and forcing."""
 
 
+Belongs = Callable[[list[str], dict[str, str]], bool]
+"""Whether a process with these arguments and this environment is one of ours."""
+
+
+def stop_shoppers(directory: Path) -> int:
+    """Let the customers finish what they began, and go; returns how many processes there were."""
+    return _end(_found(_shops(directory.resolve())), signal.SIGTERM)
+
+
 def end_all(directory: Path) -> int:
     """Customers first, then lastgood's runner, the shops, the proxy and the database; returns how many."""
     ended = 0
     for belongs, number in _kinds(directory):
-        found = [process for process in psutil.process_iter() if _is(process, belongs)]
-        ended += _end(found, number)
+        ended += _end(_found(belongs), number)
     return ended
-
-
-Belongs = Callable[[list[str], dict[str, str]], bool]
 
 
 def _kinds(directory: Path) -> Iterable[tuple[Belongs, signal.Signals]]:
     processes = f"{directory}/process/"
     caddy, data = str(directory / "caddy" / "data"), _data(directory)
     # A shim that is asked to end leaves its shop running, and nobody starts that again: it is asked next.
-    yield lambda line, _: "lastgood.demo.shoppers" in line and _names(line, directory), signal.SIGTERM
+    yield _shops(directory), signal.SIGTERM
     yield (
         lambda line, env: (
             "lastgood.bootstrap.runner" in line and env.get("LASTGOOD_STATE") == str(directory / "state")
@@ -63,8 +69,14 @@ def _data(directory: Path) -> str:
     return str(server.data if server else directory / "postgres" / "data")
 
 
-def _names(line: list[str], directory: Path) -> bool:
-    return any(word.startswith(f"{directory}/") for word in line)
+def _shops(directory: Path) -> Belongs:
+    return lambda line, _: (
+        "lastgood.demo.shoppers" in line and any(word.startswith(f"{directory}/") for word in line)
+    )
+
+
+def _found(belongs: Belongs) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _is(process, belongs)]
 
 
 def _is(process: psutil.Process, belongs: Belongs) -> bool:
@@ -78,11 +90,25 @@ def _is(process: psutil.Process, belongs: Belongs) -> bool:
 def _end(found: list[psutil.Process], number: signal.Signals) -> int:
     for process in found:
         _send(process, number)
-    _, stubborn = psutil.wait_procs(found, timeout=PATIENCE)
-    for process in stubborn:
+    for process in _left(found):
         _send(process, signal.SIGKILL)
-    psutil.wait_procs(stubborn, timeout=PATIENCE)
+    _left(found)
     return len(found)
+
+
+def _left(found: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run after waiting. A zombie has ended, even while nobody has asked how."""
+    deadline = time.monotonic() + PATIENCE
+    while (running := [process for process in found if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
