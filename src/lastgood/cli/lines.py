@@ -1,0 +1,151 @@
+"""Events of a rollout as lines: the same for a terminal, a pipe and a log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rich.text import Text
+
+from lastgood.cli import words
+from lastgood.cli.criteria import Criteria, measured, number
+from lastgood.cli.trace import WATCHES, Event, News, StepTrace, Story, Trace
+from lastgood.domain.criterion import Verdict
+from lastgood.domain.digest import short
+from lastgood.domain.message import N_
+from lastgood.domain.plan import PlanKind, StepKind
+from lastgood.domain.rollout import RolloutState
+from lastgood.translation import Translator
+
+TITLE = 50
+"""Columns of a step's title before its seconds."""
+
+
+class Lines:
+    """Says events; knows the story so far, for what spans two rollouts."""
+
+    def __init__(self, t: Translator, story: Story, criteria: Criteria) -> None:
+        self.t, self.story, self.criteria = t, story, criteria
+
+    def of(self, event: Event, *, starts: bool) -> list[Text]:
+        """The lines of an event; ``starts``: the beginning of a step is told too."""
+        step = event.step
+        if event.what is News.BEGUN:
+            return [self._begun(event.trace)]
+        if event.what is News.STEP_STARTED and step is not None:
+            return [Text(f"  ▸ {self.t(step.step.title)}", "dim")] if starts else []
+        if event.what is News.STEP_DONE and step is not None:
+            return self._done(event.trace, step)
+        if event.what is News.STEP_FAILED and step is not None:
+            return self._failed(step)
+        if event.what is News.GUARDING and step is not None:
+            return self.guarding(event.trace, step)
+        return self._over(event.trace) if event.what is News.OVER else []
+
+    def _begun(self, trace: Trace) -> Text:
+        rollout = trace.rollout
+        kind = self.t.text(words.KINDS[rollout.kind])
+        if trace.is_back:
+            text = Text("↩ ", "bold yellow")
+            text.append(
+                self.t.text(
+                    N_("{unit} goes back to {release}"), unit=rollout.unit, release=short(rollout.target)
+                )
+            )
+        else:
+            text = Text("▶ ", "bold cyan")
+            text.append(f"{kind} {rollout.unit} → {short(rollout.target)}")
+            if rollout.plan.commit:
+                text.append(
+                    self.t.text(N_(" (commit {commit})"), commit=words.commit(rollout.plan.commit)), "dim"
+                )
+        text.append(f"  {rollout.id}", "dim")
+        return text
+
+    def _done(self, trace: Trace, step: StepTrace) -> list[Text]:
+        text = Text.assemble(("  ✓ ", "green"), self.t(step.step.title))
+        _pad(text, step.seconds())
+        lines = [text]
+        if step.step.kind in WATCHES:
+            lines += self._verdict(trace, step)
+        elif trace.is_back and step.step.kind is StepKind.SHIFT_TRAFFIC and step.ended:
+            after = (step.ended - self.story.broke_at()).total_seconds()
+            lines.append(
+                Text(
+                    "    " + self.t.text(N_("traffic back after {time}"), time=words.seconds(after)),
+                    "bold green",
+                )
+            )
+        elif step.step.kind is StepKind.COLLECT_EVIDENCE and step.data.get("directory"):
+            lines.append(Text(f"    {step.data['directory']}", "dim"))
+        elif step.step.kind is StepKind.KEEP_RESTORE_POINT and step.data.get("point"):
+            lines.append(Text(f"    {step.data['point']}", "dim"))
+        return lines
+
+    def _verdict(self, trace: Trace, step: StepTrace) -> list[Text]:
+        lines = []
+        verdict = step.data.get("verdict")
+        if verdict:
+            word, style = words.VERDICTS[Verdict(verdict)]
+            lines.append(Text("    " + self.t.text(word), style))
+        if step.data.get("accepted"):
+            lines = [Text("    " + self.t.text(N_("ended by a person")), "green")]
+        for name, samples in trace.of_watch(step).items():
+            seen = measured(name, samples, self.criteria.get(name))
+            line = f" · {name} {number(seen.value, seen.ratio)}"
+            if seen.ratio:
+                line += self.t.text(N_(" of {total}"), total=seen.total)
+            if seen.limit is not None:
+                line += self.t.text(N_(" · limit {limit}"), limit=number(seen.limit, seen.ratio))
+            lines.append(Text("   " + line, "dim"))
+        return lines
+
+    def _failed(self, step: StepTrace) -> list[Text]:
+        text = Text.assemble(("  ✗ ", "bold red"), self.t(step.step.title))
+        _pad(text, step.seconds())
+        lines = [text, Text("    " + self.t(step.failure), "bold red")]
+        if step.mend and step.data.get("error") != "GateFailed":
+            lines.append(Text("    → " + self.t(step.mend)))
+        return lines
+
+    def guarding(self, trace: Trace, guard: StepTrace) -> list[Text]:
+        """The gate of the watch is passed; what goes on, and how to go back."""
+        if guard.started is None:
+            return []
+        until = words.moment((guard.since or guard.started) + timedelta(seconds=guard.planned))
+        unit = trace.rollout.unit
+        return [
+            Text("  ✓ " + self.t.text(N_("the gate is passed; guarded until {until}"), until=until), "green"),
+            Text(
+                "    "
+                + self.t.text(
+                    N_("The old generation stays warm. To go back: lastgood rollback {unit}"), unit=unit
+                )
+            ),
+        ]
+
+    def _over(self, trace: Trace) -> list[Text]:
+        rollout = trace.rollout
+        word, style = words.state_word(rollout)
+        if rollout.state is RolloutState.RETURNED:
+            return []
+        took = (rollout.finished_at - rollout.created_at).total_seconds() if rollout.finished_at else 0.0
+        mark = {"green": "✓", "yellow": "!", "red": "✗"}.get(style, "·")
+        text = Text.assemble((f"{mark} {self.t.text(word)}", f"bold {style}"))
+        text.append(self.t.text(N_(", after {time}"), time=words.seconds(took)))
+        outcome = self.t(rollout.outcome)
+        return (
+            [text, Text(f"  {outcome}")]
+            if outcome and self._tells_more(rollout.kind, rollout.state)
+            else [text]
+        )
+
+    @staticmethod
+    def _tells_more(kind: PlanKind, state: RolloutState) -> bool:
+        """Whether the outcome says what the state's word and the failed step did not say yet."""
+        return kind is not PlanKind.DEPLOY or state is not RolloutState.VERIFIED
+
+
+def _pad(text: Text, seconds: float | None) -> None:
+    if seconds is not None:
+        text.append(" " * max(2, TITLE - text.cell_len))
+        text.append(words.seconds(seconds), "dim")

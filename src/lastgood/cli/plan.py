@@ -1,0 +1,62 @@
+"""plan: what would happen, shown before anything does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lastgood.cli.arguments import Command, Revision, Unit, commands
+from lastgood.domain.message import N_
+
+app = commands()
+
+
+@app.command(
+    cls=Command,
+    help=N_("A deploy names the plan that was shown with --plan, so that nothing else can run."),
+    epilog="lastgood plan storefront@prod/us --commit v42\nlastgood plan storefront@prod/us --back",
+)
+def plan(
+    ctx: typer.Context,
+    unit: Unit,
+    commit: Revision = "HEAD",
+    back: Annotated[bool, typer.Option("--back", help=N_("Plan a rollback instead of a deploy."))] = False,
+    to: Annotated[
+        str, typer.Option(metavar="POINT", help=N_("The restore point or release to go back to."))
+    ] = "",
+) -> None:
+    """Show a plan."""
+    from lastgood.cli.session import Session
+    from lastgood.cli.session import unit as parse
+
+    session = Session(ctx)
+    going_back = back or bool(to)
+    known = parse(unit)
+    found = session.service.plan_rollback(known, to) if going_back else session.service.plan(known, commit)
+    session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})
+    if session.json:
+        return
+    if going_back:
+        from lastgood.cli.back_view import back_view
+
+        session.show(back_view(session, found))
+        session.say(N_("Go there with: lastgood rollback {unit}"), unit=unit)
+        return
+    from lastgood.cli.plan_view import plan_view
+    from lastgood.domain.digest import short
+
+    session.show(plan_view(session.t, found))
+    options = f"--commit {commit} " if commit != "HEAD" else ""
+    template = N_(
+        'Run it with: lastgood deploy {unit} {options}--plan {digest} --reason "…" --owner … --impact "…"'
+    )
+    session.say(template, unit=unit, options=options, digest=short(found.digest))
+
+
+def plan_document(found: object) -> dict[str, object]:
+    """A plan as data."""
+    from lastgood.domain.digest import plain
+
+    document: dict[str, object] = plain(found)
+    return document

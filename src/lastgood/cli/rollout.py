@@ -1,0 +1,132 @@
+"""deploy, accept, rollback: what moves a unit, and back."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from lastgood.cli.arguments import Command, Detach, Reason, Revision, Unit, Yes, commands, paragraphs
+from lastgood.domain.message import N_
+
+app = commands()
+
+
+class Until(str, Enum):
+    """How long a deploy is followed."""
+
+    VERDICT = "verdict"
+    GUARD = "guard"
+
+
+@app.command(
+    cls=Command,
+    help=paragraphs(
+        N_("The plan is shown first. Without a terminal it runs only with --yes or with the --plan shown."),
+        N_(
+            "Exit codes: 0 good so far or verified, 5 taken back by a broken gate, 6 not enough evidence, "
+            "8 a step failed, 10 the way back stopped; 2, 3, 4, 7 nothing was changed."
+        ),
+        N_("Ctrl-C ends the following, never the deploy."),
+    ),
+    epilog='lastgood deploy shop@prod/us --reason "gift notes" --owner team-shop --impact "checkout, us"',
+)
+def deploy(
+    ctx: typer.Context,
+    unit: Unit,
+    reason: Reason = "",
+    owner: Annotated[str, typer.Option(metavar="NAME", help=N_("Who answers for it."))] = "",
+    impact: Annotated[str, typer.Option(metavar="TEXT", help=N_("Whom it touches if it goes wrong."))] = "",
+    commit: Revision = "HEAD",
+    plan: Annotated[str, typer.Option(metavar="DIGEST", help=N_("Run exactly this plan, or nothing."))] = "",
+    yes: Yes = False,
+    wait: Annotated[
+        Until,
+        typer.Option(
+            metavar="verdict|guard", help=N_("Follow to the gate's verdict, or through the guard window.")
+        ),
+    ] = Until.VERDICT,
+    detach: Detach = False,
+) -> None:
+    """Plan, ask, accept, follow."""
+    from lastgood.cli.change import check_change, confirm_plan
+    from lastgood.cli.follow import follow, until_closed, until_verdict
+    from lastgood.cli.session import Session
+    from lastgood.cli.session import unit as parse
+    from lastgood.domain.plan import PlanKind
+
+    session = Session(ctx)
+    known = parse(unit)
+    check_change(reason=reason, owner=owner, impact=impact)
+    digest = confirm_plan(session, known, commit, plan, yes=yes)
+    rollout = session.service.deploy(
+        known, revision=commit, reason=reason, owner=owner, impact=impact, plan=digest
+    )
+    if detach:
+        session.document({"rollout": rollout.id, "state": rollout.state, "plan": digest, "unit": unit})
+        session.say(
+            N_("{rollout} is accepted. Follow it: lastgood show {rollout} --follow"), rollout=rollout.id
+        )
+        return
+    if session.json:
+        session.line({"event": "accepted", "rollout": rollout.id, "plan": digest, "unit": unit})
+    follow(session, rollout.id, PlanKind.DEPLOY, until_closed if wait is Until.GUARD else until_verdict)
+
+
+@app.command(
+    cls=Command,
+    help=N_("Also takes a release as good that ended unverified. It becomes a restore point."),
+    epilog='lastgood accept storefront@prod/us --reason "checked by hand, orders are fine"',
+)
+def accept(ctx: typer.Context, unit: Unit, reason: Reason = "") -> None:
+    """End the guard window well."""
+    from lastgood.cli.session import Session
+    from lastgood.cli.session import unit as parse
+
+    session = Session(ctx)
+    rollout = session.service.accept(parse(unit), reason)
+    session.document({"rollout": rollout.id, "unit": unit})
+    session.say(N_("{rollout} on {unit} is accepted as good."), rollout=rollout.id, unit=unit)
+
+
+@app.command(
+    cls=Command,
+    help=paragraphs(
+        N_(
+            "Needs no estate, no Git host, nothing that may be down. A deploy that is still open is told to "
+            "turn back; a warm old generation has the traffic again at once."
+        ),
+        N_("Exit codes: 0 back and verified, 5 back but still bad, 6 back but unverified, 10 it stopped."),
+    ),
+    epilog="lastgood rollback storefront@prod/us\nlastgood rollback storefront@prod/us --to 3f9ac2 --yes",
+)
+def rollback(
+    ctx: typer.Context,
+    unit: Unit,
+    to: Annotated[
+        str,
+        typer.Option(metavar="POINT", help=N_("A restore point or release; the last good one if not said.")),
+    ] = "",
+    reason: Reason = "",
+    yes: Yes = False,
+    detach: Detach = False,
+) -> None:
+    """Show the way back, ask, go, follow to the end."""
+    from lastgood.cli.change import confirm_way_back
+    from lastgood.cli.follow import follow, until_closed
+    from lastgood.cli.session import Session
+    from lastgood.cli.session import unit as parse
+    from lastgood.domain.plan import PlanKind
+
+    session = Session(ctx)
+    known = parse(unit)
+    confirm_way_back(session, known, to, yes=yes)
+    rollout = session.service.rollback(known, to=to, reason=reason)
+    if detach:
+        session.document({"rollout": rollout, "unit": unit})
+        session.say(N_("{rollout} is at work. Follow it: lastgood show {rollout} --follow"), rollout=rollout)
+        return
+    if session.json:
+        session.line({"event": "accepted", "rollout": rollout, "unit": unit})
+    follow(session, rollout, PlanKind.ROLLBACK, until_closed)

@@ -1,0 +1,170 @@
+"""Units, drawn: a table for all, a page for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from lastgood.cli import words
+from lastgood.domain.digest import short
+from lastgood.domain.message import N_
+from lastgood.domain.plan import Estimate
+from lastgood.domain.restore_point import PointKind
+from lastgood.domain.rollout import RolloutState
+from lastgood.domain.status import UnitStatus, WayBack
+from lastgood.translation import Translator
+
+MARKS = {"green": "●", "cyan": "◐", "yellow": "◆", "red": "✗"}
+
+
+def status_view(t: Translator, units: Sequence[UnitStatus], *, detailed: bool) -> Group:
+    """What was found, what needs a person, and when it was looked at."""
+    parts: list[Text | Table] = [_page(t, units[0])] if detailed and units else [_table(t, units)]
+    parts += _warnings(t, units)
+    if units:
+        at = words.moment(max(u.observed_at for u in units))
+        parts.append(Text(t.text(N_("observed at {time}"), time=at), "dim"))
+    return Group(*parts)
+
+
+def state_text(t: Translator, status: UnitStatus) -> Text:
+    """The newest rollout's state, in words about the unit."""
+    if status.rollout is None:
+        return Text("○ " + t.text(N_("baseline")), "yellow")
+    word, style = words.state_word(status.rollout)
+    return Text(f"{MARKS[style]} {t.text(word)}", style)
+
+
+def _table(t: Translator, units: Sequence[UnitStatus]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column(t.text(N_("unit")), overflow="fold")
+    table.add_column(t.text(N_("state")), overflow="fold")
+    table.add_column(t.text(N_("release")), overflow="fold")
+    table.add_column(t.text(N_("since")), overflow="fold")
+    table.add_column(t.text(N_("way back")), overflow="fold")
+    for status in units:
+        release = Text(short(status.release) or "-")
+        if status.commit:
+            release.append(f"\n{words.commit(status.commit)}", "dim")
+        state = state_text(t, status)
+        if status.frozen:
+            state.append("\n❄ " + t.text(N_("frozen")), "bright_blue")
+        if status.incident:
+            state.append("\n! " + t.text(N_("incident open")), "red")
+        since = Text(words.moment(status.since)) if status.since else Text("-")
+        table.add_row(Text(str(status.unit)), state, release, since, way_back_text(t, status.way_back))
+    return table
+
+
+def way_back_text(t: Translator, back: WayBack | None) -> Text:
+    """Where to, warm or cold, how long by measure, and whether it is whole."""
+    if back is None:
+        return Text("✗ " + t.text(N_("none")), "bold red")
+    text = Text(short(back.release))
+    text.append("\n")
+    text.append(t.text(N_("warm")) if back.warm else t.text(N_("cold")), "green" if back.warm else "cyan")
+    text.append(", " + _soon(t, back.estimate), "dim")
+    if back.missing:
+        text.append("\n✗ " + t.text(N_("{count} pieces are missing"), count=back.missing), "bold red")
+    if back.kind == PointKind.BASELINE.value:
+        text.append("\n" + t.text(N_("baseline")), "yellow")
+    return text
+
+
+def _soon(t: Translator, known: Estimate) -> str:
+    if known.seconds is None:
+        return t.text(N_("never measured"))
+    return f"≈ {words.seconds(known.seconds)}"
+
+
+def _page(t: Translator, status: UnitStatus) -> Table:
+    """One line per question."""
+    page = Table.grid(padding=(0, 2))
+    page.add_column(style="bold", no_wrap=True)
+    page.add_column(overflow="fold")
+
+    def row(title: str, text: Text | str) -> None:
+        page.add_row(t.text(title), text if isinstance(text, Text) else Text(text))
+
+    row(N_("unit"), str(status.unit))
+    row(N_("state"), state_text(t, status))
+    release = short(status.release) or "-"
+    row(
+        N_("release"),
+        release
+        + (t.text(N_(" (commit {commit})"), commit=words.commit(status.commit)) if status.commit else ""),
+    )
+    if status.since:
+        row(N_("since"), words.moment(status.since))
+    rollout = status.rollout
+    if rollout is not None:
+        row(N_("rollout"), Text.assemble(rollout.id, (f"  {t.text(words.KINDS[rollout.kind])}", "dim")))
+        row(N_("why"), rollout.change.reason)
+        row(N_("owner"), f"{rollout.change.owner} · {rollout.change.impact}")
+        if rollout.outcome:
+            row(N_("outcome"), t(rollout.outcome))
+    row(N_("way back"), _way_back_page(t, status.way_back))
+    if status.frozen:
+        row(N_("frozen"), Text(t.retell(status.frozen), "bright_blue"))
+    if status.incident:
+        row(N_("incident"), Text(status.incident, "red"))
+    return page
+
+
+def _way_back_page(t: Translator, back: WayBack | None) -> Text:
+    if back is None:
+        return Text("✗ " + t.text(N_("none: there is no restore point")), "bold red")
+    word, style = words.POINTS[PointKind(back.kind)]
+    text = Text.assemble(short(back.release), "  ", (t.text(word), style), (f"  {back.point}", "dim"))
+    warmth = (
+        N_("warm: the old generation still runs")
+        if back.warm
+        else N_("cold: it is started again from what is kept here")
+    )
+    text.append("\n" + t.text(warmth), "green" if back.warm else "cyan")
+    text.append("\n" + words.estimate(t, back.estimate))
+    if back.missing:
+        text.append(
+            "\n✗ " + t.text(N_("{count} pieces are missing or damaged"), count=back.missing), "bold red"
+        )
+    else:
+        text.append("\n" + t.text(N_("whole: everything it needs is kept here")), "green")
+    text.append("\n" + t.text(N_("stood there good at {time}"), time=words.moment(back.proven_at)), "dim")
+    return text
+
+
+def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
+    """What a person has to do, with the command for it."""
+    lines: list[Text | Table] = []
+    for status in units:
+        rollout = status.rollout
+        if rollout is not None and rollout.state.is_open and not status.watched:
+            since = words.moment(status.watched_until or rollout.created_at)
+            guarding = N_("! {unit}: guard not watched since {since}: no runner. Resume: lastgood run")
+            stopped = N_("! {unit}: {rollout} stands still since {since}: no runner. Resume: lastgood run")
+            template = guarding if rollout.state is RolloutState.GUARDING else stopped
+            lines.append(
+                Text(t.text(template, unit=status.unit, rollout=rollout.id, since=since), "bold red")
+            )
+        elif rollout is not None and rollout.state is RolloutState.GUARDING:
+            template = N_("{unit}: guarded; end it well: lastgood accept, go back: lastgood rollback")
+            lines.append(Text(t.text(template, unit=status.unit), "cyan"))
+        if rollout is not None and rollout.state is RolloutState.UNVERIFIED:
+            template = N_(
+                '! {unit}: not enough evidence. Good: lastgood accept {unit} --reason "…". '
+                "Bad: lastgood rollback {unit}"
+            )
+            lines.append(Text(t.text(template, unit=status.unit), "yellow"))
+        if rollout is not None and rollout.state is RolloutState.INCOMPLETE:
+            template = N_("! {unit}: the way back stopped. Mend the cause, then: lastgood rollback {unit}")
+            lines.append(Text(t.text(template, unit=status.unit), "bold red"))
+        if status.frozen:
+            template = N_('{unit}: frozen: {reason}. Lift it: lastgood unfreeze {unit} --reason "…"')
+            lines.append(
+                Text(t.text(template, unit=status.unit, reason=t.retell(status.frozen)), "bright_blue")
+            )
+    return lines
