@@ -54,8 +54,10 @@ def locked(error: psycopg.Error) -> bool:
 
 def text(error: psycopg.Error) -> str:
     """The primary message only: the detail can hold customers' values."""
-    primary = error.diag.message_primary
-    return primary if primary else str(error).strip().splitlines()[-1] if str(error).strip() else "no answer"
+    if error.diag.message_primary:
+        return error.diag.message_primary
+    lines = str(error).strip().splitlines() or ["no answer"]
+    return lines[-1].strip(" -") if lines[0].startswith("Multiple connection attempts") else lines[0]
 
 
 def translate(error: psycopg.Error, spot: Spot) -> DriverError:
@@ -154,7 +156,7 @@ def _no_database(error: psycopg.Error, spot: Spot) -> Rejected:
     )
 
 
-def missing_right(message: str, statement: str) -> str:
+def missing_right(message: str, statement: str, *, inside: bool) -> str:
     """The right that is missing, as far as message and statement tell: ``CREATE on schema public``."""
     owner = _OWNER.search(message)
     if owner:
@@ -170,7 +172,8 @@ def missing_right(message: str, statement: str) -> str:
     elif what.startswith("function"):
         verb = "EXECUTE"
     elif what.startswith("database"):
-        verb = "CREATE" if verb == "CREATE" else "CONNECT"
+        # Once inside, the only right on a database that can be missing is that of making a schema.
+        verb = "CREATE" if inside else "CONNECT"
     elif what.startswith("create database"):
         return "CREATEDB"
     elif verb == "WITH" or not verb:
@@ -188,7 +191,7 @@ def _rights(error: psycopg.Error, spot: Spot) -> Rejected:
         user=spot.user,
         address=spot.address,
         error=message,
-        right=missing_right(message, spot.statement),
+        right=missing_right(message, spot.statement, inside=error.sqlstate is not None),
     )
 
 
