@@ -33,46 +33,14 @@ def load_database(
 ) -> model.DatabaseDeclared | None:
     """``databases/<name>/database.yaml``, or the entry in ``lastgood.yaml``; None when it can't be used."""
     folder = f"databases/{name}/"
-    file = folder + "database.yaml"
-    listed = estate.document.data.get("databases") or {}
     findings.extend(tree.problems_below(folder))
     if not NAME.fullmatch(name):
         findings.append(bad_folder(folder, name))
         return None
-    document: Document | None
-    above: yamlfile.Path = ()
-    if file in tree.files:
-        if name in listed:
-            findings.append(
-                problem(
-                    ROOT,
-                    estate.document.line(("databases", name)),
-                    N_("the database '{name}' is declared here and in {file}"),
-                    N_("Remove one of the two."),
-                    name=name,
-                    file=file,
-                )
-            )
-        document = declared(parser, tree, file, "database", findings)
-    elif name in listed:
-        file, document, above = ROOT, estate.document, ("databases", name)
-        broken = check("database", estate.document, ROOT, above)
-        findings.extend(broken)
-        document = None if broken else document
-    else:
-        findings.append(
-            problem(
-                folder,
-                0,
-                N_("the database '{name}' has no database.yaml"),
-                N_("Add {file}, or list the database in lastgood.yaml."),
-                name=name,
-                file=file,
-            )
-        )
+    found = _find(parser, tree, estate, name, findings)
+    if found is None:
         return None
-    if document is None:
-        return None
+    file, document, above = found
     data: Any = document.data
     for part in above:
         data = data[part]
@@ -82,21 +50,46 @@ def load_database(
     if "password" in data:
         secret = f"DATABASE_{name.upper().replace('-', '_')}_PASSWORD"
         settings["password"] = {"secret": secret}
-        password = model.SecretDeclared(
-            secret, **prepare(data["password"], document, file, (*above, "password"))
-        )
+        reference = prepare(data["password"], document, file, (*above, "password"))
+        password = model.SecretDeclared(secret, **reference)
     return model.DatabaseDeclared(
-        name,
-        file,
-        document,
-        data["driver"],
-        data.get("scope", "site"),
-        settings,
-        password,
-        data.get("owner", ""),
-        tuple(data["users"]),
-        load_migrations(tree, name, findings),
+        name=name,
+        file=file,
+        document=document,
+        driver=data["driver"],
+        scope=data.get("scope", "site"),
+        settings=settings,
+        password=password,
+        owner=data.get("owner", ""),
+        users=tuple(data["users"]),
+        migrations=load_migrations(tree, name, findings),
     )
+
+
+def _find(
+    parser: Parser, tree: Tree, estate: model.EstateDeclared, name: str, findings: list[Problem]
+) -> tuple[str, Document, yamlfile.Path] | None:
+    """(file, document, where in it) of a database's declaration that obeys its schema."""
+    file = f"databases/{name}/database.yaml"
+    listed = estate.document.data.get("databases") or {}
+    if file in tree.files:
+        if name in listed:
+            line = estate.document.line(("databases", name))
+            what = N_("the database '{name}' is declared here and in {file}")
+            findings.append(problem(ROOT, line, what, N_("Remove one of the two."), name=name, file=file))
+        document = declared(parser, tree, file, "database", findings)
+        return None if document is None else (file, document, ())
+    if name in listed:
+        above = ("databases", name)
+        broken = check("database", estate.document, ROOT, above)
+        findings.extend(broken)
+        return None if broken else (ROOT, estate.document, above)
+    what, mend = (
+        N_("the database '{name}' has no database.yaml"),
+        N_("Add {file}, or list the database in lastgood.yaml."),
+    )
+    findings.append(problem(f"databases/{name}/", 0, what, mend, name=name, file=file))
+    return None
 
 
 def load_migrations(

@@ -67,67 +67,38 @@ def check(name: str, document: Document, file: str, above: Path = ()) -> list[Pr
 def _worded(error: ValidationError, document: Document, file: str, above: Path) -> Iterator[Problem]:
     path = (*above, *error.absolute_path)
     line, key = document.line(path), dotted(path) or file
-    about = _about(error)
-    kind, limit = str(error.validator), cast(Any, error.validator_value)
-    rules = cast(dict[str, Any], error.schema)
+    kind = str(error.validator)
+    limit: Any = error.validator_value
     instance: Any = error.instance
+    properties: dict[str, Any] = cast(dict[str, Any], error.schema).get("properties", {})
     if kind == "additionalProperties":
-        known = list(rules.get("properties", {}))
-        for extra in [k for k in instance if k not in known]:
-            yield _extra(file, document.line((*path, extra)), extra, dotted(path), known)
+        for extra in [k for k in instance if k not in properties]:
+            yield _extra(file, document.line((*path, extra)), extra, dotted(path), list(properties))
     elif kind == "required":
         for missing in [k for k in limit if k not in instance]:
-            hint = rules.get("properties", {}).get(missing, {}).get("description", "")
-            yield problem(
-                file,
-                line,
-                N_("'{key}' has no '{missing}'"),
-                N_("Add '{missing}'. {about}"),
-                key=key,
-                missing=missing,
-                about=hint,
-            )
-    elif kind == "type":
-        wanted = [limit] if isinstance(limit, str) else list(limit)
-        yield problem(
-            file,
-            line,
-            N_("'{key}' must be {wanted}, not {found}"),
-            N_("Write it so. {about}"),
-            key=key,
-            wanted=" / ".join(_TYPES[w] for w in wanted),
-            found=_found(instance),
-            about=about,
-        )
-    elif kind == "enum":
-        yield problem(
-            file,
-            line,
-            N_("'{key}' must be one of: {allowed}"),
-            N_("Choose one of them. {about}"),
-            key=key,
-            allowed=", ".join(map(str, limit)),
-            about=about,
-        )
+            what, mend = N_("'{key}' has no '{missing}'"), N_("Add '{missing}'. {about}")
+            about = properties.get(missing, {}).get("description", "")
+            yield problem(file, line, what, mend, key=key, missing=missing, about=about)
     elif error.parent is None and kind == "pattern" and "propertyNames" in error.absolute_schema_path:
-        yield problem(
-            file,
-            document.line((*path, str(instance))),
-            N_("'{name}' is not a name that can be used here"),
-            N_("{about}"),
-            name=str(instance)[:100],
-            about=about,
-        )
+        name, what = str(instance), N_("'{name}' is not a name that can be used here")
+        line = document.line((*path, name))
+        yield problem(file, line, what, N_("Rename it. {about}"), name=name[:100], about=_about(error))
     else:
-        yield problem(
-            file,
-            line,
-            N_("'{key}' is not valid ({rule})"),
-            N_("Change it. {about}"),
-            key=key,
-            rule=f"{kind}: {limit}" if not isinstance(limit, (dict, list)) else kind,
-            about=about,
-        )
+        what, mend, params = _rule(kind, limit, instance)
+        yield problem(file, line, what, mend, key=key, about=_about(error), **params)
+
+
+def _rule(kind: str, limit: Any, instance: Any) -> tuple[str, str, dict[str, str]]:
+    """(what, mend, params) for a value that breaks a rule about itself."""
+    if kind == "type":
+        wanted = [limit] if isinstance(limit, str) else list(limit)
+        params = {"wanted": " / ".join(_TYPES[w] for w in wanted), "found": _found(instance)}
+        return N_("'{key}' must be {wanted}, not {found}"), N_("Write it so. {about}"), params
+    if kind == "enum":
+        params = {"allowed": ", ".join(map(str, limit))}
+        return N_("'{key}' must be one of: {allowed}"), N_("Choose one of them. {about}"), params
+    rule = kind if isinstance(limit, (dict, list)) else f"{kind}: {limit}"
+    return N_("'{key}' is not valid ({rule})"), N_("Change it. {about}"), {"rule": rule}
 
 
 def _about(error: ValidationError) -> str:
