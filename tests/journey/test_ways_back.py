@@ -117,3 +117,18 @@ def test_asked_twice_it_goes_back_once(world: World) -> None:
     assert end_of(world, first).state is RolloutState.VERIFIED
     assert second in (rollout.id, f"{rollout.id}-back")
     assert [r.kind.value for r in world.service().history(DEV)[0]].count("rollback") == 1
+
+
+def test_a_baseline_is_only_taken_by_name(world: World) -> None:
+    first = deploy_well(world)
+    service = world.service()
+    with pytest.raises(NotReversible, match="baseline") as caught:
+        service.rollback(DEV)
+    baseline = service.history(DEV)[1][-1]
+    assert baseline.id in str(caught.value.todo)
+    end = end_of(world, service.rollback(DEV, to=baseline.id))
+    # Nothing can be measured on a baseline: it is there again, and never called verified.
+    assert end.state is RolloutState.UNVERIFIED
+    assert page(world.ports["dev"])["status"] == "503"
+    assert end_of(world, service.rollback(DEV, to=f"rp-{first.id}")).state is RolloutState.VERIFIED
+    assert page(world.ports["dev"])["text"] == "one"

@@ -28,7 +28,7 @@ def accept(context: Context, unit_id: UnitId, *, reason: str) -> Rollout:
             request = StopRequest(rollout.id, "accept", context.actor.name, reason, context.clock.now())
             unit.wishes.ask(request)
         else:
-            _take_as_good(context, unit, rollout)
+            take_as_good(context, unit, rollout)
         context.audit(unit, "accept", str(unit_id), Phase.INTENT, reason, {"rollout": rollout.id})
     return rollout
 
@@ -48,7 +48,8 @@ def _subject(unit: UnitOfWork, unit_id: UnitId) -> Rollout:
     )
 
 
-def _take_as_good(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
+def take_as_good(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
+    """Make an unverified release a restore point because a person said so; refused when it is not whole."""
     release = unit.releases.get(rollout.target)
     if missing := missing_content(context.objects, context.vault, release):
         raise DriverError(

@@ -14,7 +14,17 @@ def needed_content(release: Release) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*files, *artifact, *scripts)))
 
 
-def missing_content(objects: Objects, vault: Vault, release: Release) -> tuple[str, ...]:
-    """Digests and secret versions that are not kept here, or damaged; empty when the release is whole."""
+def missing_content(
+    objects: Objects, vault: Vault, release: Release, sound: set[str] | None = None
+) -> tuple[str, ...]:
+    """Digests and secret versions that are not kept here, or damaged; empty when the release is whole.
+
+    ``sound``: digests seen to be whole a moment ago, so that units sharing an artifact read it once;
+    it is added to.
+    """
+    known = sound if sound is not None else set()
+    needed = [digest for digest in needed_content(release) if digest not in known]
+    missing = objects.missing(needed)
+    known.update(set(needed) - set(missing))
     secrets = tuple(f"{s.name}:{s.version}" for s in release.secrets if not vault.has(s))
-    return (*objects.missing(needed_content(release)), *secrets)
+    return (*missing, *secrets)

@@ -14,7 +14,7 @@ from lastgood.domain.errors import Conflict, InvalidInput, NotReversible
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.release import Release
-from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.rollout import Change, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import plan_rollback
@@ -51,7 +51,10 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
 
 
 def choose_point(unit_id: UnitId, points: Sequence[RestorePoint], current: str, to: str = "") -> RestorePoint:
-    """``points`` newest first. Without ``to``: the newest that is older than where the unit is."""
+    """``points`` newest first. Without ``to``: the newest good one that is older than where the unit is.
+
+    A baseline is only taken by name: it was never verified, and may be an empty place.
+    """
     if to:
         wanted = to.removeprefix("sha256:")
         for point in points:
@@ -68,9 +71,18 @@ def choose_point(unit_id: UnitId, points: Sequence[RestorePoint], current: str, 
             points=", ".join(f"{p.id} ({short(p.release)})" for p in points[:5]) or "-",
         )
     here = next((i for i, p in enumerate(points) if p.release == current), -1)
-    for point in points[here + 1 :]:
-        if point.release != current:
+    older = [p for p in points[here + 1 :] if p.release != current]
+    for point in older:
+        if point.kind is not PointKind.BASELINE:
             return point
+    if older:
+        raise NotReversible(
+            N_("{unit} has no older good state; only its baseline is left, which was never verified"),
+            todo=N_("If that is what you want, name it: lastgood rollback {unit} --to {point}"),
+            where=str(unit_id),
+            unit=str(unit_id),
+            point=older[0].id,
+        )
     raise NotReversible(
         N_("{unit} has no restore point to go back to"),
         todo=N_("A restore point is kept when a guard window ends well; see lastgood status {unit}."),

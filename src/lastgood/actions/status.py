@@ -13,7 +13,7 @@ from lastgood.domain.errors import NotReversible
 from lastgood.domain.incident import Incident
 from lastgood.domain.plan import Estimate, PlanKind, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.status import Progress, UnitStatus, WayBack
 from lastgood.domain.unit import UnitId
@@ -27,12 +27,15 @@ WARM = (StepKind.SHIFT_TRAFFIC,)
 
 def unit_statuses(context: Context, watched: bool, only: UnitId | None = None) -> Sequence[UnitStatus]:
     """Every unit that was ever touched; ``watched``: a runner is alive."""
+    sound: set[str] = set()
     with context.store.read() as unit:
         known = [only] if only else sorted(unit.releases.units())
-        return [_status(context, unit, u, watched) for u in known]
+        return [_status(context, unit, u, watched, sound) for u in known]
 
 
-def _status(context: Context, unit: UnitOfWork, unit_id: UnitId, watched: bool) -> UnitStatus:
+def _status(
+    context: Context, unit: UnitOfWork, unit_id: UnitId, watched: bool, sound: set[str]
+) -> UnitStatus:
     current = unit.releases.current(unit_id)
     release = unit.releases.get(current) if current else None
     newest = next(iter(unit.rollouts.list(unit_id, limit=1)), None)
@@ -44,30 +47,41 @@ def _status(context: Context, unit: UnitOfWork, unit_id: UnitId, watched: bool) 
         last_sample = max((s.at for s in unit.samples.list(newest.id, since)), default=newest.created_at)
     return UnitStatus(
         unit_id, current, release.commit if release else "", newest.finished_at if newest else None, newest,
-        _way_back(context, unit, unit_id, release, newest), frozen, incident, watched, last_sample,
+        _way_back(context, unit, unit_id, release, newest, sound), frozen, incident, watched, last_sample,
         context.clock.now(),
     )  # fmt: skip
 
 
 def _way_back(
-    context: Context, unit: UnitOfWork, unit_id: UnitId, release: Release | None, newest: Rollout | None
+    context: Context,
+    unit: UnitOfWork,
+    unit_id: UnitId,
+    release: Release | None,
+    newest: Rollout | None,
+    sound: set[str],
 ) -> WayBack | None:
     points = unit.points.list(unit_id)
-    guarding = newest is not None and newest.state.is_open and newest.kind is PlanKind.DEPLOY
-    try:
-        if guarding and newest is not None:
-            point = next((p for p in points if p.release == newest.base), None)
-            if point is None:
-                return None
-        else:
-            point = choose_point(unit_id, points, release.digest if release else "")
-    except NotReversible:
+    deploying = newest if newest and newest.state.is_open and newest.kind is PlanKind.DEPLOY else None
+    current = release.digest if release else ""
+    if deploying is not None:
+        point = next((p for p in points if p.release == deploying.base), None)
+    else:
+        point = _good_or_baseline(unit_id, points, current)
+    if point is None:
         return None
     target = unit.releases.get(point.release)
-    warm = bool(guarding and newest is not None and newest.state is RolloutState.GUARDING)
-    missing = missing_content(context.objects, context.vault, target)
+    warm = deploying is not None and deploying.state is RolloutState.GUARDING
+    missing = missing_content(context.objects, context.vault, target, sound)
     estimate = _estimate(unit, unit_id, WARM if warm else COLD)
     return WayBack(point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at)
+
+
+def _good_or_baseline(unit_id: UnitId, points: Sequence[RestorePoint], current: str) -> RestorePoint | None:
+    """What ``rollback`` would choose; else the baseline, which it takes only by name."""
+    try:
+        return choose_point(unit_id, points, current)
+    except NotReversible:
+        return next((p for p in points if p.kind is PointKind.BASELINE and p.release != current), None)
 
 
 def _estimate(unit: UnitOfWork, unit_id: UnitId, kinds: Sequence[StepKind]) -> Estimate:
