@@ -32,10 +32,12 @@ def points(samples: Sequence[Sample], width: int) -> list[Point]:
     width = max(1, min(width, len(samples)))
     good, total, value = [0] * width, [0] * width, [None] * width  # type: list[int], list[int], list[float | None]
     seen_good, seen_total, since = 0, 0, None
-    for sample in samples:
+    for number, sample in enumerate(samples):
         if sample.since != since:
             seen_good, seen_total, since = 0, 0, sample.since
-        column = min(width - 1, int((sample.at - start).total_seconds() / span * width))
+        passed = (sample.at - start).total_seconds() / span
+        # Few looks are drawn one by one: spread over time, their jitter would look like missing data.
+        column = number if len(samples) <= width else min(width - 1, int(passed * width))
         if sample.value is not None:
             value[column] = sample.value
         if sample.total > seen_total:

@@ -23,4 +23,4 @@ def unfreeze(ctx: typer.Context, unit: Unit, reason: Reason = "") -> None:
     session = Session(ctx)
     count = session.service.unfreeze(parse(unit), reason)
     session.document({"unit": unit, "lifted": count})
-    session.say(N_("{unit} may be changed again ({count} freezes lifted)"), unit=unit, count=count)
+    session.say(N_("{unit} may be changed again (freezes lifted: {count})"), unit=unit, count=count)

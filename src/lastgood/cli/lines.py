@@ -7,12 +7,12 @@ from datetime import timedelta
 from rich.text import Text
 
 from lastgood.cli import words
-from lastgood.cli.criteria import Criteria, measured, number
+from lastgood.cli.criteria import Criteria, criterion_line, measured
 from lastgood.cli.trace import WATCHES, Event, News, StepTrace, Story, Trace
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_
-from lastgood.domain.plan import PlanKind, StepKind
+from lastgood.domain.plan import StepKind
 from lastgood.domain.rollout import RolloutState
 from lastgood.translation import Translator
 
@@ -36,7 +36,7 @@ class Lines:
         if event.what is News.STEP_DONE and step is not None:
             return self._done(event.trace, step)
         if event.what is News.STEP_FAILED and step is not None:
-            return self._failed(step)
+            return self._failed(event.trace, step)
         if event.what is News.GUARDING and step is not None:
             return self.guarding(event.trace, step)
         return self._over(event.trace) if event.what is News.OVER else []
@@ -89,20 +89,20 @@ class Lines:
             lines.append(Text("    " + self.t.text(word), style))
         if step.data.get("accepted"):
             lines = [Text("    " + self.t.text(N_("ended by a person")), "green")]
+        return [*lines, *self._measured(trace, step)]
+
+    def _measured(self, trace: Trace, step: StepTrace) -> list[Text]:
+        lines = []
         for name, samples in trace.of_watch(step).items():
             seen = measured(name, samples, self.criteria.get(name))
-            line = f" · {name} {number(seen.value, seen.ratio)}"
-            if seen.ratio:
-                line += self.t.text(N_(" of {total}"), total=seen.total)
-            if seen.limit is not None:
-                line += self.t.text(N_(" · limit {limit}"), limit=number(seen.limit, seen.ratio))
-            lines.append(Text("   " + line, "dim"))
+            lines.append(Text("    ").append_text(criterion_line(self.t, seen, samples)))
         return lines
 
-    def _failed(self, step: StepTrace) -> list[Text]:
+    def _failed(self, trace: Trace, step: StepTrace) -> list[Text]:
         text = Text.assemble(("  ✗ ", "bold red"), self.t(step.step.title))
         _pad(text, step.seconds())
-        lines = [text, Text("    " + self.t(step.failure), "bold red")]
+        seen = self._measured(trace, step) if step.step.kind in WATCHES else []
+        lines = [text, *seen, Text("    " + self.t(step.failure), "bold red")]
         if step.mend and step.data.get("error") != "GateFailed":
             lines.append(Text("    → " + self.t(step.mend)))
         return lines
@@ -132,17 +132,15 @@ class Lines:
         mark = {"green": "✓", "yellow": "!", "red": "✗"}.get(style, "·")
         text = Text.assemble((f"{mark} {self.t.text(word)}", f"bold {style}"))
         text.append(self.t.text(N_(", after {time}"), time=words.seconds(took)))
-        outcome = self.t(rollout.outcome)
-        return (
-            [text, Text(f"  {outcome}")]
-            if outcome and self._tells_more(rollout.kind, rollout.state)
-            else [text]
-        )
-
-    @staticmethod
-    def _tells_more(kind: PlanKind, state: RolloutState) -> bool:
-        """Whether the outcome says what the state's word and the failed step did not say yet."""
-        return kind is not PlanKind.DEPLOY or state is not RolloutState.VERIFIED
+        lines = [text]
+        if rollout.outcome and rollout.state is not RolloutState.VERIFIED:
+            lines.append(Text(f"  {self.t(rollout.outcome)}"))
+        if rollout.incident:
+            line = self.t.text(
+                N_("what happened: lastgood show {rollout}"), rollout=rollout.undoes or rollout.id
+            )
+            lines.append(Text(f"  {line}"))
+        return lines
 
 
 def _pad(text: Text, seconds: float | None) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import termios
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Group
@@ -17,6 +20,7 @@ from lastgood.cli.lines import Lines
 from lastgood.cli.session import Session
 from lastgood.cli.trace import WATCHES, StepState, StepTrace, Story, Trace
 from lastgood.domain.message import N_
+from lastgood.domain.rollout import RolloutState
 from lastgood.domain.status import Progress
 from lastgood.translation import Translator
 
@@ -38,7 +42,9 @@ class Display:
         trace = self.story.last
         running = trace.running_step
         parts: list[Table | Text] = []
-        if running is not None:
+        if trace.rollout.state is RolloutState.ACCEPTED:
+            parts.append(self._spinning(Text(self.t.text(N_("the runner takes it up")), "dim")))
+        elif running is not None:
             parts.append(self._running(running))
             if running.step.kind in WATCHES:
                 parts += self._criteria(trace, running)
@@ -47,13 +53,16 @@ class Display:
 
     def _running(self, step: StepTrace) -> Table:
         now = datetime.now(UTC)
-        line = Table.grid(padding=(0, 1))
         title = Text(self.t(step.step.title), "bold")
         title.append("  " + words.seconds(step.seconds(now) or 0.0), "dim")
         if step.step.kind in WATCHES and step.started is not None:
             end = (step.since or step.started) + timedelta(seconds=step.planned)
             left = max(0.0, (end - now).total_seconds())
             title.append(self.t.text(N_(", {time} left"), time=words.seconds(left)), "dim")
+        return self._spinning(title)
+
+    def _spinning(self, title: Text) -> Table:
+        line = Table.grid(padding=(0, 1))
         line.add_row(" ", self._spinner, title)
         return line
 
@@ -73,11 +82,28 @@ class Display:
         return lines
 
 
+@contextmanager
+def quiet_keys() -> Iterator[None]:
+    """What is typed meanwhile is not echoed: it would break the picture. Ctrl-C still works."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(descriptor, termios.TCSANOW, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
 def draw(session: Session, story: Story, progress: Iterator[Progress]) -> None:
     """Draw until the progress ends."""
     display = Display(session.t, story)
     known = False
-    with Live(display, console=session.console, refresh_per_second=10, transient=True) as live:
+    live = Live(display, console=session.console, refresh_per_second=10, transient=True)
+    with quiet_keys(), live:
         for seen in progress:
             events = story.update(seen)
             if not known:

@@ -12,7 +12,7 @@ from rich.text import Text
 from lastgood.cli import words
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_
-from lastgood.domain.plan import Difference, FileDifference, Plan, PlanKind, Step, StepKind
+from lastgood.domain.plan import Difference, FileDifference, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.translation import Translator
 
 DIFF_LINES = 40
@@ -109,7 +109,8 @@ def step_table(t: Translator, steps: Sequence[Step], *, undo: bool) -> Table:
         row = [Text(str(number)), Text(t(step.title))]
         if undo:
             word, style = words.REVERSIBLE[step.reversibility]
-            row.append(Text(t.text(word), style))
+            nothing = step.reversibility is Reversibility.NOTHING
+            row.append(Text("–" if nothing else t.text(word), style))
         row.append(Text(words.estimate(t, step.estimate), "" if step.estimate.seconds is not None else "dim"))
         table.add_row(*row)
     return table

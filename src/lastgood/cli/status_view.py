@@ -133,7 +133,10 @@ def _way_back_page(t: Translator, back: WayBack | None) -> Text:
         )
     else:
         text.append("\n" + t.text(N_("whole: everything it needs is kept here")), "green")
-    text.append("\n" + t.text(N_("stood there good at {time}"), time=words.moment(back.proven_at)), "dim")
+    seen = (
+        N_("observed at {time}") if back.kind == PointKind.BASELINE.value else N_("last seen good at {time}")
+    )
+    text.append("\n" + t.text(seen, time=words.moment(back.proven_at)), "dim")
     return text
 
 
