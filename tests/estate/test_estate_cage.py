@@ -70,6 +70,14 @@ def test_a_template_that_would_not_end(repository: Repository, name: str) -> Non
     assert caught.value.where in (f"{FILE}:1", f"{FILE}:2", FILE)
 
 
+@pytest.mark.parametrize("name", ["app.conf.j2", "_part.j2"])
+def test_a_template_that_takes_too_long_to_compile(repository: Repository, name: str) -> None:
+    repository.write({FILE: "{% include '_part.j2' %}", "services/web/templates/_part.j2": "x"})
+    repository.write({f"services/web/templates/{name}": "{{ values.port }}" * 70_000})
+    with pytest.raises(InvalidInput, match=r"1048576|1 MiB"):
+        repository.render("web@prod/us")
+
+
 def test_a_setting_that_would_not_end(repository: Repository) -> None:
     text = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     repository.edit("services/web/service.yaml", "{{ values.port }}", text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ from jsonschema import Draft202012Validator
 
 from lastgood.domain.release import Windows
 from lastgood.domain.unit import NAME, Role
+from lastgood.estate import yamlfile
 from lastgood.estate.model import seconds
-from lastgood.estate.schema import NAMES, Strict, schema
+from lastgood.estate.schema import NAMES, Strict, check, schema
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -31,6 +36,14 @@ def test_a_schema_is_valid_and_described(name: str) -> None:
     assert described
     assert [path for path, setting in described.items() if not setting.get("description")] == []
     assert found["$defs"]["name"]["pattern"] == f"^{NAME.pattern}$"
+
+
+@pytest.mark.parametrize("page", ["docs/estate.md", "docs/zh/estate.md"])
+def test_the_examples_of_the_documentation_are_valid(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == len(NAMES)
+    for name, block in zip(NAMES, blocks, strict=True):
+        assert check(name, yamlfile.load(block.encode(), page), page) == []
 
 
 def test_the_schema_knows_every_role_and_window() -> None:

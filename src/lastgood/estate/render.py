@@ -12,7 +12,7 @@ from jinja2.exceptions import SecurityError
 
 from lastgood.domain.message import N_
 from lastgood.estate.problems import Invalid, invalid, nearest, problem
-from lastgood.estate.sandbox import BUDGET, LARGEST, Cage, MissingValue, TooMuch
+from lastgood.estate.sandbox import BUDGET, LARGEST, SOURCE, Cage, MissingValue, TooMuch
 from lastgood.estate.yamlfile import Document, Path
 from lastgood.ports.estate import Problem
 
@@ -108,6 +108,15 @@ class Renderer:
         key = (text, file, line)
         found = self._compiled.get(key)
         if found is None:
+            if len(text) > SOURCE:
+                raise invalid(
+                    file,
+                    line,
+                    N_("the template has {size} characters; it may have at most {largest}"),
+                    N_("Remove '.j2' from its name to have it copied as it is, or split it."),
+                    size=len(text),
+                    largest=SOURCE,
+                )
             BUDGET.begin()
             try:
                 tree = self.cage.parse(text, file)

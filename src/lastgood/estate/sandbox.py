@@ -25,6 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 LARGEST = 10 * 1024 * 1024
+SOURCE = 1024 * 1024
+"""Characters a template may have: compiling costs time that no budget counts."""
 STEPS = 1_000_000
 SECONDS = 20.0
 _RANGE = 100_000
@@ -275,6 +277,8 @@ class _Partials(BaseLoader):
     def get_source(self, environment: Any, template: str) -> tuple[str, str, Callable[[], bool]]:
         if template not in self.sources:
             raise TemplateNotFound(template)
+        if len(self.sources[template]) > SOURCE:
+            raise TooMuch(f"'{template}' is larger than 1 MiB")
         return self.sources[template], template, lambda: True
 
 
