@@ -1,0 +1,64 @@
+"""Load from a process of its own, and what it saw of a flip."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from bench.support.runners import wait_for
+
+T = TypeVar("T")
+RATE = 500
+CONNECTIONS = 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the load generator saw: every request, oldest first, times in seconds since the epoch."""
+
+    answers: list[dict[str, Any]]
+
+    @property
+    def total(self) -> int:
+        return len(self.answers)
+
+    @property
+    def failed(self) -> int:
+        return sum(bool(a["error"]) or a["status"] >= 500 for a in self.answers)
+
+    def last_of(self, word: str, begin: float, end: float) -> float:
+        """When the last response with ``word`` arrived, of those sent between two moments.
+
+        Raises RuntimeError unless it was answered both before and, by others, long enough after.
+        """
+        times = [a["received"] for a in self.answers if a["word"] == word and begin <= a["sent"] < end]
+        last = max(times, default=0.0)
+        after = sum(a["word"] not in ("", word) and last < a["sent"] < end for a in self.answers)
+        if not times or after < RATE // 10:
+            raise RuntimeError(f"the load did not see {word} go: {len(times)} answers, {after} after")
+        return last
+
+
+def under_load(url: str, seconds: float, directory: Path, act: Callable[[], T]) -> tuple[Seen, T]:
+    """Run ``act`` once all connections of the load are busy; what the whole load saw, and its result."""
+    file = directory / "requests.jsonl"
+    command = [sys.executable, "-m", "lastgood.testing.load", url, "--requests", str(file), "--json"]
+    command += ["--rate", str(RATE), "--connections", str(CONNECTIONS), "--seconds", str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        load = psutil.Process(process.pid)
+        wait_for(lambda: len(load.net_connections("tcp")) >= CONNECTIONS)
+        time.sleep(0.3)
+        result = act()
+        process.wait()
+    answers = [json.loads(line) for line in file.read_text().splitlines()]
+    if len(answers) < RATE * seconds * 0.99:
+        raise RuntimeError(f"the load came to {len(answers)} requests only")
+    return Seen(answers), result
