@@ -200,6 +200,7 @@ def test_a_lost_answer_to_the_commit_is_unknown_and_the_next_look_knows(lab: Lab
             driver.deploy(ORDERS, KEY)
         assert cable.cuts == 1
         cable.cut_after = False
+        until(lambda: lab.driver().applied() == ((ORDERS.name, ORDERS.digest),))
         driver.deploy(ORDERS, KEY)
         assert driver.applied() == ((ORDERS.name, ORDERS.digest),)
         cable.cut_before = True

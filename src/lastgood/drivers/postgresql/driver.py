@@ -86,8 +86,7 @@ class PostgresqlDriver:
 
     def restore(self, snapshot: Snapshot) -> None:
         self._snapshots.cut_of(snapshot)
-        dump, tools = self._snapshots.dump_of(snapshot), self._snapshots.tools()
-        Swap.of(self._server, snapshot.id).restore(dump, tools)
+        Swap.of(self._server, snapshot.id).restore(self._snapshots.dump_of(snapshot))
 
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)

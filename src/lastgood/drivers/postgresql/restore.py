@@ -19,8 +19,7 @@ from psycopg import errors, sql
 
 from lastgood.domain.errors import DriverError, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import contents, failures
-from lastgood.drivers.postgresql.binaries import Binaries
+from lastgood.drivers.postgresql import binaries, contents, failures
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.fingerprint import read_listing
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
@@ -40,9 +39,10 @@ class Swap:
     def of(cls, server: Server, snapshot: str) -> Swap:
         return cls(server, f"{server.database[:35]}_restored_{snapshot[-12:]}")
 
-    def restore(self, dump: Path, binaries: Binaries) -> None:
+    def restore(self, dump: Path) -> None:
         """Source of ``Snapshots.restore``. Raises Rejected, the live database then as it was."""
         with self._maintenance() as admin:
+            tools = binaries.find(self.server, admin.info.server_version // 10000)
             self._reopen_after_crash(admin)
             drop(admin, self.copy)
             renamed = False
@@ -50,7 +50,7 @@ class Swap:
                 with self.server.session() as live:
                     check_room(live, self.server)
                     make_like(live, self.server, self.copy, "lastgood restore")
-                    load(self.server.at(self.copy), dump, binaries)
+                    load(self.server.at(self.copy), dump, tools)
                     if self._same(live):
                         return
                     self._refuse_later_writes(live)

@@ -86,6 +86,14 @@ def _parameters(url: object) -> Mapping[str, str]:
             todo=N_("Write it like {example}."),
             example=example,
         ) from error.with_traceback(None)
+    ports = parameters.get("port", "5432").split(",")
+    if not all(port.isdigit() and 0 < int(port) < 65536 for port in ports):
+        raise InvalidInput(
+            N_("the setting 'url' of the postgresql driver has the port '{port}'"),
+            todo=N_("Write it like {example}."),
+            port=parameters["port"],
+            example=example,
+        )
     if "password" in parameters:
         raise InvalidInput(
             N_("the setting 'url' of the postgresql driver holds a password"),

@@ -135,11 +135,12 @@ class Snapshotter:
 
     def known(self, name: str) -> Cut | None:
         """The complete snapshot of that name."""
-        cut = Cut.load(self._notes(name))
-        dump = self._dump(name)
-        if cut is None or not dump.is_file() or dump.stat().st_size != cut.snapshot.size:
-            return None
-        return cut
+        with self._files():
+            cut = Cut.load(self._notes(name))
+            dump = self._dump(name)
+            if cut is None or not dump.is_file() or dump.stat().st_size != cut.snapshot.size:
+                return None
+            return cut
 
     def cut_of(self, snapshot: Snapshot) -> Cut:
         """Raises Rejected when the files are missing or their content is not what was written."""
@@ -240,8 +241,8 @@ class Snapshotter:
             yield
         except OSError as error:
             raise Rejected(
-                N_("the snapshots in {path} can't be written: {error}"),
-                todo=N_("Give it space and the right to write there, then try again."),
+                N_("the snapshots in {path} can't be read or written: {error}"),
+                todo=N_("Give it space and the rights there, then try again."),
                 where=str(self.directory),
                 cause=Cause.PERMISSION if isinstance(error, PermissionError) else None,
                 path=str(self.directory),

@@ -1,0 +1,272 @@
+"""Snapshots, rehearsals and restores on real servers, beyond what every driver must keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lastgood.domain.errors import Cause, InvalidInput, Rejected
+from lastgood.domain.restore_point import Snapshot
+from lastgood.drivers.postgresql import scratch, snapshot
+from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
+from tests.drivers.postgresql.conftest import Lab
+from tests.drivers.postgresql.waiting import until
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def shop(lab: Lab) -> Lab:
+    lab.driver().deploy(ORDERS, KEY)
+    lab.ask("INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 100) n")
+    return lab
+
+
+def scratches(lab: Lab) -> list[str]:
+    return [name for name in lab.databases() if name.startswith("lastgood_scratch_")]
+
+
+def test_the_cut_is_one_moment_although_others_write(shop: Lab) -> None:
+    shop.ask("CREATE TABLE a (n serial); CREATE TABLE b (n serial)")
+    over = threading.Event()
+
+    def write() -> None:
+        with shop.session() as connection:
+            while not over.is_set():
+                connection.execute(
+                    "BEGIN; INSERT INTO a DEFAULT VALUES; INSERT INTO b DEFAULT VALUES; COMMIT"
+                )
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        until(lambda: shop.ask("SELECT count(*) > 20 FROM a") == [(True,)])
+        driver = shop.driver()
+        taken = driver.snapshot("under load")
+        assert driver.prove(taken).proven_at
+    finally:
+        over.set()
+        writer.join()
+    notes = json.loads(Path(taken.path).with_suffix(".json").read_text())
+    assert notes["rows"]["public.a"] == notes["rows"]["public.b"] > 20
+    assert notes["revisions"] == [[ORDERS.name, ORDERS.digest]]
+    assert shop.ask(f"SELECT pg_current_wal_lsn() > '{taken.cut}'::pg_lsn") == [(True,)]
+
+
+def test_no_scratch_database_stays(shop: Lab) -> None:
+    driver = shop.driver()
+    taken = driver.snapshot("r")
+    driver.prove(taken)
+    driver.rehearse(taken, [GIFTS], [ORDERS])
+    bad = script("0002_bad", "SELECT nowhere;", "SELECT 1;", "SELECT 1;")
+    with pytest.raises(Rejected):
+        driver.rehearse(taken, [bad], [ORDERS])
+    assert scratches(shop) == []
+
+
+def test_what_a_crash_left_goes_after_an_hour(shop: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = shop.driver()
+    taken = driver.snapshot("r")
+    old = "lastgood_scratch_00000001_0badcafe"
+    fresh = f"lastgood_scratch_{int(datetime.now(UTC).timestamp()):08x}_0badcafe"
+    foreign = "lastgood_scratch_00000001_deadbeef"
+    for name, comment in ((old, "lastgood scratch"), (fresh, "lastgood scratch"), (foreign, "mine, keep")):
+        shop.ask(f"CREATE DATABASE {name}", name="postgres")
+        shop.ask(f"COMMENT ON DATABASE {name} IS '{comment}'", name="postgres")
+    try:
+        driver.prove(taken)
+        assert scratches(shop) == sorted([fresh, foreign])
+        monkeypatch.setattr(scratch, "LEFTOVER_AGE", -1.0)
+        with shop.session(fresh):
+            driver.prove(taken)
+            assert fresh in scratches(shop), "one in use stays"
+        driver.prove(taken)
+        assert scratches(shop) == [foreign]
+    finally:
+        for name in scratches(shop):
+            shop.ask(f"DROP DATABASE {name}", name="postgres")
+
+
+def test_killed_while_it_rehearses(shop: Lab) -> None:
+    """The live database is as before, the scratch database waits to be cleaned up, the next one works."""
+    driver = shop.driver()
+    before = driver.fingerprint()
+    taken = driver.snapshot("r")
+    code = (
+        "import sys; from pathlib import Path; from tests.drivers.postgresql.conftest import *\n"
+        "from lastgood.testing.conformance_migrates import script\n"
+        "driver = create(UNIT, {'url': sys.argv[1], 'resource': 'shop@prod/us'}, Tools(Path(sys.argv[2])))\n"
+        "slow = script('0002_slow', 'SELECT pg_sleep(30)', 'SELECT 1', 'SELECT 1')\n"
+        "driver.rehearse(driver.snapshot('r'), [slow], [])"
+    )
+    url, directory = shop.server.url(shop.name), str(shop.tools.directory)
+    process = subprocess.Popen([sys.executable, "-c", code, url, directory], cwd=ROOT)
+    until(lambda: shop.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    left = scratches(shop)
+    assert len(left) == 1
+    assert driver.fingerprint() == before
+    assert driver.rehearse(taken, [GIFTS], [ORDERS]).difference == ""
+    assert scratches(shop) == left
+    shop.ask(f"DROP DATABASE {left[0]} WITH (FORCE)", name="postgres")
+
+
+def test_settings_of_the_database_hold_in_a_rehearsal_too(shop: Lab) -> None:
+    shop.ask(f'ALTER DATABASE {shop.name} SET search_path = "$user", sales, public; CREATE SCHEMA sales')
+    shop.ask(f"ALTER DATABASE {shop.name} SET my.flag = 'it''s on'")
+    verify = (
+        "SELECT 1 / (current_setting('search_path') = '\"$user\", sales, public')::int;"
+        "SELECT 1 / (current_setting('my.flag') = 'it''s on')::int;"
+    )
+    checks = script("0002_checks", "CREATE TABLE checks (id int);", verify, "DROP TABLE checks;")
+    assert shop.driver().rehearse(shop.driver().snapshot("r"), [checks], []).difference == ""
+
+
+def test_a_locked_table_holds_a_snapshot_up_and_is_named(shop: Lab) -> None:
+    with shop.session(application_name="vacuum-full", autocommit=False) as holder:
+        holder.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Rejected) as caught:
+            shop.driver().snapshot("locked")
+        assert caught.value.cause is Cause.TABLE_LOCK
+        assert list((shop.tools.directory / "snapshots").iterdir()) == []
+    assert shop.driver().snapshot("locked").size > 0
+
+
+def test_space_is_checked_first(shop: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "RESERVE", 1 << 60)
+    with pytest.raises(Rejected, match=r"may need \d+ MiB, and \d+ MiB are free"):
+        shop.driver().snapshot("huge")
+    assert list((shop.tools.directory / "snapshots").iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_written(shop: Lab) -> None:
+    (shop.tools.directory / "snapshots").write_text("a file is in the way")
+    with pytest.raises(Rejected, match="can't be read or written"):
+        shop.driver().snapshot("nowhere")
+
+
+def test_tools_of_another_version_are_refused_and_named(shop: Lab) -> None:
+    other = {15: "18", 18: "15"}
+    major = int(str(shop.ask("SHOW server_version_num")[0][0])) // 10000
+    directory = next(p for p in _bin_directories() if f" {other[major]}." in _version(p))
+    with pytest.raises(InvalidInput) as caught:
+        shop.driver(binaries=str(directory)).snapshot("x")
+    assert str(directory / "pg_dump") in str(caught.value)
+    assert f"version {other[major]}" in str(caught.value)
+    assert f"version {major}" in str(caught.value.todo)
+
+
+def _bin_directories() -> list[Path]:
+    from lastgood.testing.postgres_server import debian_binaries, wheel_binaries
+
+    return [debian_binaries(), wheel_binaries()]
+
+
+def _version(directory: Path) -> str:
+    done = subprocess.run(
+        [str(directory / "pg_dump"), "--version"], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_stale_files_of_a_crash_are_no_snapshot(shop: Lab) -> None:
+    driver = shop.driver()
+    taken = driver.snapshot("one")
+    directory = Path(taken.path).parent
+    Path(taken.path).with_suffix(".json").unlink()
+    (directory / f"{taken.id}.0badcafe.tmp").write_text("half")
+    again = driver.snapshot("one")
+    assert again.id == taken.id
+    assert sorted(p.name for p in directory.iterdir()) == [f"{taken.id}.dump", f"{taken.id}.json"]
+
+
+def failed(lab: Lab) -> list[str]:
+    return [name for name in lab.databases() if name.startswith(f"{lab.name}_")]
+
+
+def test_a_restore_keeps_the_failed_database_and_what_belongs_to_the_name(shop: Lab) -> None:
+    reader = f"reader_{shop.name}"
+    shop.ask(
+        f"CREATE ROLE {reader}; ALTER DATABASE {shop.name} OWNER TO {reader};"
+        f"ALTER DATABASE {shop.name} SET work_mem = '5MB'; ALTER DATABASE {shop.name} CONNECTION LIMIT 33;"
+        f"REVOKE CONNECT ON DATABASE {shop.name} FROM PUBLIC; CREATE SEQUENCE invoices"
+    )
+    shop.ask(f"ALTER ROLE {reader} IN DATABASE {shop.name} SET work_mem = '6MB'; SELECT nextval('invoices')")
+    about = (
+        "SELECT pg_get_userbyid(datdba), datconnlimit, ARRAY(SELECT unnest(datacl)::text ORDER BY 1),"
+        "(SELECT array_agg((setrole, setconfig)::text ORDER BY 1) FROM pg_db_role_setting s "
+        "WHERE s.setdatabase = d.oid) FROM pg_database d "
+    )
+    mine = f"{about} WHERE datname = '{shop.name}'"
+    before = shop.ask(mine)
+    taken = shop.driver().snapshot("one")
+    shop.ask("SELECT nextval('invoices') FROM generate_series(1, 41)")
+    shop.driver().deploy(script("0002_oops", "DROP TABLE orders;", "SELECT 1;", "SELECT 1;"), KEY)
+    with shop.session() as client:
+        shop.driver().restore(taken)
+        with pytest.raises(client.OperationalError):
+            client.execute("SELECT 1")
+    assert shop.ask(mine) == before
+    assert shop.ask("SELECT count(*) FROM orders") == [(100,)]
+    assert shop.ask("SELECT nextval('invoices')") == [(43,)], "numbers handed out never come again"
+    (kept,) = failed(shop)
+    assert kept.startswith(f"{shop.name}_failed_2")
+    assert shop.ask("SELECT to_regclass('orders') IS NULL", name=kept) == [(True,)]
+
+
+def test_a_refused_restore_ends_no_session(shop: Lab) -> None:
+    taken = shop.driver().snapshot("one")
+    with shop.session() as client:
+        client.execute("INSERT INTO orders VALUES (1000, 'later')")
+        with pytest.raises(Rejected, match="table orders has 101 rows, 100 at the cut"):
+            shop.driver().restore(taken)
+        client.execute("SELECT 1")
+    assert failed(shop) == []
+
+
+def test_a_fence_that_a_crash_left_is_opened_by_the_next_restore(shop: Lab) -> None:
+    taken = shop.driver().snapshot("one")
+    shop.driver().deploy(GIFTS, KEY)
+    shop.ask(f"CREATE DATABASE {shop.name}_restored_{taken.id[-12:]}", name="postgres")
+    shop.ask(f"ALTER DATABASE {shop.name} ALLOW_CONNECTIONS false", name="postgres")
+    shop.driver().restore(taken)
+    assert shop.driver().applied() == ((ORDERS.name, ORDERS.digest),)
+
+
+def test_a_later_write_in_the_last_moment_is_seen_inside_the_fence(
+    shop: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lastgood.drivers.postgresql import restore
+
+    taken = shop.driver().snapshot("one")
+    shop.driver().deploy(GIFTS, KEY)
+    end = restore._end_sessions
+
+    def write_then_end(*arguments: object, **named: object) -> None:
+        if arguments[1] == shop.name:
+            client.execute("INSERT INTO orders VALUES (1000, 'last moment')")
+        end(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore, "_end_sessions", write_then_end)
+    with shop.session() as client, pytest.raises(Rejected, match="table orders has 101 rows"):
+        shop.driver().restore(taken)
+    assert shop.ask("SELECT count(*) FROM orders") == [(101,)]
+    assert failed(shop) == []
+
+
+def test_a_snapshot_of_nobody(shop: Lab) -> None:
+    ghost = Snapshot("../../etc/passwd", "shop", "/etc/passwd", "0/0", "sha256:0", datetime.now(UTC))
+    shop.driver().discard(ghost)
+    with pytest.raises(Rejected) as caught:
+        shop.driver().prove(ghost)
+    assert caught.value.cause is Cause.WRONG_PATH
+    assert Path("/etc/passwd").exists()
