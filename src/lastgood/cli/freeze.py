@@ -13,7 +13,7 @@ app = commands()
 @app.command(
     cls=Command,
     help=N_("An incident freezes its unit; rollbacks pass a freeze, changes don't."),
-    epilog='lastgood unfreeze storefront@prod/us --reason "cause found: wrong payment address"',
+    epilog='lastgood unfreeze storefront@prod/us --reason "cause found: wrong address"',
 )
 def unfreeze(ctx: typer.Context, unit: Unit, reason: Reason = "") -> None:
     """Lift the freezes of a unit."""

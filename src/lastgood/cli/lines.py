@@ -99,10 +99,12 @@ class Lines:
         return lines
 
     def _failed(self, trace: Trace, step: StepTrace) -> list[Text]:
-        text = Text.assemble(("  ✗ ", "bold red"), self.t(step.step.title))
+        asked = bool(step.data.get("interrupted_by"))
+        mark, style = ("■", "yellow") if asked else ("✗", "bold red")
+        text = Text.assemble((f"  {mark} ", style), self.t(step.step.title))
         _pad(text, step.seconds())
         seen = self._measured(trace, step) if step.step.kind in WATCHES else []
-        lines = [text, *seen, Text("    " + self.t(step.failure), "bold red")]
+        lines = [text, *seen, Text("    " + self.t(step.failure), style)]
         if step.mend and step.data.get("error") != "GateFailed":
             lines.append(Text("    → " + self.t(step.mend)))
         return lines

@@ -38,7 +38,7 @@ class Session:
 
     @cached_property
     def console(self) -> Console:
-        from rich.console import Console
+        from lastgood.cli.console import Console
 
         piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
         return Console(highlight=False, markup=False, emoji=False, width=100 if piped else None)

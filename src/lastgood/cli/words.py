@@ -62,9 +62,11 @@ def state_word(rollout: Rollout) -> tuple[str, str]:
 
 
 def seconds(value: float) -> str:
-    """``0.04 s``, ``2.3 s``, ``45 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    """``< 0.01 s``, ``0.04 s``, ``2.3 s``, ``45 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    if value < 0.005:
+        return "< 0.01 s"
     if value < 0.095:
-        return f"{max(value, 0.0):.2f} s"
+        return f"{value:.2f} s"
     if value < 9.95:
         return f"{value:.1f} s"
     whole = round(value)
