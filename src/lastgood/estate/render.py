@@ -11,7 +11,6 @@ from jinja2.environment import Template
 from jinja2.exceptions import SecurityError
 
 from lastgood.domain.message import N_
-from lastgood.estate import inserts
 from lastgood.estate.problems import Invalid, invalid, nearest, problem
 from lastgood.estate.sandbox import BUDGET, LARGEST, SOURCE, Cage, MissingValue, TooMuch
 from lastgood.estate.yamlfile import Document, Path
@@ -87,8 +86,6 @@ class Text:
     keys: frozenset[tuple[str, ...]]
     names: frozenset[str]
     whole: bool
-    pieces: tuple[inserts.Piece, ...] | None = None
-    """Set when the template only inserts values, which needs no Jinja."""
 
     def key(self, name: str) -> str:
         """The dotted key whose last part is ``name``, as far as it can be told."""
@@ -123,11 +120,10 @@ class Renderer:
             BUDGET.begin()
             try:
                 tree = self.cage.parse(text, file)
-                pieces = inserts.pieces(tree)
                 self._check_names(tree, text, file, line)
                 code = self.cage.compile(tree, file, file)
                 template = Template.from_code(self.cage, code, self.cage.globals)
-                found = Text(template, file, line, *_uses(tree), pieces)
+                found = Text(template, file, line, *_uses(tree))
             except TemplateSyntaxError as wrong:
                 at = line or wrong.lineno
                 raise invalid(
@@ -180,10 +176,6 @@ class Renderer:
 
     def text(self, text: Text, context: Context) -> str:
         """Render; raises Invalid with file and line."""
-        if text.pieces is not None:
-            plain = inserts.filled(text.pieces, context)
-            if plain is not None:
-                return plain
         BUDGET.begin()
         chunks: list[str] = []
         total = 0
@@ -247,14 +239,31 @@ def _uses(tree: nodes.Template) -> tuple[frozenset[tuple[str, ...]], frozenset[s
     stack: list[nodes.Node] = [tree]
     while stack:
         node = stack.pop()
-        chain = inserts.chain(node)
-        if chain is not None and chain[0] == "values":
-            keys.add(chain[1:])
+        chain = _chain(node)
+        if chain is not None:
+            keys.add(chain)
             continue
         if isinstance(node, nodes.Name):
             names.add(node.name)
         stack.extend(node.iter_child_nodes())
     return frozenset(keys - {()}), frozenset(names & set(VARIABLES)), () in keys
+
+
+def _chain(node: nodes.Node) -> tuple[str, ...] | None:
+    """The parts of ``values.a.b`` or ``values['a'].b``; None when a node is something else."""
+    if isinstance(node, nodes.Name):
+        return () if node.name == "values" else None
+    if isinstance(node, nodes.Getattr):
+        above = _chain(node.node)
+        return None if above is None else (*above, node.attr)
+    if (
+        isinstance(node, nodes.Getitem)
+        and isinstance(node.arg, nodes.Const)
+        and isinstance(node.arg.value, str)
+    ):
+        above = _chain(node.node)
+        return None if above is None else (*above, node.arg.value)
+    return None
 
 
 def _line_of(wrong: BaseException, template: Template) -> int:
