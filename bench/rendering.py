@@ -3,8 +3,9 @@
 Each unit is planned against a base release that has another text in one file; the databases are not
 asked, and the base is at hand with its name, as the store hands it out. Every unit has two templates of
 its own, templated settings, a database, an artifact, criteria, and four layers of values (the last one
-for every unit). Times are wall clock in a process of their own, with nothing cached; memory is the growth
-of the peak resident size (``ru_maxrss``) with all releases and plans kept.
+for every unit). Measured in a process of its own, with nothing cached. One thread computes, so processor
+time is what a machine with nothing else to do needs, and the aim is held against it; wall time is shown.
+Memory is the growth of the peak resident size (``ru_maxrss``) with all releases and plans kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.support.planning import Planner
+from bench.support.tables import verdict
 from lastgood.estate.reader import GitEstateReader
 
 AIM_MS = 0.5
@@ -138,23 +140,30 @@ def write_estate(root: Path, services: int, sites: int) -> None:
         subprocess.run(("git", *command), cwd=root, check=True, capture_output=True)
 
 
+def _processor() -> float:
+    """Seconds of processor time of this process and of the Git commands that it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 def measure(root: Path) -> dict[str, Any]:
     """Load, render and plan every unit of the estate at ``root``, in this process.
 
-    Seconds for load, render and plan; ``memory`` is MiB that the peak grew by.
+    Seconds of processor time for load, render and plan, and ``wall`` for all three; ``memory`` is MiB
+    that the peak grew by.
     """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    begin, start = time.perf_counter(), _processor()
     estate = GitEstateReader(root).at("HEAD")
     units = estate.units()
-    loaded = time.perf_counter()
+    loaded = _processor()
     kept = [estate.render(unit) for unit in units]
-    rendered = time.perf_counter()
+    rendered, wall = _processor(), time.perf_counter() - begin
     planner = Planner()
     bases = [planner.base(one) for one in kept]
-    ready = time.perf_counter()
+    begin, ready = time.perf_counter(), _processor()
     plans = [planner.plan(base, one) for base, one in zip(bases, kept, strict=True)]
-    planned = time.perf_counter()
+    planned, wall = _processor(), wall + time.perf_counter() - begin
     if not all(planner.is_asked(plan) for plan in plans):
         raise RuntimeError("a plan is not what was asked for")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -163,6 +172,7 @@ def measure(root: Path) -> dict[str, Any]:
         "load": loaded - start,
         "render": rendered - loaded,
         "plan": planned - ready,
+        "wall": wall,
         "memory": (peak - before) / 1024,
     }
 
@@ -184,8 +194,10 @@ def _apart(root: Path) -> Mapping[str, Any]:
 
 def run(rounds: int = 3) -> bool:
     """Print the table; True when the aim is met. The best of ``rounds`` counts."""
+    print(f"{'':>6} {'processor time':^42} {'wall':>8} {'memory':^17}")
     print(
-        f"{'units':>6} {'load s':>8} {'render s':>9} {'plan s':>8} {'ms/unit':>8} {'KiB/unit':>9} {'MiB':>7}"
+        f"{'units':>6} {'load s':>8} {'render s':>9} {'plan s':>8} {'each ms':>8} {'each ms':>11} "
+        f"{'each KiB':>9} {'MiB':>7}"
     )
     costs = []
     with tempfile.TemporaryDirectory(prefix="lastgood-bench-") as made:
@@ -195,20 +207,20 @@ def run(rounds: int = 3) -> bool:
             write_estate(root, services, sites)
             results = [_apart(root) for _ in range(rounds)]
             best = min(results, key=lambda r: r["load"] + r["render"] + r["plan"])
-            each = (best["load"] + best["render"] + best["plan"]) / best["units"] * 1000
+            units, memory = best["units"], best["memory"]
+            each = (best["load"] + best["render"] + best["plan"]) / units * 1000
+            wall = min(r["wall"] for r in results) / units * 1000
             costs.append(each)
-            memory = best["memory"]
             print(
-                f"{best['units']:>6} {best['load']:>8.3f} {best['render']:>9.3f} {best['plan']:>8.3f} "
-                f"{each:>8.3f} {memory * 1024 / best['units']:>9.1f} {memory:>7.1f}"
+                f"{units:>6} {best['load']:>8.3f} {best['render']:>9.3f} {best['plan']:>8.3f} "
+                f"{each:>8.3f} {wall:>11.3f} {memory * 1024 / units:>9.1f} {memory:>7.1f}"
             )
     missed = []
     if costs[-1] > AIM_MS:
         missed.append(f"{costs[-1]:.3f} ms a unit, {costs[-1] - AIM_MS:.3f} over {AIM_MS}")
     if costs[-1] > costs[0] * AIM_GROWTH:
         missed.append(f"not linear: {costs[-1] / costs[0]:.2f} times as much for each of ten times the units")
-    print(f"rendering: aim missed: {'; '.join(missed)}" if missed else "rendering: aim met")
-    return not missed
+    return verdict("rendering", missed)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 from lastgood.domain.digest import digest_bytes
@@ -24,10 +25,10 @@ class Planner:
         self._old = digest_bytes(OLD)
 
     def base(self, rendered: Rendered) -> Release:
-        """The release that the unit is on, with its name known."""
+        """The release that the unit is on, as the store makes it: its name known, no part shared."""
         first, *others = rendered.release.files
         files = (replace(first, content=self._old), *others)
-        base = replace(rendered.release, commit="before", files=files)
+        base = deepcopy(replace(rendered.release, commit="before", files=files))
         for database in base.databases:
             self._state(database.migrations)
         _ = base.digest
