@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 
 from lastgood.domain.criterion import Signal, SignalKind
 from lastgood.domain.errors import InvalidInput
+from lastgood.drivers.postgresql import driver
 from lastgood.drivers.postgresql.driver import create
 from lastgood.drivers.postgresql.scan import split, tokens
-from lastgood.drivers.postgresql.settings import PostgresqlSettings
+from lastgood.drivers.postgresql.settings import KEYS, PostgresqlSettings
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS
 from tests.drivers.postgresql.conftest import UNIT, Lab, Tools
 
@@ -178,3 +181,12 @@ def test_no_character_is_lost_by_the_scanner(script: str) -> None:
     for statement in split(script, "x.sql"):
         assert statement.text in script
         assert statement.text.strip() == statement.text
+
+
+def test_the_readme_names_every_setting() -> None:
+    text = Path(driver.__file__).with_name("README.md").read_text()
+    table = text.split("| setting | meaning |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == KEYS
+    for default in ("lock_timeout", "statement_timeout", "lock_deadline"):
+        value = PostgresqlSettings.__dataclass_fields__[default].default
+        assert re.search(rf"`{default}` \|.*default {value:.0f} \|", table)

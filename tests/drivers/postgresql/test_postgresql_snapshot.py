@@ -233,6 +233,18 @@ def test_a_refused_restore_ends_no_session(shop: Lab) -> None:
     assert failed(shop) == []
 
 
+def test_a_default_that_a_migration_filled_in_is_no_later_write(shop: Lab) -> None:
+    taken = shop.driver().snapshot("one")
+    deploy = "ALTER TABLE orders ADD wrap boolean NOT NULL DEFAULT false, ADD at date DEFAULT '2026-01-02';"
+    shop.driver().deploy(script("0002_wrap", deploy, "SELECT 1;", "SELECT 1;"), KEY)
+    shop.ask("UPDATE orders SET wrap = true WHERE id IN (1, 2)")
+    with pytest.raises(Rejected, match=r"column orders\.wrap came later and has values in 2 rows"):
+        shop.driver().restore(taken)
+    shop.ask("UPDATE orders SET wrap = false WHERE id IN (1, 2)")
+    shop.driver().restore(taken)
+    assert shop.driver().fingerprint() == taken.fingerprint
+
+
 def test_a_fence_that_a_crash_left_is_opened_by_the_next_restore(shop: Lab) -> None:
     taken = shop.driver().snapshot("one")
     shop.driver().deploy(GIFTS, KEY)

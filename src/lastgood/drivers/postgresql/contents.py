@@ -90,8 +90,17 @@ def content(connection: Connection, table: Table, columns: Sequence[str]) -> Con
 
 
 def filled(connection: Connection, table: Table, column: str) -> int:
-    """How many rows have a value in ``column``."""
-    question = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column), table.identifier)
+    """In how many rows somebody put a value into ``column``: neither NULL nor what ADD COLUMN filled in."""
+    question = sql.SQL(
+        "SELECT count(*) FROM {table} WHERE {column} IS NOT NULL AND ARRAY[{column}]::text IS DISTINCT FROM ("
+        "SELECT attmissingval::text FROM pg_attribute "
+        "WHERE attrelid = {relation}::regclass AND attname = {name})"
+    ).format(
+        table=table.identifier,
+        column=sql.Identifier(column),
+        relation=sql.Literal(table.identifier.as_string()),
+        name=sql.Literal(column),
+    )
     answer = connection.execute(question).fetchone()
     assert answer is not None, "an aggregate always answers"
     return int(answer[0])

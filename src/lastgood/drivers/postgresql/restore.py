@@ -1,7 +1,8 @@
 """Putting a snapshot back where nothing written since would be lost: load beside, compare, swap names.
 
 The rule, conservative on purpose: every row of every live table must be in the snapshot too, compared
-over the columns that both have; columns that came later must be empty; large objects can't be compared.
+over the columns that both have; columns that came later must be NULL or as ADD COLUMN filled them; large
+objects can't be compared.
 Anything else is refused with its reason. The live database is renamed and kept, never dropped.
 """
 
