@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from lastgood.domain.errors import LastgoodError
 from lastgood.domain.rollout import RolloutState
+from tests.journey.conftest import wait_for
 from tests.journey.driving import begin, deploy, deploy_well, end_of
 from tests.journey.page import page
 from tests.journey.world import DEV, World
@@ -93,3 +95,43 @@ def test_a_corrupt_state_database_is_told_and_not_touched(world: World) -> None:
     assert database.read_bytes() == before
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(database).execute("SELECT count(*) FROM sqlite_master")
+
+
+def fill(file: Path) -> None:
+    """Write until the disk is full."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 512)
+
+
+@pytest.fixture
+def small_state(world: World) -> Iterator[Path]:
+    """The state directory on a disk of 6 MiB."""
+    place = world.places.state
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_under_our_own_state_only_makes_it_wait(world: World, small_state: Path) -> None:
+    deploy_well(world)
+    world.watch = "4s"
+    world.commit("second", text="two")
+    rollout = begin(world)
+    service = world.service()
+    wait_for(lambda: service.show(rollout.id)[0].samples)
+    filler = small_state / "filler"
+    fill(filler)
+    seen: list[int] = []
+
+    def stalled() -> bool:
+        """Three looks a third of a second apart saw no new sample: the runner can't write."""
+        seen.append(len(service.show(rollout.id)[0].samples))
+        return len(seen) > 12 and seen[-1] == seen[-12]
+
+    wait_for(stalled, 60)
+    assert service.show(rollout.id)[0].rollout.state.is_open
+    filler.unlink()
+    assert end_of(world, rollout.id).state is RolloutState.VERIFIED
+    assert page(world.ports["dev"])["text"] == "two"

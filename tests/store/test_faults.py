@@ -58,7 +58,7 @@ def test_a_file_that_is_no_database_is_left_alone(
         use(closed.parent, clock, read_only=read_only)
     assert closed.read_bytes() == damage
     todo = str(caught.value.todo)
-    for part in ("rollouts", "restore bundles", "objects", "backup", f"mv {closed.parent}"):
+    for part in ("rollouts", "objects", "backup", f"mv {closed.parent}"):
         assert part in todo
     assert caught.value.cause is Cause.WRONG_PATH
 

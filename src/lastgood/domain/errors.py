@@ -30,6 +30,8 @@ class LastgoodError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    own_state: bool = False
+    """True when our own store failed: it says nothing of the target, and never fails a rollout."""
 
     def __init__(
         self,

@@ -7,6 +7,8 @@ own, and losing it loses nothing: a program without a workflow is simply started
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -32,10 +34,25 @@ class ProgramWorkflow(DBOSConfiguredInstance):
     def __init__(self, interpreter: Interpreter) -> None:
         super().__init__("program")
         self._interpreter = interpreter
+        self._lock = threading.Lock()
+        self._active: set[str] = set()
 
     @DBOS.workflow(name="program", max_recovery_attempts=None)
     def run(self, program: str) -> None:
-        self._interpreter.run(program, lambda step, act: bool(DBOS.run_step({"name": step}, act)))
+        """Interpret it, unless another workflow of this process already does."""
+        with self._lock:
+            if program in self._active:
+                return
+            self._active.add(program)
+        try:
+            self._interpreter.run(program, lambda step, act: bool(DBOS.run_step({"name": step}, act)))
+        finally:
+            with self._lock:
+                self._active.discard(program)
+
+    def active(self, program: str) -> bool:
+        with self._lock:
+            return program in self._active
 
 
 class DurableRuntime:
@@ -79,11 +96,21 @@ class DurableRuntime:
 
     def start(self, program: str) -> None:
         """Have a workflow for ``program``; one that is running or waiting for recovery is left alone."""
+        self._start(program, ENDED)
+
+    def revive(self, program: str) -> None:
+        """Have ``program`` running. Its workflow may have ended before it, or be left without a thread:
+        neither our store nor DBOS's could be written for a while.
+        """
+        if not self._workflow.active(program):
+            self._start(program, (*ENDED, "PENDING"))
+
+    def _start(self, program: str, over: Sequence[str]) -> None:
         attempt, workflow = 0, program
         while (known := DBOS.get_workflow_status(workflow)) is not None:
-            if known.status not in ENDED:
+            if known.status not in over:
                 return
-            # The workflow ended without the program's end being written: only a new id runs again.
+            # Only a new id runs again; what was done already is in our journal.
             attempt += 1
             workflow = f"{program}.{attempt}"
         with SetWorkflowID(workflow):

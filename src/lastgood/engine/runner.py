@@ -25,6 +25,11 @@ POLL_SECONDS = 0.03
 """Between looks for newly accepted rollouts; a look is one PRAGMA while nothing changed."""
 
 
+REVIVE_SECONDS = 5.0
+"""Between looks for open rollouts whose workflow ended before them: our own store could not be written
+for a while (disk full), and the runtime gave up."""
+
+
 class RunnerLock:
     """A kernel lock on ``runner.lock``: gone with its process, however that ends."""
 
@@ -74,6 +79,8 @@ class Runtime(Protocol):
 
     def start(self, program: str) -> None: ...
 
+    def revive(self, program: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -105,17 +112,21 @@ class Runner:
             )
         runtime = self._runtime()
         runtime.launch()
-        with self._store.read() as unit:
-            left = [rollout.id for rollout in unit.rollouts.open()]
+        left = self._open()
         for program in left:
             runtime.start(program)
         log.info("runner up, pid %s, %s rollouts to go on with", os.getpid(), len(left))
         self._serve(runtime)
 
     def _serve(self, runtime: Runtime) -> None:
-        seen, idle_since = -1, self._clock.monotonic()
+        seen = -1
+        idle_since = revived = self._clock.monotonic()
         while True:
             now_seen = self._changed()
+            if self._clock.monotonic() - revived > REVIVE_SECONDS:
+                revived = self._clock.monotonic()
+                for program in self._open():
+                    runtime.revive(program)
             if now_seen != seen:
                 seen = now_seen
                 if self._feed(runtime):
@@ -137,12 +148,13 @@ class Runner:
                 unit.wishes.started(program)
         return busy or bool(waiting)
 
+    def _open(self) -> list[str]:
+        with self._store.read() as unit:
+            return [rollout.id for rollout in unit.rollouts.open()]
+
     def _retire(self) -> bool:
         """Give up the lock, then look once more: who accepts after that finds no runner and starts one."""
-        with self._store.read() as unit:
-            if unit.rollouts.open():
-                return False
+        if self._open():
+            return False
         self._lock.release()
-        with self._store.read() as unit:
-            late = bool(unit.rollouts.open())
-        return not (late and self._lock.acquire())
+        return not (self._open() and self._lock.acquire())

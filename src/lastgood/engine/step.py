@@ -57,6 +57,9 @@ def _attempt(
             {},
         )
     except LastgoodError as error:
+        if error.own_state:
+            # Nothing is known of the target: the program stops here and goes on when we can write again.
+            raise
         return _failure_from(context.step.id, error), {}
     except Exception as error:
         log.exception("step %s failed inside", context.key)

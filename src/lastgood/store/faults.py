@@ -28,11 +28,13 @@ def reported(file: Path) -> Iterator[None]:
         mapped = _mapped(error.orig, file)
         if mapped is None:
             raise
+        mapped.own_state = True
         raise mapped from error
     except sqlite3.Error as error:
         mapped = _mapped(error, file)
         if mapped is None:
             raise
+        mapped.own_state = True
         raise mapped from error
 
 
@@ -95,8 +97,8 @@ def damaged(file: Path, detail: str) -> DriverError:
         N_("the state database is damaged ({detail})"),
         todo=N_(
             "It was left as it is. What it held is the history: rollouts, journal, audit and the list of "
-            "restore points. What services need to go back is in plain files beside it: the restore bundles "
-            "and objects in {directory}. Put back a backup of {file}; or move the directory aside with "
+            "restore points. The content of every release is in plain files beside it, under "
+            "{directory}/objects. Put back a backup of {file}; or move the directory aside with "
             "`mv {directory} {directory}.damaged` and adopt the units again."
         ),
         where=str(file),
@@ -111,8 +113,8 @@ def vanished(file: Path) -> DriverError:
     return DriverError(
         N_("the state database is gone, though there was one in {directory}"),
         todo=N_(
-            "Put back {file} (with its -wal file, if any) from a backup. The restore bundles and objects in "
-            "{directory} are untouched. To begin anew, move the directory aside with "
+            "Put back {file} (with its -wal file, if any) from a backup. The content of every release, under "
+            "{directory}/objects, is untouched. To begin anew, move the directory aside with "
             "`mv {directory} {directory}.old` and adopt the units again."
         ),
         where=str(file),

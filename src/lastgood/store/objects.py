@@ -76,7 +76,7 @@ def _gone(digest: str, path: Path) -> DriverError:
     return DriverError(
         N_("content {digest} is not kept here"),
         todo=N_(
-            "Put back {path} from a backup or a restore bundle, or deploy the release that has it again."
+            "Put back {path} from a backup, or deploy the release that has it again."
         ),
         where=str(path),
         cause=Cause.WRONG_PATH,
@@ -89,7 +89,7 @@ def _damaged(digest: str, path: Path) -> DriverError:
     return DriverError(
         N_("content {digest} is damaged: its bytes do not match its name"),
         todo=N_(
-            "Check the disk, and put back {path} from a backup or a restore bundle; deploying the release "
+            "Check the disk, and put back {path} from a backup; deploying the release "
             "that has it mends it as well. The damaged file was left as it is."
         ),
         where=str(path),

@@ -1,0 +1,113 @@
+"""Schema changes as part of a change: rehearsed, refused, reverted, and never half done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from lastgood.domain.errors import InvalidInput, NotReversible
+from lastgood.domain.rollout import RolloutState
+from lastgood.testing.caddy_server import caddy, free_port
+from lastgood.testing.postgres_server import PostgresServer, postgres
+from tests.journey.conftest import stop_everything
+from tests.journey.driving import begin, deploy, deploy_well, end_of
+from tests.journey.page import page
+from tests.journey.world import DEV, GIFT, World
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres(tmp_path_factory.mktemp("pg")) as started:
+        yield started
+
+
+@pytest.fixture
+def world(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS orders WITH (FORCE)")
+        connection.execute("CREATE DATABASE orders")
+    with caddy(tmp_path) as proxy:
+        made = World(tmp_path, proxy.admin, {"dev": free_port(), "prod": free_port()}, server.url("orders"))
+        yield made
+        stop_everything(tmp_path)
+
+
+def columns(world: World) -> list[str]:
+    query = "SELECT column_name FROM information_schema.columns WHERE table_name = 'orders' ORDER BY 1"
+    with psycopg.connect(world.database_url) as connection:
+        return [row[0] for row in connection.execute(query)]
+
+
+def test_all_three_go_back_together_and_nothing_that_was_written_is_lost(world: World) -> None:
+    deploy_well(world)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders VALUES (1, 'before')")
+    world.migration("0002_gift", GIFT)
+    world.commit("bad", text="bad", broken=True)
+    failed = begin(world)
+    end = end_of(world, failed.id)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert columns(world) == ["id", "note"]
+    assert page(world.ports["dev"])["text"] == "one"
+    with psycopg.connect(world.database_url) as connection:
+        assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "before")]
+    steps = [e.step for e in world.service().show(end.id)[0].entries if e.mark.value == "done"]
+    assert steps.index("back:shift") < steps.index("back:revert:orders@dev/us:0002_gift")
+    kept = [s for s in steps if s.startswith("back:snapshot")]
+    assert kept, "what the revert removes is kept in a snapshot first"
+
+
+@pytest.mark.parametrize(
+    ("revert", "told"),
+    [
+        ("", "empty"),
+        ("SELECT 1;\n", "orders.gift"),
+        ("ALTER TABLE orders DROP COLUMN no_such_column;\n", "no_such_column"),
+    ],
+)
+def test_a_revert_that_does_not_bring_the_schema_back_is_refused_before_anything(
+    world: World, revert: str, told: str
+) -> None:
+    deploy_well(world)
+    world.migration("0002_gift", (GIFT[0], GIFT[1], revert))
+    world.commit("second", text="two")
+    if revert:
+        end = deploy(world)
+        assert end.state is RolloutState.FAILED
+        assert told in str(end.outcome)
+    else:
+        # An empty script is found by lint already.
+        with pytest.raises(InvalidInput, match=told):
+            begin(world)
+    assert columns(world) == ["id", "note"]
+    assert page(world.ports["dev"])["text"] == "one"
+
+
+def test_what_cannot_be_parsed_is_forward_only_and_refused(world: World) -> None:
+    deploy_well(world)
+    script = "DO $$ BEGIN EXECUTE 'ALTER TABLE orders ADD COLUMN gift text'; END $$;\n"
+    world.migration("0002_gift", (script, GIFT[1], GIFT[2]))
+    world.commit("second", text="two")
+    with pytest.raises(NotReversible) as caught:
+        begin(world)
+    assert "0002_gift" in str(caught.value)
+
+
+def test_a_locked_table_names_who_holds_it_and_the_unit_stays_whole(world: World) -> None:
+    deploy_well(world)
+    world.migration("0002_gift", GIFT)
+    world.commit("second", text="two")
+    with psycopg.connect(world.database_url, application_name="nightly-report") as blocker:
+        blocker.execute("SELECT * FROM orders")
+        failed = begin(world)
+        end = end_of(world, failed.id)
+        told = str(world.service().show(failed.id)[0].rollout.outcome)
+        assert "nightly-report" in told
+        assert str(blocker.info.backend_pid) in told
+    assert end.state in (RolloutState.VERIFIED, RolloutState.FAILED), str(end.outcome)
+    assert columns(world) == ["id", "note"]
+    assert page(world.ports["dev"])["text"] == "one"
+    assert world.service().drift(DEV) == ()
