@@ -47,7 +47,7 @@ def test_an_error_as_data_is_one_object_on_standard_output(scaffolded: Cli) -> N
         "cause": None,
         "exit_code": 2,
     }
-    assert scaffolded("plan", "hello", "--json", code=2).stderr == ""
+    assert scaffolded.process("plan", "hello", "--json", code=2).stderr == ""
 
 
 def test_an_error_is_said_in_the_readers_language(scaffolded: Cli) -> None:
@@ -56,7 +56,7 @@ def test_an_error_is_said_in_the_readers_language(scaffolded: Cli) -> None:
 
 
 def test_without_estate_and_state_it_says_where_to_go(tmp_path: Path) -> None:
-    done = Cli(tmp_path)("status", code=2)
+    done = Cli(tmp_path).process("status", code=2)
     assert "no estate and no state directory here" in done.stderr
     assert "lastgood init" in done.stderr
 

@@ -77,8 +77,8 @@ def test_a_share_is_never_rounded_up_to_all(share: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0.0, "< 0.01 s"), (0.04, "0.04 s"), (0.0949, "0.09 s"), (2.34, "2.3 s"), (9.96, "10 s"), (59.6, "1 min"),
-        (125, "2 min 05 s"), (3600, "1 h 00 min"), (3725, "1 h 02 min"),
+        (0.0, "< 0.01 s"), (0.04, "0.04 s"), (0.0949, "0.09 s"), (2.34, "2.3 s"), (9.96, "10 s"),
+        (59.6, "1 min"), (125, "2 min 05 s"), (3600, "1 h 00 min"), (3725, "1 h 02 min"),
     ],
 )  # fmt: skip
 def test_a_time_is_short(value: float, said: str) -> None:

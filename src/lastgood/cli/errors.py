@@ -48,7 +48,10 @@ def guarded(words: Sequence[str], work: Callable[[], None]) -> int:
     except USAGE as error:
         return say_error(from_usage(error), as_json=wants_json(words))
     except (KeyboardInterrupt, typer.Abort):
-        print(translator().text(N_("Stopped.")), file=sys.stderr)
+        print(
+            translator().text(N_("Stopped. What was accepted before goes on; see lastgood status.")),
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except BrokenPipeError:
         # Who reads us has seen enough; Python would complain once more when it closes the stream.

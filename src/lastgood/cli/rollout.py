@@ -30,7 +30,7 @@ class Until(str, Enum):
         ),
         N_("Ctrl-C ends the following, never the deploy."),
     ),
-    epilog='lastgood deploy shop@prod/us --reason "gift notes" --owner shop --impact checkout',
+    epilog='lastgood deploy shop@prod/us --reason "gift notes" --owner ann --impact cart',
 )
 def deploy(
     ctx: typer.Context,
