@@ -160,7 +160,7 @@ def start_detached(
             server.start()
         except ServerFailed:
             # Somebody else may have taken the port between our look and the server's bind.
-            shutil.rmtree(server.data, ignore_errors=True)
+            _forget(server)
             if attempt == 4:
                 raise
             continue
@@ -202,12 +202,13 @@ def _make(directory: Path, source: Path, account: str, durable: bool) -> Postgre
             entry = pwd.getpwnam(account)
             os.chown(path, entry.pw_uid, entry.pw_gid)
     data.chmod(0o700)
-    server = PostgresServer(directory, data, source, sockets, _free_port(), account)
+    server = PostgresServer(directory.resolve(), data, source, sockets, _free_port(), account)
     done = _run(
         server, "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
         *(() if durable else ("--no-sync",)),
     )  # fmt: skip
     if done.returncode != 0:
+        _forget(server)
         raise ServerFailed(done.stdout)
     lines = {
         "listen_addresses": "127.0.0.1",
@@ -230,6 +231,12 @@ def _remember(server: PostgresServer) -> None:
     temporary = server.directory / "server.json.tmp"
     temporary.write_text(json.dumps(plain))
     temporary.rename(server.directory / "server.json")
+
+
+def _forget(server: PostgresServer) -> None:
+    """One that never ran leaves nothing."""
+    shutil.rmtree(server.data, ignore_errors=True)
+    _remove_outside(server)
 
 
 def _remove_outside(server: PostgresServer) -> None:
