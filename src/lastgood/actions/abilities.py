@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from lastgood.domain.criterion import Signal
@@ -56,21 +56,28 @@ def traffic_of(drivers: Drivers, release: Release) -> ShiftsTraffic | None:
     return _able(drivers, release.unit, target, ShiftsTraffic) if target else None
 
 
-def database_target(database: DatabaseTarget) -> Target:
-    """The target with the name of the resource, which its driver gives to what it keeps."""
-    return Target(database.target.driver, {**database.target.settings, "resource": database.resource})
+def database_target(release: Release, database: DatabaseTarget) -> Target:
+    """The target with the name of the resource, which its driver gives to what it keeps, and with the
+    version of its password, which belongs to the release.
+    """
+    settings = {**database.target.settings, "resource": database.resource}
+    password = settings.get("password")
+    if isinstance(password, Mapping):
+        version = next((s.version for s in release.secrets if s.name == password.get("secret")), "")
+        settings["password"] = {**password, "version": version}
+    return Target(database.target.driver, settings)
 
 
-def migrates_of(drivers: Drivers, unit: UnitId, database: DatabaseTarget) -> Migrates:
-    return _able(drivers, unit, database_target(database), Migrates)
+def migrates_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Migrates:
+    return _able(drivers, release.unit, database_target(release, database), Migrates)
 
 
-def snapshots_of(drivers: Drivers, unit: UnitId, database: DatabaseTarget) -> Snapshots:
-    return _able(drivers, unit, database_target(database), Snapshots)
+def snapshots_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Snapshots:
+    return _able(drivers, release.unit, database_target(release, database), Snapshots)
 
 
-def classifies_of(drivers: Drivers, unit: UnitId, database: DatabaseTarget) -> Classifies:
-    return _able(drivers, unit, database_target(database), Classifies)
+def classifies_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Classifies:
+    return _able(drivers, release.unit, database_target(release, database), Classifies)
 
 
 def measures_of(drivers: Drivers, release: Release, signal: Signal) -> Measures:
@@ -78,7 +85,7 @@ def measures_of(drivers: Drivers, release: Release, signal: Signal) -> Measures:
     resource = signal.settings.get("resource")
     database = release.database(str(resource)) if resource else None
     if database is not None:
-        target = database_target(database)
+        target = database_target(release, database)
     elif release.traffic is not None and release.traffic.driver == signal.driver:
         target = release.traffic
     else:
@@ -90,7 +97,7 @@ def evidence_of(drivers: Drivers, release: Release) -> Iterator[tuple[str, Gives
     """(name, driver) of everything a release names that can give evidence."""
     targets = {"runtime": release.runtime, "traffic": release.traffic, "files": release.files_target}
     named = [(name, target) for name, target in targets.items() if target]
-    named += [(f"database-{d.resource}", database_target(d)) for d in release.databases]
+    named += [(f"database-{d.resource}", database_target(release, d)) for d in release.databases]
     for criterion in release.criteria:
         signal = criterion.signal
         proxied = release.traffic is not None and release.traffic.driver == signal.driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lastgood.actions.abilities import files_of, migrates_of, traffic_of
 from lastgood.actions.context import Context
+from lastgood.actions.secrets import with_secrets
 from lastgood.domain.audit import Phase
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
@@ -29,7 +30,7 @@ def adopt(context: Context, unit_id: UnitId, reason: str = "") -> RestorePoint:
             unit=str(unit_id),
             release=known[7:19],
         )
-    return take_baseline(context, rendered.release, reason or "first look")
+    return take_baseline(context, with_secrets(context, rendered)[0], reason or "first look")
 
 
 def take_baseline(context: Context, template: Release, reason: str) -> RestorePoint:
@@ -56,14 +57,15 @@ def _observed(context: Context, template: Release) -> Release:
     upstream = ""
     if (traffic := traffic_of(context.drivers, template)) is not None:
         upstream = traffic.current().address
-    databases = tuple(_database(context, template.unit, d) for d in template.databases)
+    databases = tuple(_database(context, template, d) for d in template.databases)
     return Release(
-        template.unit, "", files, databases=databases, files_target=template.files_target,
+        template.unit, "", files, secrets=template.secrets, databases=databases,
+        files_target=template.files_target,
         traffic=template.traffic, windows=template.windows, origin="baseline", upstream=upstream,
     )  # fmt: skip
 
 
-def _database(context: Context, unit: UnitId, database: DatabaseTarget) -> DatabaseTarget:
-    applied = {name for name, _ in migrates_of(context.drivers, unit, database).applied()}
+def _database(context: Context, template: Release, database: DatabaseTarget) -> DatabaseTarget:
+    applied = {name for name, _ in migrates_of(context.drivers, template, database).applied()}
     standing = tuple(m for m in database.migrations if m.name in applied)
     return DatabaseTarget(database.resource, database.target, standing, database.users)

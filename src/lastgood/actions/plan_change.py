@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from lastgood.actions.abilities import classifies_of, migrates_of
 from lastgood.actions.adopt import take_baseline
 from lastgood.actions.context import Context
+from lastgood.actions.secrets import with_secrets
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, Reversibility, StepKind
-from lastgood.domain.release import DatabaseTarget, Release, SecretVersion
+from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import PointKind
 from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
@@ -48,7 +49,7 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
     """
     estate = _open_estate(context, unit_id, revision)
     rendered = estate.render(unit_id)
-    release, values = _with_secrets(context, rendered)
+    release, values = with_secrets(context, rendered)
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
     _keep_scripts(context, rendered)
@@ -97,13 +98,6 @@ def _open_estate(context: Context, unit_id: UnitId, revision: str) -> Estate:
             first=str(first.what),
         )
     return estate
-
-
-def _with_secrets(context: Context, rendered: Rendered) -> tuple[Release, dict[str, str]]:
-    """The release with the versions of its secrets; the values stay in memory."""
-    values = {ref.name: context.secrets.resolve(ref) for ref in rendered.secrets}
-    versions: list[SecretVersion] = [context.vault.version(n, v) for n, v in sorted(values.items())]
-    return replace(rendered.release, secrets=tuple(versions)), values
 
 
 def _check_release(release: Release, environment: Environment) -> None:
@@ -200,7 +194,7 @@ def move_between(
     context: Context, base: Release, target: Release, contents: Mapping[str, bytes] | None = None
 ) -> Move:
     """Look at the databases and compute what a move has to do."""
-    schemas = tuple(schema_move(d, schema_state(context, target.unit, d)) for d in target.databases)
+    schemas = tuple(schema_move(d, schema_state(context, target, d)) for d in target.databases)
     classes: dict[str, tuple[Reversibility, str, str]] = {}
     for schema in schemas:
         classes.update(_classes(context, target, schema))
@@ -221,13 +215,13 @@ def move_between(
     return Move(base, target, schemas, classes, timings, changes)
 
 
-def schema_state(context: Context, unit_id: UnitId, database: DatabaseTarget) -> SchemaState:
+def schema_state(context: Context, release: Release, database: DatabaseTarget) -> SchemaState:
     """What is deployed, and which other units need it (a resource may be shared)."""
-    applied = migrates_of(context.drivers, unit_id, database).applied()
+    applied = migrates_of(context.drivers, release, database).applied()
     needed: dict[str, tuple[str, ...]] = {}
     with context.store.read() as unit:
         for other in unit.releases.units():
-            if other == unit_id:
+            if other == release.unit:
                 continue
             theirs = unit.releases.get(unit.releases.current(other)).database(database.resource)
             for migration in theirs.migrations if theirs else ():
@@ -240,7 +234,7 @@ def _classes(
 ) -> dict[str, tuple[Reversibility, str, str]]:
     if not schema.pending:
         return {}
-    driver = classifies_of(context.drivers, release.unit, schema.database)
+    driver = classifies_of(context.drivers, release, schema.database)
     found = {}
     for migration in schema.pending:
         texts = [

@@ -14,12 +14,31 @@ from typing import Any
 Json = Mapping[str, Any]
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""Field names by dataclass: asking for them each time is most of the cost of a digest."""
+
+
 def plain(value: Any) -> Any:
     """Domain objects as what JSON can hold: dataclasses to dicts, enums to values, times to ISO 8601."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is tuple or kind is list:
+        return [v if type(v) in _SCALARS else plain(v) for v in value]
+    if kind is dict:
+        return {str(k): v if type(v) in _SCALARS else plain(v) for k, v in value.items()}
+    names = _FIELDS.get(kind)
+    if names is None:
+        if not dataclasses.is_dataclass(kind):
+            return _plain_other(value)
+        names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return {name: plain(getattr(value, name)) for name in names}
+
+
+def _plain_other(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -145,8 +145,9 @@ class Release:
 
     @cached_property
     def digest(self) -> str:
-        """``sha256:…`` of everything but the commit."""
-        return digest(replace(self, commit=""))
+        """``sha256:…`` of everything but the commit; an artifact is named by its own digest."""
+        artifact = Artifact(self.artifact.digest) if self.artifact else None
+        return digest(replace(self, commit="", artifact=artifact))
 
     def has_role(self, role: Role) -> bool:
         return any(spec.role is role for spec in self.roles)

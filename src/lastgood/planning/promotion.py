@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lastgood.domain.digest import digest
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Environment
 
 
 def content_key(release: Release) -> str:
     """A release without what differs by nature between two acceptances: commit and secret versions."""
-    return digest(replace(release, commit="", secrets=()))
+    return replace(release, secrets=()).digest
 
 
 def environments_before(name: str, environments: Sequence[Environment]) -> tuple[Environment, ...]:

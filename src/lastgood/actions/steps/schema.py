@@ -14,7 +14,7 @@ from lastgood.ports.drivers import Rehearsal
 class TakeSnapshot(Handler):
     def run(self, context: StepContext) -> Result:
         release, database = database_at(context)
-        snapshot = snapshots_of(self.tools.drivers, release.unit, database).snapshot(context.key)
+        snapshot = snapshots_of(self.tools.drivers, release, database).snapshot(context.key)
         with context.store.write() as unit:
             unit.points.add_snapshot(snapshot)
         return {"snapshot": snapshot.id, "bytes": snapshot.size, "cut": snapshot.cut}
@@ -25,7 +25,7 @@ class Rehearse(Handler):
 
     def run(self, context: StepContext) -> Result:
         release, database = database_at(context)
-        driver = migrates_of(self.tools.drivers, release.unit, database)
+        driver = migrates_of(self.tools.drivers, release, database)
         scripts = {m.name: self.tools.script(m) for m in database.migrations}
         params = context.step.params
         snapshot = self._snapshot(context, database.resource)
@@ -50,7 +50,7 @@ class Migrate(Handler):
         release, database = database_at(context)
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
-        driver = migrates_of(self.tools.drivers, release.unit, database)
+        driver = migrates_of(self.tools.drivers, release, database)
         driver.deploy(self.tools.script(migration), context.key)
         return {"revision": name}
 
@@ -60,7 +60,7 @@ class RevertSchema(Handler):
         release, database = database_at(context)
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
-        driver = migrates_of(self.tools.drivers, release.unit, database)
+        driver = migrates_of(self.tools.drivers, release, database)
         driver.revert(self.tools.script(migration), context.key)
         return {"reverted": name}
 
