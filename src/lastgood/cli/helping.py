@@ -86,11 +86,13 @@ def parameters(command: Any, context: Any, t: Translator) -> tuple[list[tuple[st
 def write_help(formatter: Any, command: Any, context: Any, sections: Sequence[tuple[str, Any]] = ()) -> None:
     """Usage, what it does, its parameters, more sections, an example."""
     t = translator()
-    pieces = " ".join(command.collect_usage_pieces(context))
-    lines = [t.text(N_("Usage: {usage}"), usage=f"{context.command_path} {pieces}"), ""]
+    arguments, options = parameters(command, context, t)
+    names = [name for name, _ in arguments]
+    nested = ["COMMAND", "…"] if isinstance(command, TyperGroup) else []
+    usage = " ".join([context.command_path, *names, *nested, "[OPTIONS]"])
+    lines = [*wrap(t.text(N_("Usage: {usage}"), usage=usage), WIDTH), ""]
     for paragraph in (command.help or "").split(PARAGRAPH):
         lines += [*wrap(t.text(paragraph), WIDTH - 2), ""]
-    arguments, options = parameters(command, context, t)
     for title, rows in (
         *sections,
         (N_("Arguments"), arguments),
