@@ -111,3 +111,24 @@ def test_a_locked_table_names_who_holds_it_and_the_unit_stays_whole(world: World
     assert columns(world) == ["id", "note"]
     assert page(world.ports["dev"])["text"] == "one"
     assert world.service().drift(DEV) == ()
+
+
+def test_a_password_is_a_secret_of_the_release_and_nowhere_in_clear(
+    world: World, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = "correct-horse-battery"
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS shopkeeper")
+        connection.execute(f"CREATE ROLE shopkeeper LOGIN CREATEDB PASSWORD '{password}'")
+        connection.execute("ALTER DATABASE orders OWNER TO shopkeeper")
+    server.admit("host all shopkeeper 127.0.0.1/32 scram-sha-256")
+    monkeypatch.setenv("ORDERS_PASSWORD", password)
+    url = server.url("orders").replace("postgres@", "shopkeeper@")
+    text = f"driver: postgresql\nscope: site\nowner: team-shop\nusers: [page]\nurl: {url}\n"
+    world.write("databases/orders/database.yaml", text + "password: {env: ORDERS_PASSWORD}\n")
+    world.commit("with a password")
+    deploy_well(world)
+    monkeypatch.delenv("ORDERS_PASSWORD")
+    world.service().status(DEV)
+    hits = [f for f in world.root.rglob("*") if f.is_file() and password.encode() in f.read_bytes()]
+    assert hits == []
