@@ -157,7 +157,7 @@ def picture(t: Translator, name: str, samples: Sequence[Sample], limit: float | 
     rows = chart(found, low, high, CHART_HEIGHT)
     for index, row in enumerate(rows):
         label = number(high if index == 0 else low, ratio) if index in (0, len(rows) - 1) else ""
-        line = Text(f"{label:>9} │", "dim")
+        line = Text.assemble((f"{label:>9} │", "dim"))
         for point, cell in zip(found, row, strict=True):
             line.append(cell, style(point.value, limit, ratio=ratio))
         parts.append(line)
@@ -174,6 +174,4 @@ def _incident(t: Translator, incident: Incident) -> Parts:
     parts.append(Text("  " + t(incident.reason), "red"))
     if incident.evidence:
         parts.append(Text("  " + t.text(N_("evidence: {directory}"), directory=incident.evidence)))
-    if incident.rollback:
-        parts.append(Text("  " + t.text(N_("taken back by {rollout}"), rollout=incident.rollback)))
     return parts
