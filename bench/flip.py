@@ -35,14 +35,18 @@ class Way:
     took: list[float] = field(default_factory=list)
     requests: int = 0
     failed: int = 0
+    errors: str = ""
 
     def add(self, seen: Seen, took: float) -> None:
         self.took.append(took)
         self.requests += seen.total
         self.failed += seen.failed
+        self.errors = seen.errors or self.errors
 
     def show(self) -> None:
         print(f"{line(self.name, self.took)}  {self.failed:>4}/{self.requests}", flush=True)
+        if self.errors:
+            print(f"  failed: {self.errors}")
 
 
 def _by_call(made: World) -> str:
@@ -99,7 +103,7 @@ def _reloads(root: Path) -> list[Way]:
     for number, (name, switch) in enumerate(ways):
         way = Way(name)
         way.took, seen = switches(root / f"plain{number}", APP, switch, RELOADS, 1.0)
-        way.requests, way.failed = seen.total, seen.failed
+        way.requests, way.failed, way.errors = seen.total, seen.failed, seen.errors
         way.show()
         found.append(way)
     return found

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 HEAD = f"{'':<50} {'n':>4} {'median':>9} {'worst':>9}"
 
 
-def line(what: str, values: Sequence[float], unit: str = "ms") -> str:
-    """One line of a table: how many, the median and the worst; ``values`` are in ``unit``."""
-    digits = 0 if unit == "ms" and min(values) >= 100 else 2 if unit == "s" else 1
+def line(what: str, values: Sequence[float]) -> str:
+    """One line of a table: how many, the median and the worst of ``values`` (milliseconds)."""
     middle, worst = statistics.median(values), max(values)
-    return f"{what:<50} {len(values):>4} {middle:>6.{digits}f} {unit:<2} {worst:>6.{digits}f} {unit:<2}"
+    digits = 0 if middle >= 100 else 1
+    return f"{what:<50} {len(values):>4} {middle:>6.{digits}f} ms {worst:>6.{digits}f} ms"
 
 
 def verdict(name: str, missed: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,14 @@ class Seen:
     @property
     def failed(self) -> int:
         return sum(bool(a["error"]) or a["status"] >= 500 for a in self.answers)
+
+    @property
+    def errors(self) -> str:
+        """How requests failed, with counts."""
+        kinds = Counter(
+            a["error"] or str(a["status"]) for a in self.answers if a["error"] or a["status"] >= 500
+        )
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
     def last_of(self, word: str, begin: float, end: float) -> float:
         """When the last response with ``word`` arrived, of those sent between two moments.
