@@ -91,7 +91,7 @@ def test_enough_good_events_pass() -> None:
     assert finding.verdict is Verdict.PASSED
     assert (finding.good, finding.total) == (600, 602)
     assert finding.measured == pytest.approx(600 / 602)
-    assert finding.reason == "0.996678 good of 602 events"
+    assert finding.reason == "600 of 602 events good"
 
 
 def test_a_breach_fails_at_once_and_below_the_least_sample() -> None:

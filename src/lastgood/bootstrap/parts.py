@@ -8,6 +8,7 @@ import socket
 
 from lastgood.actions.context import Actor, Context
 from lastgood.bootstrap.drivers import DriverRegistry
+from lastgood.bootstrap.estate import LazyEstateReader
 from lastgood.bootstrap.places import Places, make_state
 from lastgood.clock import SystemClock
 from lastgood.store.database import SqlStore, open_store
@@ -22,11 +23,6 @@ def build_context(places: Places, store: SqlStore | None = None) -> Context:
     clock = SystemClock()
     objects = FileObjects(places.objects)
     vault = AgeVault(places.secrets, places.key)
-    estate = None
-    if places.estate is not None:
-        from lastgood.estate.reader import GitEstateReader
-
-        estate = GitEstateReader(places.estate)
     return Context(
         store=store or open_store(places.state, clock),
         objects=objects,
@@ -36,7 +32,7 @@ def build_context(places: Places, store: SqlStore | None = None) -> Context:
         clock=clock,
         actor=Actor(user_name(), origin()),
         state_directory=places.state,
-        estate=estate,
+        estate=LazyEstateReader(places.estate) if places.estate else None,
     )
 
 

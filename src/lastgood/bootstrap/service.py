@@ -53,6 +53,11 @@ class Service:
         rendered = (reader.at(revision) if revision else reader.worktree()).render(unit)
         return rendered.release, {f.path: rendered.contents[f.content] for f in rendered.release.files}
 
+    def release(self, digest: str) -> Release:
+        """A release we keep, by digest or prefix; needs no estate."""
+        with self._context.store.read() as unit:
+            return unit.releases.get(digest)
+
     def units(self, revision: str = "HEAD") -> Sequence[UnitId]:
         return self._context.need_estate().at(revision).units()
 

@@ -11,7 +11,6 @@ from lastgood.bootstrap.service import Service
 from lastgood.cli.blocks import bounds, chart, is_ratio, points
 from lastgood.cli.words import percent
 from lastgood.domain.criterion import Criterion, Sample
-from lastgood.domain.errors import LastgoodError
 from lastgood.domain.message import N_
 from lastgood.domain.rollout import Rollout
 from lastgood.translation import Translator
@@ -21,12 +20,8 @@ WIDTH = 24
 
 
 def criteria_of(service: Service, rollout: Rollout) -> Criteria:
-    """The limits of a rollout's criteria; empty when its commit can't be read here (the way back goes on)."""
-    try:
-        release, _ = service.render(rollout.unit, rollout.plan.commit or "HEAD")
-    except LastgoodError:
-        return {}
-    return {c.name: c for c in release.criteria}
+    """The limits of a rollout's criteria, from the release we keep: that needs no estate."""
+    return {c.name: c for c in service.release(rollout.target).criteria}
 
 
 @dataclass(frozen=True)

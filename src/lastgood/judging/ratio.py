@@ -107,7 +107,7 @@ class RatioWatch:
             return Verdict.INCONCLUSIVE, reason(reasons.BELOW, rate=rate, limit=criterion.limit)
         if self._test.e >= SUSPICION:
             return Verdict.INCONCLUSIVE, reason(reasons.BUILDING, **_evidence(self._test.e))
-        return Verdict.PASSED, reason(reasons.GOOD_ENOUGH, rate=rate, total=self._total)
+        return Verdict.PASSED, reason(reasons.GOOD_ENOUGH, good=self._good, total=self._total)
 
 
 def _evidence(e: float) -> dict[str, str]:
