@@ -19,8 +19,8 @@ from tests.drivers.postgresql.conftest import Lab
 
 class Live:
     @pytest.fixture
-    def subject(self, lab: Lab) -> Subject:
-        return lab.subject
+    def subject(self, emptied_lab: Lab) -> Subject:
+        return emptied_lab.subject
 
 
 class Fake:
@@ -64,32 +64,31 @@ FROM attempts WHERE at >= :since AND at::timestamptz >= :since AND ':since' <> '
 
 class TestLiveMeasures(MeasuresConformance):
     @pytest.fixture
-    def subject(self, lab: Lab) -> measures.Subject:
-        lab.ask("CREATE TABLE attempts (ok boolean, at timestamptz DEFAULT clock_timestamp())")
+    def subject(self, emptied_lab: Lab) -> measures.Subject:
+        emptied_lab.ask("CREATE TABLE attempts (ok boolean, at timestamptz DEFAULT clock_timestamp())")
 
         def break_target() -> None:
-            lab.ask(f"ALTER DATABASE {lab.name} ALLOW_CONNECTIONS false", name="postgres")
-            lab.ask(
-                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{lab.name}'",
-                name="postgres",
-            )
+            name = emptied_lab.name
+            emptied_lab.ask(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", name="postgres")
+            ends = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+            emptied_lab.ask(ends, name="postgres")
 
         return measures.Subject(
-            build=lab.driver,
+            build=emptied_lab.driver,
             signal=Signal("orders", SignalKind.RATIO, "postgresql", {"query": QUERY}),
-            good=lambda: _insert(lab, "true"),
-            bad=lambda: _insert(lab, "false"),
+            good=lambda: _insert(emptied_lab, "true"),
+            bad=lambda: _insert(emptied_lab, "false"),
             break_target=break_target,
-            mend_target=lambda: _allow(lab),
+            mend_target=lambda: _allow(emptied_lab),
         )
 
 
-def _allow(lab: Lab) -> None:
-    lab.ask(f"ALTER DATABASE {lab.name} ALLOW_CONNECTIONS true", name="postgres")
+def _allow(emptied_lab: Lab) -> None:
+    emptied_lab.ask(f"ALTER DATABASE {emptied_lab.name} ALLOW_CONNECTIONS true", name="postgres")
 
 
-def _insert(lab: Lab, ok: str) -> None:
-    lab.ask(f"INSERT INTO attempts VALUES ({ok})")
+def _insert(emptied_lab: Lab, ok: str) -> None:
+    emptied_lab.ask(f"INSERT INTO attempts VALUES ({ok})")
 
 
 class TestFakeMeasures(MeasuresConformance):
@@ -117,12 +116,12 @@ class TestFakeMeasures(MeasuresConformance):
         )
 
 
-def test_the_driver_has_all_its_abilities(lab: Lab, tmp_path: Path) -> None:
-    for driver in (lab.driver(), FakeDatabase(tmp_path / "db.sqlite", tmp_path)):
+def test_the_driver_has_all_its_abilities(emptied_lab: Lab, tmp_path: Path) -> None:
+    for driver in (emptied_lab.driver(), FakeDatabase(tmp_path / "db.sqlite", tmp_path)):
         for ability in (Classifies, GivesEvidence, Measures, Observes):
             assert isinstance(driver, ability)
 
 
-def test_the_lab_is_what_it_says(lab: Lab) -> None:
-    with psycopg.connect(lab.server.url(lab.name)) as connection:
+def test_the_lab_is_what_it_says(emptied_lab: Lab) -> None:
+    with psycopg.connect(emptied_lab.server.url(emptied_lab.name)) as connection:
         assert connection.info.server_version // 10000 in (15, 18)

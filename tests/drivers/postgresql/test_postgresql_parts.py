@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lastgood.domain.criterion import Signal, SignalKind
 from lastgood.domain.errors import InvalidInput
 from lastgood.drivers.postgresql import driver
+from lastgood.drivers.postgresql import signal as signal_module
 from lastgood.drivers.postgresql.driver import create
 from lastgood.drivers.postgresql.scan import split, tokens
 from lastgood.drivers.postgresql.settings import KEYS, PostgresqlSettings
@@ -54,8 +55,8 @@ def test_settings_are_read() -> None:
     assert socket.address == "/run/pg:7"
 
 
-def test_it_works_over_the_socket_too(lab: Lab) -> None:
-    driver = lab.driver(url=lab.server.socket_url(lab.name))
+def test_it_works_over_the_socket_too(emptied_lab: Lab) -> None:
+    driver = emptied_lab.driver(url=emptied_lab.server.socket_url(emptied_lab.name))
     driver.deploy(ORDERS, KEY)
     assert driver.prove(driver.snapshot("by socket")).proven_at
 
@@ -64,8 +65,8 @@ def gauge(query: str, kind: SignalKind = SignalKind.GAUGE) -> Signal:
     return Signal("depth", kind, "postgresql", {"query": query})
 
 
-def test_a_gauge_is_one_number(lab: Lab) -> None:
-    driver = lab.driver()
+def test_a_gauge_is_one_number(emptied_lab: Lab) -> None:
+    driver = emptied_lab.driver()
     for query, value in (("SELECT 3", 3.0), ("SELECT 2.5", 2.5), ("SELECT NULL", None)):
         reading = driver.read(gauge(query), driver.begin(gauge(query)))
         assert (reading.value, reading.error) == (value, "")
@@ -85,10 +86,10 @@ def test_a_gauge_is_one_number(lab: Lab) -> None:
     ],
 )
 def test_a_wrong_answer_is_a_reading_with_an_error(
-    lab: Lab, query: str, kind: SignalKind, error: str
+    emptied_lab: Lab, query: str, kind: SignalKind, error: str
 ) -> None:
-    lab.ask("CREATE TABLE t (a int)")
-    driver = lab.driver()
+    emptied_lab.ask("CREATE TABLE t (a int)")
+    driver = emptied_lab.driver()
     signal = gauge(query, kind)
     reading = driver.read(signal, driver.begin(signal))
     assert error in reading.error
@@ -99,40 +100,42 @@ def test_a_wrong_answer_is_a_reading_with_an_error(
 @pytest.mark.parametrize(
     "query", ["", "DELETE FROM t", "SELECT 1; SELECT 2", "SELECT :until", "SELECT 'open", "COMMIT"]
 )
-def test_a_wrong_query_is_invalid(lab: Lab, query: str) -> None:
+def test_a_wrong_query_is_invalid(emptied_lab: Lab, query: str) -> None:
     with pytest.raises(InvalidInput):
-        lab.driver().begin(gauge(query))
+        emptied_lab.driver().begin(gauge(query))
 
 
-def test_a_slow_query_is_cut_off(lab: Lab) -> None:
+def test_a_slow_query_is_cut_off(emptied_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signal_module.TIMEOUT == 2.0
+    monkeypatch.setattr(signal_module, "TIMEOUT", 0.2)
     start = time.monotonic()
-    reading = lab.driver().read(gauge("SELECT 1 FROM pg_sleep(30)"), {"since": "now"})
+    reading = emptied_lab.driver().read(gauge("SELECT 1 FROM pg_sleep(30)"), {"since": "now"})
     assert "statement timeout" in reading.error
     assert time.monotonic() - start < 5
 
 
-def test_casts_slices_and_strings_are_no_parameters(lab: Lab) -> None:
+def test_casts_slices_and_strings_are_no_parameters(emptied_lab: Lab) -> None:
     query = """
         SELECT count(*) FILTER (WHERE '{1,2,3}'::int[] = (ARRAY[1,2,3,4])[1:3]), count(*) /* :since % */
         FROM (SELECT ':since%s'::text AS ":since", now() >= :since::timestamptz) x WHERE 7 % 4 = 3"""
     signal = gauge(query, SignalKind.RATIO)
-    driver = lab.driver()
+    driver = emptied_lab.driver()
     reading = driver.read(signal, driver.begin(signal))
     assert (reading.good, reading.total, reading.error) == (1, 1, "")
 
 
-def test_one_session_serves_all_reads(lab: Lab) -> None:
-    driver = lab.driver()
+def test_one_session_serves_all_reads(emptied_lab: Lab) -> None:
+    driver = emptied_lab.driver()
     pids = {driver.read(gauge("SELECT pg_backend_pid()"), {"since": "now"}).value for _ in range(3)}
     assert len(pids) == 1
     driver.close()
     assert driver.read(gauge("SELECT 1"), {"since": "now"}).value == 1.0
 
 
-def test_evidence_is_json_with_what_matters(lab: Lab) -> None:
-    driver = lab.driver()
+def test_evidence_is_json_with_what_matters(emptied_lab: Lab) -> None:
+    driver = emptied_lab.driver()
     driver.deploy(ORDERS, KEY)
-    with lab.session(application_name="shop", autocommit=False) as client:
+    with emptied_lab.session(application_name="shop", autocommit=False) as client:
         client.execute("LOCK TABLE orders; SELECT 'stuck'")
         items = {item.name: json.loads(item.content) for item in driver.evidence()}
     rows = {name.removeprefix("postgresql-").removesuffix(".json"): i["rows"] for name, i in items.items()}
@@ -143,13 +146,13 @@ def test_evidence_is_json_with_what_matters(lab: Lab) -> None:
     assert any(r["relation"] == "orders" and r["mode"] == "AccessExclusiveLock" for r in rows["locks"])
 
 
-def test_a_server_that_is_gone_is_evidence(lab: Lab) -> None:
-    (item,) = lab.driver(url="postgresql://postgres@127.0.0.1:1/shop").evidence()
+def test_a_server_that_is_gone_is_evidence(emptied_lab: Lab) -> None:
+    (item,) = emptied_lab.driver(url="postgresql://postgres@127.0.0.1:1/shop").evidence()
     assert "127.0.0.1:1/shop does not answer" in json.loads(item.content)["rows"][0]["error"]
 
 
-def test_what_is_observed(lab: Lab) -> None:
-    driver = lab.driver()
+def test_what_is_observed(emptied_lab: Lab) -> None:
+    driver = emptied_lab.driver()
     driver.deploy(ORDERS, KEY)
     driver.deploy(GIFTS, KEY)
     seen = driver.observe()

@@ -15,7 +15,7 @@ import pytest
 
 from lastgood.domain.errors import Cause, InvalidInput, Rejected
 from lastgood.domain.restore_point import Snapshot
-from lastgood.drivers.postgresql import scratch, snapshot
+from lastgood.drivers.postgresql import snapshot
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.waiting import until
@@ -72,24 +72,20 @@ def test_no_scratch_database_stays(shop: Lab) -> None:
     assert scratches(shop) == []
 
 
-def test_what_a_crash_left_goes_after_an_hour(shop: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_crash_left_goes_after_an_hour_unless_in_use(shop: Lab) -> None:
     driver = shop.driver()
     taken = driver.snapshot("r")
-    old = "lastgood_scratch_00000001_0badcafe"
+    old, foreign = "lastgood_scratch_00000001_0badcafe", "lastgood_scratch_00000001_deadbeef"
     fresh = f"lastgood_scratch_{int(datetime.now(UTC).timestamp()):08x}_0badcafe"
-    foreign = "lastgood_scratch_00000001_deadbeef"
     for name, comment in ((old, "lastgood scratch"), (fresh, "lastgood scratch"), (foreign, "mine, keep")):
         shop.ask(f"CREATE DATABASE {name}", name="postgres")
         shop.ask(f"COMMENT ON DATABASE {name} IS '{comment}'", name="postgres")
     try:
+        with shop.session(old):
+            driver.prove(taken)
+        assert scratches(shop) == sorted([old, fresh, foreign])
         driver.prove(taken)
         assert scratches(shop) == sorted([fresh, foreign])
-        monkeypatch.setattr(scratch, "LEFTOVER_AGE", -1.0)
-        with shop.session(fresh):
-            driver.prove(taken)
-            assert fresh in scratches(shop), "one in use stays"
-        driver.prove(taken)
-        assert scratches(shop) == [foreign]
     finally:
         for name in scratches(shop):
             shop.ask(f"DROP DATABASE {name}", name="postgres")

@@ -61,7 +61,7 @@ def test_a_lock_that_goes_away_in_time_is_waited_for(lab: Lab) -> None:
 
 def test_nobody_queues_behind_a_waiting_migration_for_longer_than_the_timeout(lab: Lab) -> None:
     timeout = 0.4
-    driver = lab.driver(lock_timeout=timeout, lock_deadline=2.0)
+    driver = lab.driver(lock_timeout=timeout, lock_deadline=0.8)
     driver.deploy(ORDERS, KEY)
     waits: list[float] = []
     with lab.session(autocommit=False) as holder, lab.session() as shopper:

@@ -115,7 +115,8 @@ class Swap:
             self._carry_over(live)
             live.close()
             _end_sessions(admin, self.copy, except_pid=0)
-            failed = f"{name[:40]}_failed_{datetime.now(UTC):%Y%m%dT%H%M%S}"
+            now = datetime.now(UTC)
+            failed = f"{name[:36]}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             self._rename(admin, failed)
         except BaseException:
             if not admin.closed:

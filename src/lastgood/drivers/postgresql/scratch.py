@@ -138,7 +138,8 @@ def remove_leftovers(connection: Connection) -> None:
     """Drop scratch databases of ours that a crash left more than an hour ago; one in use stays."""
     rows = connection.execute(
         "SELECT datname FROM pg_database WHERE datname ~ %s "
-        "AND coalesce(shobj_description(oid, 'pg_database'), 'lastgood scratch') = 'lastgood scratch'",
+        "AND coalesce(shobj_description(oid, 'pg_database'), 'lastgood scratch') = 'lastgood scratch' "
+        "AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = pg_database.oid)",
         (f"^{PREFIX}[0-9a-f]{{8}}_[0-9a-f]{{8}}$",),
     ).fetchall()
     for (name,) in rows:
