@@ -23,6 +23,7 @@ from bench.support.world import APP, UNIT, World, world
 
 LASTGOOD = Path(sys.executable).parent / "lastgood"
 FLIPS = 10
+COLD_FLIPS = 6
 RELOADS = 20
 LEAST = 10_000
 
@@ -75,22 +76,24 @@ def _back(made: World, way: Way, command: Callable[[World], str], seconds: float
     return asked, rollout
 
 
-def _warm(made: World, way: Way, command: Callable[[World], str], parts: Breakdown) -> None:
+def _warm(made: World, way: Way, command: Callable[[World], str], parts: Breakdown, seconds: float) -> None:
     for _ in range(FLIPS):
         rollout = made.deploy("60s")
         made.until_guarding(rollout)
-        asked, _ = _back(made, way, command, 2.5)
+        asked, _ = _back(made, way, command, seconds)
         parts.add(made, made.end(rollout.id), asked)
     way.show()
 
 
-def _cold(made: World, way: Way, command: Callable[[World], str], *, runner: bool = True) -> None:
+def _cold(
+    made: World, way: Way, command: Callable[[World], str], seconds: float, *, runner: bool = True
+) -> None:
     """The guard window is over and the old generation stopped: it is started from its restore point."""
-    for _ in range(FLIPS):
+    for _ in range(COLD_FLIPS):
         made.end(made.deploy("0.3s").id)
         if not runner:
             kill_runner(made.places)
-        made.end(_back(made, way, command, 4.0 if runner else 8.0)[1])
+        made.end(_back(made, way, command, seconds)[1])
     way.show()
 
 
@@ -119,11 +122,11 @@ def run() -> bool:
     with tempfile.TemporaryDirectory(prefix="lastgood-bench-") as root, world(Path(root)) as made:
         with lasting_runner(made.places):
             made.end(made.deploy("0.3s").id)
-            _warm(made, warm_call, _by_call, parts)
-            _warm(made, warm_command, _by_command, Breakdown())
-            _cold(made, cold_call, _by_call)
-            _cold(made, cold_command, _by_command)
-        _cold(made, alone, _by_call, runner=False)
+            _warm(made, warm_call, _by_call, parts, 3.5)
+            _warm(made, warm_command, _by_command, Breakdown(), 8.0)
+            _cold(made, cold_call, _by_call, 6.0)
+            _cold(made, cold_command, _by_command, 9.0)
+        _cold(made, alone, _by_call, 9.0, runner=False)
         print(line("for comparison: the process's own start", made.start_times(FLIPS)))
         _reloads(Path(root))
         print("\nwhere the time of the warm call goes:")

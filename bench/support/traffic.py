@@ -38,9 +38,8 @@ class Seen:
     @property
     def errors(self) -> str:
         """How requests failed, with counts."""
-        kinds = Counter(
-            a["error"] or str(a["status"]) for a in self.answers if a["error"] or a["status"] >= 500
-        )
+        bad = (a for a in self.answers if a["error"] or a["status"] >= 500)
+        kinds = Counter(a["error"] or str(a["status"]) for a in bad)
         return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
     def last_of(self, word: str, begin: float, end: float) -> float:
