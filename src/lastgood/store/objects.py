@@ -75,9 +75,7 @@ class FileObjects:
 def _gone(digest: str, path: Path) -> DriverError:
     return DriverError(
         N_("content {digest} is not kept here"),
-        todo=N_(
-            "Put back {path} from a backup, or deploy the release that has it again."
-        ),
+        todo=N_("Put back {path} from a backup, or deploy the release that has it again."),
         where=str(path),
         cause=Cause.WRONG_PATH,
         digest=digest,
