@@ -2,8 +2,9 @@
 
 A driver is built for one unit by its factory (entry point group ``lastgood.drivers``) from the
 settings stored in the release. Every call is safe to repeat with the same arguments. Calls raise only
-``Unreachable`` (nothing was sent), ``Rejected`` (answered no), ``OutcomeUnknown`` (sent, unanswered)
-``InvalidInput`` (the settings are wrong) or, for ``Migrates``, ``Conflict``; vendor errors are mapped inside the driver.
+``Unreachable`` (nothing was sent), ``Rejected`` (answered no), ``OutcomeUnknown`` (sent, unanswered),
+``InvalidInput`` (the settings are wrong) or, for ``Migrates``, ``Conflict``; vendor errors are mapped
+inside the driver.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class Runs(Protocol):
         """Have ``roles`` of it running; roles already running are left alone. Returns at once."""
 
     def ready(self, generation: Generation, role: Role) -> RoleStatus:
-        """One look: ``running`` means ready (for ``web``: its probe passed); ``detail`` says what is amiss, and
-        a pid beside it is one that runs but is not ready.
+        """One look: ``running`` means ready (for ``web``: its probe passed); ``detail`` says what is amiss,
+        and a pid beside it is one that runs but is not ready.
         """
 
     def stop(self, generation: str, roles: Sequence[Role]) -> None:
