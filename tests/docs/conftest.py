@@ -1,0 +1,117 @@
+"""A trial estate as the README makes it, on free ports, with every command run by a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lastgood.testing.caddy_server import caddy, free_port
+from tests.journey.conftest import stop_everything, wait_for
+
+UNIT = "hello@dev/us"
+
+
+@dataclass
+class Trial:
+    """A directory, a shell in it, and what each command of the pages is called there."""
+
+    directory: Path
+    admin: str
+    port: int
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        program = Path(sys.executable).parent
+        who = {f"GIT_{part}_{key}": "Ann" for part in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+        self.environment = {
+            "PATH": f"{program}:{os.environ['PATH']}", "HOME": str(self.directory), "LANG": "C.UTF-8", **who
+        }  # fmt: skip
+
+    @property
+    def estate(self) -> Path:
+        return self.directory / "my-estate"
+
+    def shell(self, command: str, code: int = 0) -> str:
+        """What it printed; fails with all of it when the exit code is another."""
+        where = self.estate if self.estate.exists() else self.directory
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=where, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=90,
+        )  # fmt: skip
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def told(self, command: str) -> Any:
+        return json.loads(self.shell(f"{command} --json"))
+
+    def here(self, command: str) -> str:
+        """A command of a page with this trial's names in the place of the page's."""
+        names: dict[str, Callable[[], str]] = {
+            r"http://127\.0\.0\.1:8101/": lambda: f"http://127.0.0.1:{self.port}/",
+            r"storefront@prod/us": lambda: UNIT,
+            r"rp-storefront\.prod\.us-": lambda: "rp-hello.dev.us-",
+            r"\bROLLOUT\b|\br-261123-064512-3fa9-back\b": self.newest_rollout,
+            r"\b3f9ac2\b": self.good_release,
+        }
+        for pattern, name in names.items():
+            if re.search(pattern, command):
+                command = re.sub(pattern, name(), command)
+        return command
+
+    def newest_rollout(self) -> str:
+        found: str = self.told(f"lastgood history {UNIT}")["rollouts"][0]["id"]
+        return found
+
+    def good_release(self) -> str:
+        """The newest restore point's release, as short as people write it."""
+        points = self.told(f"lastgood history {UNIT}")["restore_points"]
+        found: str = points[0]["release"].removeprefix("sha256:")[:12]
+        return found
+
+    def settle(self) -> None:
+        """Until no rollout is open."""
+        wait_for(lambda: self._state() not in ("accepted", "running", "guarding"))
+
+    def _state(self) -> str:
+        found: str = self.told("lastgood status")["units"][0]["rollout"]["state"]
+        return found
+
+    def reboot(self) -> None:
+        """The service and its shim end; nothing of ours is told."""
+        for process in psutil.process_iter():
+            try:
+                if str(self.estate / "run") in " ".join(process.cmdline()):
+                    process.kill()
+            except psutil.Error:
+                continue
+
+    def on_free_ports(self) -> None:
+        """What `init` wrote, with ports that the kernel chose and shorter watches."""
+        for name, old, new in (
+            ("lastgood.yaml", "http://127.0.0.1:2019", self.admin),
+            ("services/hello/environments/dev/us.yaml", "8101", str(self.port)),
+            ("services/hello/service.yaml", "watch: 5s,", "watch: 2s,"),
+            ("services/hello/service.yaml", "verify: 5s,", "verify: 2s,"),
+        ):  # fmt: skip
+            file = self.estate / name
+            text = file.read_text()
+            assert old in text, f"{name} has no {old} any more: the README names it"
+            file.write_text(text.replace(old, new))
+        self.shell("git commit -qam 'Other ports'")
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Iterator[Trial]:
+    with caddy(tmp_path) as server:
+        yield Trial(tmp_path, server.admin, free_port())
+        stop_everything(tmp_path)
