@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+import psutil
 import pytest
 
-from lastgood.domain.errors import NotReversible
+from lastgood.domain.errors import Conflict, NotReversible
 from lastgood.domain.rollout import RolloutState
 from tests.journey.conftest import wait_for
-from tests.journey.driving import begin, deploy_well, end_of, kill_runner, until
+from tests.journey.driving import begin, deploy, deploy_well, end_of, kill_runner, until
 from tests.journey.page import page
 from tests.journey.world import DEV, World
 
@@ -132,3 +133,31 @@ def test_a_baseline_is_only_taken_by_name(world: World) -> None:
     assert page(world.ports["dev"])["status"] == "503"
     assert end_of(world, service.rollback(DEV, to=f"rp-{first.id}")).state is RolloutState.VERIFIED
     assert page(world.ports["dev"])["text"] == "one"
+
+
+def test_what_nobody_could_verify_is_accepted_and_leaves_nothing_running_behind(world: World) -> None:
+    deploy_well(world)
+    world.least_sample = 100_000
+    world.commit("second", text="two")
+    end = deploy(world)
+    assert end.state is RolloutState.UNVERIFIED
+    world.commit("third", text="three")
+    with pytest.raises(Conflict, match="never verified"):
+        begin(world)
+    world.service().accept(DEV, "seen by hand")
+    world.least_sample = 2
+    world.commit("third", text="three")
+    last = deploy_well(world)
+    kinds = [point.kind.value for point in world.service().history(DEV)[1]]
+    assert kinds == ["verified", "accepted", "verified", "baseline"]
+    web = [p for p in psutil.process_iter() if runs_web_of(world, p)]
+    assert len(web) == 1
+    assert last.target[7:19] in web[0].environ()["LASTGOOD_GENERATION"]
+
+
+def runs_web_of(world: World, process: psutil.Process) -> bool:
+    try:
+        line = process.cmdline()
+        return f"{world.root}/process" in " ".join(line) and "web" in line
+    except psutil.Error:
+        return False

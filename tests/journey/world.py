@@ -58,7 +58,7 @@ secrets: {TOKEN: {env: JOURNEY_TOKEN}}
 signals:
   page: {kind: ratio, driver: http, path: /page}
 criteria:
-  page: {signal: page, limit: 0.9, window: 2s, least_sample: 2}
+  page: {signal: page, limit: 0.9, window: 2s, least_sample: %(least_sample)s}
 windows: {watch: %(watch)s, guard: %(guard)s, verify: 2s, recovery: 1m}
 """
 
@@ -103,6 +103,7 @@ class World:
     database_url: str = ""
     watch: str = "1s"
     guard: str = "1s"
+    least_sample: int = 2
     values: dict[str, object] = field(default_factory=lambda: {"text": "one"})
 
     def __post_init__(self) -> None:
@@ -147,7 +148,12 @@ class World:
         merged = {"text": "one", "broken": False, "never_ready": False, **values}
         lines = [f"{k}: {str(v).lower() if isinstance(v, bool) else v}" for k, v in merged.items()]
         self.write("services/page/values.yaml", "\n".join(lines) + "\n")
-        parts = {"python": sys.executable, "watch": self.watch, "guard": self.guard}
+        parts = {
+            "python": sys.executable,
+            "watch": self.watch,
+            "guard": self.guard,
+            "least_sample": self.least_sample,
+        }
         databases = "databases: [orders]" if self.database_url else ""
         self.write("services/page/service.yaml", SERVICE % {**parts, "databases": databases})
         self.git("add", "-A")

@@ -112,10 +112,10 @@ def switch_workers(id: str, title: str, release: Release, base: Release | None, 
 def stop_generation(
     id: str, title: str, release: Release | None, other: Release, **params: Any
 ) -> list[Step]:
-    """Stop ``release``, unless it is what ``other`` runs."""
+    """Stop ``release`` and whatever else of the unit still runs, but not ``other``."""
     if release is None or release.runtime is None or not release.roles or release.digest == other.digest:
         return []
-    params = {"release": release.digest, **params}
+    params = {"release": release.digest, "keep": other.digest, **params}
     return [Step(id, StepKind.STOP_GENERATION, Message(title), params)]
 
 

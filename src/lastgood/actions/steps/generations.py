@@ -63,14 +63,18 @@ class SwitchWorkers(Handler):
 
 
 class StopGeneration(Handler):
-    """Stops it, whole; its logs and files stay."""
+    """Stops it, whole, and any older one that was left warm; logs and files stay."""
 
     def run(self, context: StepContext) -> Result:
-        release = release_at(context)
+        release, keep = release_at(context), release_at(context, "keep")
         runtime = runtime_of(self.tools.drivers, release)
-        if runtime is not None:
-            runtime.stop(generation_id(release), list(Role))
-        return {"generation": generation_id(release)}
+        if runtime is None:
+            return {"stopped": []}
+        running = {status.generation for status in runtime.status() if status.running}
+        stopped = sorted({*running, generation_id(release)} - {generation_id(keep)})
+        for generation in stopped:
+            runtime.stop(generation, list(Role))
+        return {"stopped": stopped}
 
 
 def _refuse_double(runtime: Runs, wanted: str) -> None:
