@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -132,7 +133,7 @@ def _command_line(places: Places, programs: Programs, missed: list[str]) -> None
     asked = _wall([str(LASTGOOD), "status"], environment, missed)
     _wall([sys.executable, "-c", "pass"], environment, missed)
     for name, values, aim in (("--help", helped, HELP_AIM), ("status", asked, STATUS_AIM)):
-        middle = sorted(values)[len(values) // 2]
+        middle = statistics.median(values)
         if middle > aim:
             missed.append(f"lastgood {name} takes {middle:.0f} ms, {middle - aim:.0f} over {aim:.0f}")
 
