@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lastgood.domain.errors import LastgoodError
@@ -135,3 +136,50 @@ def test_a_full_disk_under_our_own_state_only_makes_it_wait(world: World, small_
     filler.unlink()
     assert end_of(world, rollout.id).state is RolloutState.VERIFIED
     assert page(world.ports["dev"])["text"] == "two"
+
+
+def test_a_way_back_that_stopped_goes_on_to_the_same_state_when_run_again(world: World) -> None:
+    deploy_well(world)
+    world.commit("second", text="two")
+    good = deploy_well(world)
+    world.watch = "30s"
+    world.commit("bad", text="bad")
+    rollout = begin(world)
+    service = world.service()
+    wait_for(lambda: any(e.step == "watch" for e in service.show(rollout.id)[0].entries))
+    pointers = str(world.root / "pointers")
+    subprocess.run(["mount", "--bind", pointers, pointers], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", pointers], check=True)
+    try:
+        service.rollback(DEV, reason="a customer called")
+        end = end_of(world, rollout.id)
+        assert end.state is RolloutState.INCOMPLETE, str(end.outcome)
+        assert "back:shift" in str(end.outcome)
+    finally:
+        subprocess.run(["umount", pointers], check=True)
+    end = end_of(world, service.rollback(DEV))
+    assert (end.state, end.target) == (RolloutState.VERIFIED, good.target), str(end.outcome)
+    assert page(world.ports["dev"])["text"] == "two"
+
+
+def test_after_a_reboot_one_command_has_everything_running_again(world: World) -> None:
+    deploy_well(world)
+    wait_for(lambda: not world.service().runner())
+    kill_services(world)
+    assert {d.subject for d in world.service().drift(DEV)} == {"role web", "role worker"}
+    healed = world.service().heal(DEV, "after a reboot")
+    end = end_of(world, healed.id)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert page(world.ports["dev"]) == {"status": "200", "text": "one"}
+    assert world.service().drift(DEV) == ()
+
+
+def kill_services(world: World) -> None:
+    """What a reboot does: every process of the unit and its shim are gone, the proxy stays."""
+    place = f"{world.root}/process"
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            mine = place in " ".join(process.cmdline()) or place in process.environ().get("LASTGOOD_RUN", "")
+            if mine:
+                process.kill()
+    wait_for(lambda: world.service().drift(DEV))

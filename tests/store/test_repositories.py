@@ -39,6 +39,19 @@ def test_a_release_is_found_by_digest_and_by_prefix(store: SqlStore) -> None:
             assert work.releases.get(name) == kept
 
 
+def test_a_release_keeps_the_name_it_was_given_by_an_older_version(store: SqlStore) -> None:
+    kept = release("10.0.0.1:80")
+    older = "sha256:" + "a1" * 32
+    with store.write() as work:
+        work.releases.put(kept)
+    with contextlib.closing(sqlite3.connect(store.file, isolation_level=None)) as raw:
+        raw.execute("UPDATE releases SET digest = ?", (older,))
+    with store.read() as work:
+        found = work.releases.get(older)
+    assert found.digest == older
+    assert found == kept
+
+
 @pytest.mark.parametrize("name", ["", "sha256:", "abc", "zzzzzz", "%%%%%%", "ffffff", "sha256:" + "0" * 64])
 def test_an_unknown_release_is_named(store: SqlStore, name: str) -> None:
     with store.read() as work, pytest.raises(InvalidInput) as caught:

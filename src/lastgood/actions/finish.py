@@ -24,6 +24,10 @@ HARMLESS = frozenset(
 """Steps that leave what runs as it is: a failure among them needs no way back."""
 
 
+TOUCHING = frozenset({"shift", "workers", "watch"})
+"""Steps after which customers may have met the release: its fault freezes the unit."""
+
+
 @dataclass(frozen=True)
 class RolloutPrograms:
     """The engine's programs are the rollouts' plans; their ends are written here."""
@@ -72,7 +76,7 @@ class RolloutPrograms:
         effects = [s for s in rollout.plan.steps if s.id in began and s.kind not in HARMLESS]
         if not effects:
             return RolloutState.FAILED, _with_step(N_("nothing was changed: {what}"), failure)
-        incident = open_incident(unit, rollout, failure, shifted="shift" in began, now=now)
+        incident = open_incident(unit, rollout, failure, touched=bool(began & TOUCHING), now=now)
         if not rollout.plan.automatic and not failure.interrupted_by:
             what = _with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
             return RolloutState.FAILED, what
@@ -94,6 +98,8 @@ class RolloutPrograms:
         if failure is not None:
             template = N_("the way back stopped at {step}: {what}. Mend the cause and run it again")
             state, outcome = RolloutState.INCOMPLETE, _with_step(template, failure)
+            # The unit stands between two releases: run again, the way back starts from what failed.
+            unit.releases.set_current(rollout.unit, rollout.base, now)
         else:
             unit.releases.set_current(rollout.unit, rollout.target, now)
             state, outcome = _measured_again(rollout)

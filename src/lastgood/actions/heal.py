@@ -1,4 +1,4 @@
-"""heal: put deleted or hand-edited configuration back as it was released, in one command (R6)."""
+"""heal: have a unit again as it was released, in one command: files, processes, traffic (R6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_drift(context: Context, unit_id: UnitId) -> tuple[Drift, ...]:
 
 
 def heal(context: Context, unit_id: UnitId, *, reason: str = "") -> Rollout:
-    """Place and switch the released configuration again; what was edited is set aside, not deleted."""
+    """Place, start and route what was released again; what was edited is set aside, not deleted."""
     refuse_busy(context, unit_id)
     release = current_release(context, unit_id)
     refuse_incomplete(context, release)

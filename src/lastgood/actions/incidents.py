@@ -12,12 +12,12 @@ from lastgood.ports.persistence import UnitOfWork
 
 
 def open_incident(
-    unit: UnitOfWork, rollout: Rollout, failure: Failure, *, shifted: bool, now: datetime
+    unit: UnitOfWork, rollout: Rollout, failure: Failure, *, touched: bool, now: datetime
 ) -> Incident:
-    """Opens it once per rollout. Customers were touched (``shifted``) by a fault: changes are frozen too."""
+    """Opens it once per rollout. Customers were touched (``touched``) by a fault: changes are frozen too."""
     incident = Incident(f"in-{rollout.id}", rollout.unit, rollout.id, failure.what, now)
     unit.incidents.put(incident)
-    if shifted and not failure.interrupted_by:
+    if touched and not failure.interrupted_by:
         freeze = Freeze(f"fr-{rollout.id}", str(rollout.unit), failure.what, "lastgood", now, incident.id)
         unit.incidents.freeze(freeze)
     return incident

@@ -9,12 +9,13 @@ from lastgood.actions.abilities import classifies_of, migrates_of
 from lastgood.actions.adopt import take_baseline
 from lastgood.actions.context import Context
 from lastgood.actions.secrets import with_secrets
+from lastgood.domain.criterion import Verdict
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, Reversibility, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
-from lastgood.domain.restore_point import PointKind
+from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
 from lastgood.planning.moves import Move, plan_deploy
@@ -65,9 +66,18 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
             unit=str(unit_id),
             release=short(base.digest),
         )
-    plan = replace(plan_deploy(move), automatic=environment.automatic)
+    plan = plan_deploy(move)
+    notes = (*plan.notes, *_frozen_notes(context, unit_id))
+    plan = replace(plan, automatic=environment.automatic, notes=notes)
     context.store.put_plan(plan, release, base)
     return PlannedChange(plan, release, base, rendered.contents, values)
+
+
+def _frozen_notes(context: Context, unit_id: UnitId) -> list[Message]:
+    template = N_("{unit} is frozen ({reason}): a deploy is refused until it is lifted")
+    with context.store.read() as unit:
+        freezes = unit.incidents.freezes(unit_id)
+    return [Message(template, {"unit": str(unit_id), "reason": str(f.reason)}) for f in freezes]
 
 
 def _open_estate(context: Context, unit_id: UnitId, revision: str) -> Estate:
@@ -184,9 +194,15 @@ def _refuse_unpromoted(context: Context, estate: Estate, release: Release) -> No
         )
 
 
+def _measured_good(point: RestorePoint) -> bool:
+    """Verified, or accepted early by a person when the criteria had passed so far."""
+    passed = point.gate is not None and point.gate.verdict is Verdict.PASSED
+    return point.kind is PointKind.VERIFIED or (point.kind is PointKind.ACCEPTED and passed)
+
+
 def _verified(context: Context, units: Sequence[UnitId]) -> list[Release]:
     with context.store.read() as unit:
-        points = [p for u in units for p in unit.points.list(u) if p.kind is PointKind.VERIFIED]
+        points = [p for u in units for p in unit.points.list(u) if _measured_good(p)]
         return [unit.releases.get(p.release) for p in points]
 
 

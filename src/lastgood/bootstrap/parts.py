@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 
 from lastgood.actions.context import Actor, Context
@@ -37,10 +37,13 @@ def build_context(places: Places, store: SqlStore | None = None) -> Context:
 
 
 def user_name() -> str:
-    """The operating-system user; behind sudo, the one who called it."""
-    name = getpass.getuser() if os.getuid() else "root"
+    """The operating-system user by its uid; behind sudo, also who says to have called it."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
     behind = os.environ.get("SUDO_USER")
-    return f"{behind} (sudo)" if os.getuid() == 0 and behind else name
+    return f"{name} (sudo: {behind})" if behind and behind != name else name
 
 
 def origin() -> str:

@@ -98,8 +98,11 @@ class Service:
         from lastgood.actions.accept import accept
 
         rollout = accept(self._context, unit, reason=reason)
+        if not rollout.state.is_open:
+            return rollout
         self.resume()
-        return rollout
+        # What is accepted ends at once: whoever deploys next should not meet its guard window.
+        return [progress.rollout for progress in self.follow(rollout.id, lambda r: False)][-1]
 
     def rollback(self, unit: UnitId, *, to: str = "", reason: str = "") -> str:
         """Returns the id of the rollout to follow."""

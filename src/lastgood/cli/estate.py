@@ -38,7 +38,7 @@ def init(
     for path in written:
         session.say("  {path}", path=path)
     session.say(N_("An estate named {name} is in {directory}."), name=called, directory=directory.resolve())
-    session.say(N_("Next: lastgood lint, then lastgood plan with one of its units."))
+    session.say(N_("Next: lastgood lint; then start Caddy (caddy start) and lastgood plan hello@dev/us"))
 
 
 @app.command(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from lastgood.cli.arguments import Command, commands
+from lastgood.cli.session import Session
+from lastgood.domain.errors import DriverError
 from lastgood.domain.message import N_
+from lastgood.domain.observation import Drift
+from lastgood.domain.unit import UnitId
 
 app = commands()
 
@@ -25,7 +30,6 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help=N_("Look again each second until Ctrl-C."))] = False,
 ) -> None:
     """Show what is known."""
-    from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
 
     session = Session(ctx)
@@ -36,7 +40,9 @@ def status(
         keep_watching(session, known)
         return
     found = session.service.status(known)
-    session.document({"runner": session.service.runner(), "units": found})
+    drift, unseen = _look(session, known) if known and found and found[0].release else ((), "")
+    extra = {"drift": drift, "unseen": unseen} if known else {}
+    session.document({"runner": session.service.runner(), "units": found, **extra})
     if session.json:
         return
     if not found or (known and not found[0].release):
@@ -45,6 +51,19 @@ def status(
             N_("Begin with lastgood adopt UNIT or lastgood deploy UNIT; lastgood lint checks the estate.")
         )
         return
-    from lastgood.cli.status_view import status_view
+    from rich.text import Text
 
-    session.show(status_view(session.t, found, detailed=known is not None))
+    from lastgood.cli.status_view import seen_text, status_view
+
+    seen = None
+    if known:
+        seen = Text("? " + unseen, "yellow") if unseen else seen_text(session.t, drift)
+    session.show(status_view(session.t, found, detailed=known is not None, seen=seen))
+
+
+def _look(session: Session, unit: UnitId) -> tuple[Sequence[Drift], str]:
+    """What differs on the targets now; or why they can't be seen."""
+    try:
+        return session.service.drift(unit), ""
+    except DriverError as error:
+        return (), session.t(error.what)

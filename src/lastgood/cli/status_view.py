@@ -12,6 +12,7 @@ from rich.text import Text
 from lastgood.cli import words
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_
+from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Estimate
 from lastgood.domain.restore_point import PointKind
 from lastgood.domain.rollout import RolloutState
@@ -21,14 +22,27 @@ from lastgood.translation import Translator
 MARKS = {"green": "●", "cyan": "◐", "yellow": "◆", "red": "✗"}
 
 
-def status_view(t: Translator, units: Sequence[UnitStatus], *, detailed: bool) -> Group:
-    """What was found, what needs a person, and when it was looked at."""
+def status_view(
+    t: Translator, units: Sequence[UnitStatus], *, detailed: bool, seen: Text | None = None
+) -> Group:
+    """What is recorded, what needs a person, and when it was looked at; ``seen``: a look at the targets."""
     parts: list[Text | Table] = [_page(t, units[0])] if detailed and units else [_table(t, units)]
     parts += _warnings(t, units)
     if units:
         at = words.moment(max(u.observed_at for u in units))
-        parts.append(Text(t.text(N_("observed at {time}"), time=at), "dim"))
+        if seen is not None:
+            parts.append(seen)
+        template = N_("as recorded at {time}; what runs now is seen by lastgood drift UNIT")
+        parts.append(Text(t.text(N_("looked at {time}") if seen else template, time=at), "dim"))
     return Group(*parts)
+
+
+def seen_text(t: Translator, drift: Sequence[Drift]) -> Text:
+    """What a look at the targets found."""
+    if not drift:
+        return Text("● " + t.text(N_("what runs is what was released")), "green")
+    found = ", ".join(f"{d.subject} {d.kind.value}" for d in drift[:4])
+    return Text("✗ " + t.text(N_("what runs differs: {found}. See lastgood drift UNIT"), found=found), "red")
 
 
 def state_text(t: Translator, status: UnitStatus) -> Text:

@@ -147,6 +147,7 @@ def scaffold(directory: Path, *, name: str) -> list[Path]:
             words=wrong.strerror or str(wrong),
         ) from wrong
     if Git(directory).run("rev-parse", "--git-dir").returncode:
+        (directory / "run").mkdir(exist_ok=True)
         _commit(directory, list(files))
     return [Path(path) for path in files]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -57,7 +58,7 @@ def plan_rollback(move: Move) -> Plan:
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
-    taken = {s.database.resource: s.extra for s in move.schemas}
+    taken = {s.database.resource: _revertible(s, move.base) for s in move.schemas}
     steps = [
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
@@ -69,10 +70,14 @@ def plan_rollback(move: Move) -> Plan:
 
 
 def plan_heal(move: Move) -> Plan:
-    """Put the configuration of the current release back as it was released (R6)."""
+    """Have everything of the current release there again: files, processes, traffic (R6)."""
+    target = move.target
     steps = [
-        *build.place(move.target),
-        *build.switch_files("switch", N_("Switch the configuration"), move.target, move.target),
+        *build.place(target),
+        *build.start("start", N_("Have the generation running"), target),
+        *build.switch_files("switch", N_("Switch the configuration"), target, target),
+        *build.shift_traffic("shift", N_("Shift the traffic"), target, target),
+        *build.switch_workers("workers", N_("Have the workers running"), target, None),
         build.observe("check", N_("Check that nothing differs any more"), move.target.digest),
     ]
     return _plan(PlanKind.HEAL, move, steps, (), ())
@@ -98,6 +103,13 @@ def begun(steps: Sequence[Step], started: frozenset[str]) -> tuple[Step, ...]:
     return tuple(
         s for s in steps if "undoes" not in s.params or any(name in started for name in s.params["undoes"])
     )
+
+
+def _revertible(schema: SchemaMove, base: Release) -> tuple[str, ...]:
+    """Newest first, up to the first whose scripts ``base`` lacks: that one stays, and what it lies on."""
+    database = base.database(schema.database.resource)
+    known = {m.name for m in database.migrations} if database else set()
+    return tuple(itertools.takewhile(known.__contains__, schema.extra))
 
 
 def _back_to(target: Release, source: Release) -> list[Step]:

@@ -42,7 +42,11 @@ class SqlReleases:
         whole = rows.by_digest(self._connection, table.c.digest, digest, noun="release")
         query = select(table.c.commit_id, table.c.document).where(table.c.digest == whole)
         row = self._connection.execute(query).one()
-        return replace(codec.load(Release, row.document), commit=row.commit_id)
+        release = replace(codec.load(Release, row.document), commit=row.commit_id)
+        # Its name was given when it was made. A later version of lastgood may compute another one from the
+        # same content, and must still find what the older one kept.
+        release.__dict__["digest"] = whole
+        return release
 
     def set_current(self, unit: UnitId, release: str, at: datetime) -> None:
         """Raises Conflict at the end of the transaction when the release is not kept by then."""

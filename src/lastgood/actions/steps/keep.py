@@ -33,7 +33,7 @@ class KeepRestorePoint(Handler):
             f"rp-{context.program}",
             release.unit,
             release.digest,
-            PointKind.VERIFIED if passed else PointKind.ACCEPTED,
+            PointKind.ACCEPTED if accepted else PointKind.VERIFIED,
             context.clock.now(),
             context.program,
             gate,
