@@ -32,7 +32,7 @@ def five_minutes_of_the_readme(trial: Trial) -> None:
             assert "warm" in said
     assert answers == [ANSWERS["first"]] * 2
     points = trial.told(f"lastgood history {UNIT}")["restore_points"]
-    assert [p["kind"] for p in points] == ["verified", "baseline"]
+    assert [p["kind"] for p in points] == ["accepted", "baseline"]
 
 
 def a_second_good_state(trial: Trial) -> None:

@@ -172,13 +172,9 @@ def open_store(state_dir: Path, clock: Clock, *, read_only: bool = False, wait: 
     code, or older and ``read_only``), DriverError (damaged, gone, not permitted, disk full).
     """
     file = state_dir / NAME
-    if read_only:
-        if not file.exists():
-            raise faults.vanished(file) if (state_dir / MARKER).exists() else faults.absent(file)
-    else:
+    if not read_only:
         _prepare(file, clock, wait)
-    if file.stat().st_size == 0:
-        raise faults.damaged(file, "the file is empty")
+    _look(file)
     store = SqlStore(file, clock, mode=_mode(file, read_only), wait=wait)
     try:
         found = store.revision()
@@ -192,6 +188,17 @@ def open_store(state_dir: Path, clock: Clock, *, read_only: bool = False, wait: 
         store.close()
         raise
     return store
+
+
+def _look(file: Path) -> None:
+    """The file is there and not empty; a directory that may not be entered is told as such."""
+    try:
+        if not file.exists():
+            raise faults.vanished(file) if file.with_name(MARKER).exists() else faults.absent(file)
+        if file.stat().st_size == 0:
+            raise faults.damaged(file, "the file is empty")
+    except OSError as error:
+        raise file_error(error, file) from error
 
 
 def _revision(connection: Connection, file: Path) -> str:
