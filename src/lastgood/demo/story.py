@@ -29,7 +29,7 @@ from lastgood.domain.unit import UnitId
 DEV, STAGING, US, DE, JP = estate.UNITS
 RATES: Mapping[UnitId, float] = {DEV: 27, STAGING: 27, US: 60, DE: 27, JP: 27}
 """Requests a second; every third is a checkout."""
-WINDOWS = {"watch": "2500ms", "guard": "2500ms", "verify": "3s"}
+WINDOWS = {"watch": "2500ms", "guard": "2s", "verify": "3s"}
 LINGER = 1.0
 """Seconds that customers go on after the end, to see that it stays good."""
 
