@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -102,25 +101,23 @@ def _recovery(places: Places, programs: Programs) -> list[float]:
     return found
 
 
-def _children() -> float:
-    """Seconds of processor time of the processes waited for so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def _wall(command: Sequence[str], environment: Mapping[str, str], missed: list[str]) -> list[float]:
     """Wall times of a process from start to end; one that fails is a missed aim. Prints them."""
     found, used = [], []
     for _ in range(ROUNDS):
-        start, before = time.perf_counter(), _children()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        found.append((time.perf_counter() - start) * 1000)
-        used.append((_children() - before) * 1000)
+        with tempfile.TemporaryFile() as said:
+            start = time.perf_counter()
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+            _, status, usage = os.wait4(process.pid, 0)
+            found.append((time.perf_counter() - start) * 1000)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            said.seek(0)
+            words = said.read().decode().strip().splitlines() or ["no message"]
+        used.append((usage.ru_utime + usage.ru_stime) * 1000)
     print(line(" ".join((Path(command[0]).name, *command[1:])), found))
     print(line("  of that processor time", used))
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        missed.append(f"{' '.join(command[1:])} ended with {done.returncode} ({last[:60]})")
+    if process.returncode:
+        missed.append(f"{' '.join(command[1:])} ended with {process.returncode} ({words[-1][:60]})")
     return found
 
 
