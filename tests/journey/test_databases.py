@@ -132,3 +132,27 @@ def test_a_password_is_a_secret_of_the_release_and_nowhere_in_clear(
     world.service().status(DEV)
     hits = [f for f in world.root.rglob("*") if f.is_file() and password.encode() in f.read_bytes()]
     assert hits == []
+
+
+def test_what_moved_data_stays_when_going_back_the_next_day(world: World) -> None:
+    deploy_well(world)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders VALUES (1, 'before')")
+    moves = (
+        "UPDATE orders SET note = upper(note);\n",
+        "SELECT note FROM orders WHERE false;\n",
+        "UPDATE orders SET note = lower(note);\n",
+    )
+    world.migration("0002_upper", moves)
+    world.commit("second", text="two")
+    deploy_well(world)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders VALUES (2, 'Written SINCE')")
+    plan = world.service().plan_rollback(DEV)
+    assert plan.difference.reverts == ()
+    assert any("0002_upper stays" in str(note) for note in plan.notes)
+    assert end_of(world, world.service().rollback(DEV)).state is RolloutState.VERIFIED
+    assert page(world.ports["dev"])["text"] == "one"
+    with psycopg.connect(world.database_url) as connection:
+        rows = connection.execute("SELECT note FROM orders ORDER BY id").fetchall()
+    assert rows == [("BEFORE",), ("Written SINCE",)]

@@ -80,7 +80,7 @@ def test_inside_a_guard_window_only_accept_or_back(world: World) -> None:
     with pytest.raises(Conflict, match="guard window"):
         begin(world)
     world.service().accept(DEV, "enough seen")
-    end_of(world, rollout.id)
+    assert end_of(world, rollout.id).state is RolloutState.ACCEPTED_EARLY
     assert begin(world).id != rollout.id
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from datetime import UTC, datetime
 
 import psutil
 import pytest
 
+from lastgood.bootstrap.places import find_places
+from lastgood.bootstrap.service import Service
 from lastgood.domain.errors import Conflict, NotReversible
 from lastgood.domain.rollout import RolloutState
 from tests.journey.conftest import wait_for
@@ -161,3 +165,66 @@ def runs_web_of(world: World, process: psutil.Process) -> bool:
         return f"{world.root}/process" in " ".join(line) and "web" in line
     except psutil.Error:
         return False
+
+
+def test_only_watched_time_counts_however_often_the_runner_dies(world: World) -> None:
+    deploy_well(world)
+    world.guard = "6s"
+    world.commit("second", text="two")
+    rollout = begin(world)
+    service = world.service()
+    until(world, rollout.id, RolloutState.GUARDING)
+    kill_runner(world)
+    last = service.show(rollout.id)[0].samples[-1].at
+    wait_for(lambda: (datetime.now(UTC) - last).total_seconds() > 7)
+    service.resume()
+    wait_for(lambda: service.show(rollout.id)[0].samples[-1].at > last)
+    kill_runner(world)
+    service.resume()
+    assert end_of(world, rollout.id).state is RolloutState.VERIFIED
+    guarded = next(e.at for e in service.show(rollout.id)[0].entries if e.step == "guard")
+    looks = [s.at for s in service.show(rollout.id)[0].samples if s.at >= guarded]
+    watched = sum(
+        (b - a).total_seconds() for a, b in itertools.pairwise(looks) if (b - a).total_seconds() < 2
+    )
+    assert watched > 4.5, f"a window of 6 s was watched for {watched:.1f} s"
+
+
+def test_beside_a_way_back_only_the_same_way_back(world: World) -> None:
+    first = deploy_well(world)
+    world.commit("second", text="two")
+    deploy_well(world)
+    world.commit("third", text="three")
+    deploy_well(world)
+    service = world.service()
+    going = service.rollback(DEV, to=f"rp-{first.id}")
+    with pytest.raises(Conflict, match="at work"):
+        service.rollback(DEV, to=service.history(DEV)[1][1].id)
+    assert service.rollback(DEV, to=f"rp-{first.id}") == going
+    assert end_of(world, going).state is RolloutState.VERIFIED
+
+
+def test_it_goes_back_to_where_it_came_from_and_not_to_what_people_left(world: World) -> None:
+    first = deploy_well(world)
+    world.commit("second", text="two")
+    deploy_well(world)
+    service = world.service()
+    assert end_of(world, service.rollback(DEV)).target == first.target
+    world.commit("third", text="three")
+    deploy_well(world)
+    end = end_of(world, service.rollback(DEV))
+    assert (end.state, end.target) == (RolloutState.VERIFIED, first.target)
+
+
+def test_an_estate_named_in_the_environment_may_be_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_well(world)
+    world.commit("second", text="two")
+    deploy_well(world)
+    wait_for(lambda: not world.service().runner())
+    monkeypatch.setenv("LASTGOOD_ESTATE", str(world.root / "gone"))
+    monkeypatch.setenv("LASTGOOD_STATE", str(world.places.state))
+    monkeypatch.setenv("LASTGOOD_KEY_FILE", str(world.places.key))
+    service = Service(find_places())
+    assert end_of(world, service.rollback(DEV)).state is RolloutState.VERIFIED

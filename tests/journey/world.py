@@ -24,7 +24,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         broken = CONFIG.get("broken", False) and self.path != "/healthz"
         self.send_response(500 if broken else 200)
-        body = json.dumps({"text": CONFIG["text"], "generation": os.environ["LASTGOOD_GENERATION"]}).encode()
+        said = {"text": CONFIG["text"], "generation": os.environ["LASTGOOD_GENERATION"]}
+        if broken:
+            # What careless programs do: the secret lands in the log and in the error page.
+            print("failed with", os.environ["TOKEN"], flush=True)
+            said["debug"] = os.environ["TOKEN"]
+        body = json.dumps(said).encode()
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -59,7 +64,7 @@ signals:
   page: {kind: ratio, driver: http, path: /page}
 criteria:
   page: {signal: page, limit: 0.9, window: 2s, least_sample: %(least_sample)s}
-windows: {watch: %(watch)s, guard: %(guard)s, verify: 2s, recovery: 1m}
+windows: {watch: %(watch)s, guard: %(guard)s, verify: %(verify)s, recovery: 1m}
 """
 
 ESTATE = """
@@ -103,6 +108,7 @@ class World:
     database_url: str = ""
     watch: str = "1s"
     guard: str = "1s"
+    verify: str = "2s"
     least_sample: int = 2
     values: dict[str, object] = field(default_factory=lambda: {"text": "one"})
 
@@ -152,6 +158,7 @@ class World:
             "python": sys.executable,
             "watch": self.watch,
             "guard": self.guard,
+            "verify": self.verify,
             "least_sample": self.least_sample,
         }
         databases = "databases: [orders]" if self.database_url else ""

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 from lastgood.domain.criterion import Signal
@@ -16,7 +17,6 @@ from lastgood.ports.drivers import (
     Classifies,
     Drivers,
     Generation,
-    GivesEvidence,
     Measures,
     Migrates,
     Places,
@@ -93,8 +93,8 @@ def measures_of(drivers: Drivers, release: Release, signal: Signal) -> Measures:
     return _able(drivers, release.unit, target, Measures)
 
 
-def evidence_of(drivers: Drivers, release: Release) -> Iterator[tuple[str, GivesEvidence]]:
-    """(name, driver) of everything a release names that can give evidence."""
+def evidence_of(drivers: Drivers, release: Release) -> Iterator[tuple[str, Callable[[], object]]]:
+    """(name, how to get the driver) of everything a release names; some can give evidence."""
     targets = {"runtime": release.runtime, "traffic": release.traffic, "files": release.files_target}
     named = [(name, target) for name, target in targets.items() if target]
     named += [(f"database-{d.resource}", database_target(release, d)) for d in release.databases]
@@ -104,9 +104,7 @@ def evidence_of(drivers: Drivers, release: Release) -> Iterator[tuple[str, Gives
         if not signal.settings.get("resource") and not proxied:
             named.append((f"signal-{signal.name}", Target(signal.driver, signal.settings)))
     for name, target in named:
-        driver = drivers.get(release.unit, target)
-        if isinstance(driver, GivesEvidence):
-            yield name.replace("/", "-").replace("@", "-"), driver
+        yield name.replace("/", "-").replace("@", "-"), partial(drivers.get, release.unit, target)
 
 
 def release_name(release: Release) -> str:

@@ -24,12 +24,15 @@ def accept(context: Context, unit_id: UnitId, *, reason: str) -> Rollout:
         )
     with context.store.write() as unit:
         rollout = _subject(unit, unit_id)
+        _refuse_after_back(unit, rollout)
+        phase = Phase.INTENT
         if rollout.state is RolloutState.GUARDING:
             request = StopRequest(rollout.id, "accept", context.actor.name, reason, context.clock.now())
             unit.wishes.ask(request)
         else:
             take_as_good(context, unit, rollout)
-        context.audit(unit, "accept", str(unit_id), Phase.INTENT, reason, {"rollout": rollout.id})
+            phase = Phase.OUTCOME
+        context.audit(unit, "accept", str(unit_id), phase, reason, {"rollout": rollout.id})
     return rollout
 
 
@@ -46,6 +49,20 @@ def _subject(unit: UnitOfWork, unit_id: UnitId) -> Rollout:
         where=str(unit_id),
         unit=str(unit_id),
     )
+
+
+def _refuse_after_back(unit: UnitOfWork, rollout: Rollout) -> None:
+    """Who asked first to go back is not overruled."""
+    wish = unit.wishes.asked(rollout.id)
+    if wish is not None and wish.wish == "back" and rollout.state.is_open:
+        raise Conflict(
+            N_("{by} has asked to go back: {reason}"),
+            todo=N_("Follow it with lastgood show {rollout} --follow."),
+            where=str(rollout.unit),
+            by=wish.by,
+            reason=wish.reason,
+            rollout=rollout.id,
+        )
 
 
 def take_as_good(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:

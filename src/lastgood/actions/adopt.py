@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from lastgood.actions.abilities import files_of, migrates_of, traffic_of
+from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
-from lastgood.actions.secrets import with_secrets
+from lastgood.actions.secrets import password_names, with_secrets
 from lastgood.domain.audit import Phase
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
-from lastgood.domain.release import DatabaseTarget, FileEntry, Release
+from lastgood.domain.release import DatabaseTarget, FileEntry, Release, SecretVersion
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import UnitId
 
@@ -30,6 +31,7 @@ def adopt(context: Context, unit_id: UnitId, reason: str = "") -> RestorePoint:
             unit=str(unit_id),
             release=known[7:19],
         )
+    keep_scripts(context.objects, rendered)
     return take_baseline(context, with_secrets(context, rendered)[0], reason or "first look")
 
 
@@ -59,10 +61,16 @@ def _observed(context: Context, template: Release) -> Release:
         upstream = traffic.current().address
     databases = tuple(_database(context, template, d) for d in template.databases)
     return Release(
-        template.unit, "", files, secrets=template.secrets, databases=databases,
+        template.unit, "", files, secrets=_passwords(template), databases=databases,
         files_target=template.files_target,
         traffic=template.traffic, windows=template.windows, origin="baseline", upstream=upstream,
     )  # fmt: skip
+
+
+def _passwords(template: Release) -> tuple[SecretVersion, ...]:
+    """Only what is needed to reach the databases: nothing else of a baseline is known, so nothing is kept."""
+    names = password_names(template)
+    return tuple(secret for secret in template.secrets if secret.name in names)
 
 
 def _database(context: Context, template: Release, database: DatabaseTarget) -> DatabaseTarget:

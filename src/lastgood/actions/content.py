@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lastgood.domain.release import Release
 from lastgood.ports.content import Objects, Vault
+from lastgood.ports.estate import Rendered
 
 
 def needed_content(release: Release) -> tuple[str, ...]:
@@ -12,6 +13,14 @@ def needed_content(release: Release) -> tuple[str, ...]:
     artifact = [f.content for f in release.artifact.files] if release.artifact else []
     scripts = [s for d in release.databases for m in d.migrations for s in (m.deploy, m.verify, m.revert)]
     return tuple(dict.fromkeys((*files, *artifact, *scripts)))
+
+
+def keep_scripts(objects: Objects, rendered: Rendered) -> None:
+    """Keep the migrations' scripts: rehearsal and way back read them from our own store."""
+    for database in rendered.release.databases:
+        for migration in database.migrations:
+            for name in (migration.deploy, migration.verify, migration.revert):
+                objects.put(rendered.contents[name])
 
 
 def missing_content(

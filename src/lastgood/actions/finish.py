@@ -12,7 +12,7 @@ from lastgood.domain.criterion import Verdict
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState
-from lastgood.engine.handlers import Failure
+from lastgood.engine.handlers import Failure, went_back
 from lastgood.planning.moves import begun
 from lastgood.ports.clock import Clock
 from lastgood.ports.persistence import Store, UnitOfWork
@@ -70,6 +70,7 @@ class RolloutPrograms:
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
         kept = _result(unit, rollout.id, "keep")
+        failure = failure or _late_wish(unit, rollout.id)
         if failure is None or (kept.get("kept") and not failure.interrupted_by):
             return _ended_well(unit, rollout, failure, bool(kept.get("kept")))
         began = started_steps(unit, rollout.id)
@@ -78,6 +79,8 @@ class RolloutPrograms:
             return RolloutState.FAILED, _with_step(N_("nothing was changed: {what}"), failure)
         incident = open_incident(unit, rollout, failure, touched=bool(began & TOUCHING), now=now)
         if not rollout.plan.automatic and not failure.interrupted_by:
+            # The unit may have any part of the new release: going back starts from there.
+            unit.releases.set_current(rollout.unit, rollout.target, now)
             what = _with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
             return RolloutState.FAILED, what
         back = way_back_of(rollout, began, incident.id, now)
@@ -112,6 +115,14 @@ class RolloutPrograms:
         if failure is not None:
             return RolloutState.FAILED, _with_step(N_("could not be put back: {what}"), failure)
         return RolloutState.VERIFIED, Message(N_("put back as released, nothing differs any more"))
+
+
+def _late_wish(unit: UnitOfWork, rollout: str) -> Failure | None:
+    """A wish to go back that came when the last step had begun: nobody has read it yet."""
+    wish = unit.wishes.asked(rollout)
+    if wish is None or wish.wish != "back":
+        return None
+    return Failure("finish", "Interrupted", went_back(wish), interrupted_by=wish.by)
 
 
 def _ended_well(

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from lastgood.actions.abilities import classifies_of, migrates_of
 from lastgood.actions.adopt import take_baseline
+from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.needs import needed_by_others
 from lastgood.actions.secrets import with_secrets
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.digest import short
@@ -18,17 +20,16 @@ from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
-from lastgood.planning.moves import Move, plan_deploy
+from lastgood.planning.moves import Move, plan_deploy, revertible
 from lastgood.planning.promotion import environments_before, was_verified
 from lastgood.planning.schema import (
-    SchemaMove,
     SchemaState,
     lacking_users,
     refuse_forward_only,
     schema_move,
 )
 from lastgood.ports.drivers import MigrationScript
-from lastgood.ports.estate import Estate, Rendered
+from lastgood.ports.estate import Estate
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
     release, values = with_secrets(context, rendered)
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
-    _keep_scripts(context, rendered)
+    keep_scripts(context.objects, rendered)
     base = base_of(context, release)
     _refuse_stale_commit(context, base, release)
     _refuse_unpromoted(context, estate, release)
@@ -129,14 +130,6 @@ def _check_release(release: Release, environment: Environment) -> None:
         )
 
 
-def _keep_scripts(context: Context, rendered: Rendered) -> None:
-    """Scripts are read again from our store by the rehearsal and by the way back."""
-    for database in rendered.release.databases:
-        for migration in database.migrations:
-            for name in (migration.deploy, migration.verify, migration.revert):
-                context.objects.put(rendered.contents[name])
-
-
 def base_of(context: Context, release: Release) -> Release:
     """What the unit is on now, which must be a state there is a way back to."""
     unit_id = release.unit
@@ -207,55 +200,59 @@ def _verified(context: Context, units: Sequence[UnitId]) -> list[Release]:
 
 
 def move_between(
-    context: Context, base: Release, target: Release, contents: Mapping[str, bytes] | None = None
+    context: Context,
+    base: Release,
+    target: Release,
+    contents: Mapping[str, bytes] | None = None,
+    *,
+    back: bool = False,
 ) -> Move:
-    """Look at the databases and compute what a move has to do."""
+    """Look at the databases and compute what a move has to do; ``back``: it may take migrations out."""
     schemas = tuple(schema_move(d, schema_state(context, target, d)) for d in target.databases)
     classes: dict[str, tuple[Reversibility, str, str]] = {}
     for schema in schemas:
-        classes.update(_classes(context, target, schema))
+        pending = [m.name for m in schema.pending]
+        classes.update(_classes(context, target, schema.database.resource, pending))
         refuse_forward_only(schema, classes)
+        if back:
+            classes.update(_classes(context, base, schema.database.resource, schema.extra))
+    reverts = {s.database.resource: revertible(s, classes) for s in schemas} if back else {}
     known = contents or {}
     changes = difference(
         base,
         target,
         lambda digest: known[digest] if digest in known else context.objects.get(digest),
         [f"{s.database.resource} {m.name}" for s in schemas for m in s.pending],
-        [f"{s.database.resource} {name}" for s in schemas for name in s.extra],
+        [f"{resource} {name}" for resource, names in reverts.items() for name in names],
     )
 
     def timings(kind: StepKind) -> Sequence[float]:
         with context.store.read() as unit:
             return unit.journal.seconds(target.unit, kind)
 
-    return Move(base, target, schemas, classes, timings, changes)
+    return Move(base, target, schemas, classes, timings, changes, reverts)
 
 
 def schema_state(context: Context, release: Release, database: DatabaseTarget) -> SchemaState:
     """What is deployed, and which other units need it (a resource may be shared)."""
     applied = migrates_of(context.drivers, release, database).applied()
-    needed: dict[str, tuple[str, ...]] = {}
     with context.store.read() as unit:
-        for other in unit.releases.units():
-            if other == release.unit:
-                continue
-            theirs = unit.releases.get(unit.releases.current(other)).database(database.resource)
-            for migration in theirs.migrations if theirs else ():
-                needed[migration.name] = (*needed.get(migration.name, ()), str(other))
-    return SchemaState(applied, needed)
+        return SchemaState(applied, needed_by_others(unit, release.unit, database.resource))
 
 
 def _classes(
-    context: Context, release: Release, schema: SchemaMove
+    context: Context, release: Release, resource: str, names: Sequence[str]
 ) -> dict[str, tuple[Reversibility, str, str]]:
-    if not schema.pending:
+    """The classes of those of ``names`` whose scripts ``release`` has."""
+    database = release.database(resource)
+    migrations = [m for m in database.migrations if m.name in names] if database else []
+    if database is None or not migrations:
         return {}
-    driver = classifies_of(context.drivers, release, schema.database)
+    driver = classifies_of(context.drivers, release, database)
     found = {}
-    for migration in schema.pending:
-        texts = [
-            context.objects.get(d).decode() for d in (migration.deploy, migration.verify, migration.revert)
-        ]
+    for migration in migrations:
+        scripts = (migration.deploy, migration.verify, migration.revert)
+        texts = [context.objects.get(name).decode() for name in scripts]
         seen = driver.classify(MigrationScript(migration.name, migration.digest, *texts))
         found[migration.name] = (seen.reversibility, seen.statement, seen.reason)
     return found

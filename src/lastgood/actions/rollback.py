@@ -18,6 +18,7 @@ from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.rollout import Change, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import plan_rollback
+from lastgood.ports.persistence import UnitOfWork
 
 
 def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "") -> str:
@@ -26,15 +27,16 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
     ``to`` is a restore point or a release (or its prefix); empty: the last good state before this one.
     Raises NotReversible when there is no restore point, Conflict when another way back is at work.
     """
-    with context.store.read() as unit:
+    with context.store.write() as unit:
         holder = unit.locks.holder(f"unit:{unit_id}")
-        working = unit.rollouts.get(holder) if holder else None
-    if working is not None:
-        return _turn_back(context, working, to, reason)
+        if holder:
+            return _turn_back(context, unit, unit.rollouts.get(holder), to, reason)
+        open_incidents = [i.id for i in unit.incidents.list(unit_id) if i.closed_at is None]
     plan, target = plan_way_back(context, unit_id, to)
     now = context.clock.now()
     change = Change(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
-    return accept_plan(context, plan, target, change).id
+    incident = open_incidents[0] if open_incidents else ""
+    return accept_plan(context, plan, target, change, incident=incident).id
 
 
 def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
@@ -42,16 +44,25 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
     with context.store.read() as unit:
         current = unit.releases.current(unit_id)
         points = unit.points.list(unit_id)
-        point = choose_point(unit_id, points, current, to)
+        point = choose_point(unit_id, points, current, to, came_from(unit, unit_id, current))
         base, target = unit.releases.get(current), unit.releases.get(point.release)
     refuse_incomplete(context, target)
-    plan = plan_rollback(move_between(context, base, target))
+    plan = plan_rollback(move_between(context, base, target, back=True))
     context.store.put_plan(plan, target, base)
     return plan, target
 
 
-def choose_point(unit_id: UnitId, points: Sequence[RestorePoint], current: str, to: str = "") -> RestorePoint:
-    """``points`` newest first. Without ``to``: the newest good one that is older than where the unit is.
+def came_from(unit: UnitOfWork, unit_id: UnitId, current: str) -> str:
+    """The release that the unit was on before it was deployed to where it is; empty when unknown."""
+    deploys = (r for r in unit.rollouts.list(unit_id, 200) if r.kind is PlanKind.DEPLOY)
+    return next((r.base for r in deploys if r.target == current), "")
+
+
+def choose_point(
+    unit_id: UnitId, points: Sequence[RestorePoint], current: str, to: str = "", before: str = ""
+) -> RestorePoint:
+    """``points`` newest first. Without ``to``: ``before``, the release the unit came from, if that is a good
+    one; else the newest good one that is older than where the unit is.
 
     A baseline is only taken by name: it was never verified, and may be an empty place.
     """
@@ -72,6 +83,7 @@ def choose_point(unit_id: UnitId, points: Sequence[RestorePoint], current: str, 
         )
     here = next((i for i, p in enumerate(points) if p.release == current), -1)
     older = [p for p in points[here + 1 :] if p.release != current]
+    older.sort(key=lambda point: point.release != before)
     for point in older:
         if point.kind is not PointKind.BASELINE:
             return point
@@ -104,30 +116,24 @@ def refuse_incomplete(context: Context, target: Release) -> None:
         )
 
 
-def _turn_back(context: Context, working: Rollout, to: str, reason: str) -> str:
+def _turn_back(context: Context, unit: UnitOfWork, working: Rollout, to: str, reason: str) -> str:
     """Tell an open rollout to go back; asked twice, it goes back once."""
-    if working.kind is PlanKind.ROLLBACK:
-        return working.id
-    if working.kind is PlanKind.HEAL or (to and not _names_base(context, working, to)):
+    goes_to = working.target if working.kind is PlanKind.ROLLBACK else working.base
+    points = unit.points.list(working.unit)
+    elsewhere = to and choose_point(working.unit, points, "", to).release != goes_to
+    if working.kind is PlanKind.HEAL or elsewhere:
         raise Conflict(
-            N_("{rollout} ({kind}) is at work on {unit}; it can only be taken back to where it came from"),
+            N_("{rollout} ({kind}) is at work on {unit}; it can only be taken to {goes_to}"),
             todo=N_("Run lastgood rollback {unit} without --to, or wait for its end."),
             where=str(working.unit),
             rollout=working.id,
             kind=working.kind.value,
             unit=str(working.unit),
+            goes_to=short(goes_to) or "-",
         )
-    with context.store.write() as unit:
-        unit.wishes.ask(
-            StopRequest(working.id, "back", context.actor.name, reason or "rollback", context.clock.now())
-        )
-        context.audit(
-            unit, "rollback", str(working.unit), Phase.INTENT, reason or "rollback", {"undoes": working.id}
-        )
+    if working.kind is PlanKind.ROLLBACK:
+        return working.id
+    why = reason or "rollback"
+    unit.wishes.ask(StopRequest(working.id, "back", context.actor.name, why, context.clock.now()))
+    context.audit(unit, "rollback", str(working.unit), Phase.INTENT, why, {"undoes": working.id})
     return working.id
-
-
-def _names_base(context: Context, working: Rollout, to: str) -> bool:
-    with context.store.read() as unit:
-        points = unit.points.list(working.unit)
-    return choose_point(working.unit, points, "", to).release == working.base

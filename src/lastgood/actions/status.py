@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
-from lastgood.actions.rollback import choose_point
+from lastgood.actions.rollback import came_from, choose_point
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.incident import Incident
@@ -66,7 +66,7 @@ def _way_back(
     if deploying is not None:
         point = next((p for p in points if p.release == deploying.base), None)
     else:
-        point = _good_or_baseline(unit_id, points, current)
+        point = _good_or_baseline(unit_id, points, current, came_from(unit, unit_id, current))
     if point is None:
         return None
     target = unit.releases.get(point.release)
@@ -76,10 +76,12 @@ def _way_back(
     return WayBack(point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at)
 
 
-def _good_or_baseline(unit_id: UnitId, points: Sequence[RestorePoint], current: str) -> RestorePoint | None:
+def _good_or_baseline(
+    unit_id: UnitId, points: Sequence[RestorePoint], current: str, before: str
+) -> RestorePoint | None:
     """What ``rollback`` would choose; else the baseline, which it takes only by name."""
     try:
-        return choose_point(unit_id, points, current)
+        return choose_point(unit_id, points, current, before=before)
     except NotReversible:
         return next((p for p in points if p.kind is PointKind.BASELINE and p.release != current), None)
 

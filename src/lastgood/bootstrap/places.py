@@ -52,13 +52,17 @@ def find_places(
     here = (start or Path.cwd()).resolve()
     named = estate or _from_environment("LASTGOOD_ESTATE")
     found = named.resolve() if named else _upwards(here, ESTATE_FILE)
-    if named and not (named / ESTATE_FILE).is_file():
+    given = state or _from_environment("LASTGOOD_STATE")
+    missing = named is not None and not (named / ESTATE_FILE).is_file()
+    if missing and given is not None and estate is None:
+        # The way back needs no estate: one that was only set in the environment may be gone.
+        return Places(given.resolve(), key_file())
+    if named is not None and missing:
         raise InvalidInput(
             N_("{path} is not an estate: it has no lastgood.yaml"),
             todo=N_("Name the directory of the estate, or start one there: lastgood init {path}"),
             path=str(named),
         )
-    given = state or _from_environment("LASTGOOD_STATE")
     beside = found or _upwards(here, STATE)
     if given is None and beside is None:
         raise InvalidInput(

@@ -30,7 +30,7 @@ def ensure_runner(places: Places) -> None:
         return
     make_state(places)
     environment: Mapping[str, str] = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "LASTGOOD_ESTATE"},
         "LASTGOOD_STATE": str(places.state),
         "LASTGOOD_KEY_FILE": str(places.key),
     }
@@ -88,8 +88,8 @@ def main() -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _stop)
-    places = find_places(start=Path("/"))
     try:
+        places = find_places(start=Path("/"))
         run(Places(places.state, places.key), forever=False)
     except Conflict:
         return 0

@@ -11,14 +11,14 @@ from lastgood.actions.context import Context
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
-from lastgood.domain.errors import DriverError
+from lastgood.domain.errors import Conflict, DriverError
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
-from lastgood.domain.rollout import Rollout
+from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.status import Progress, UnitStatus
 from lastgood.domain.unit import UnitId
 
@@ -102,7 +102,16 @@ class Service:
             return rollout
         self.resume()
         # What is accepted ends at once: whoever deploys next should not meet its guard window.
-        return [progress.rollout for progress in self.follow(rollout.id, lambda r: False)][-1]
+        end = [progress.rollout for progress in self.follow(rollout.id, lambda r: False)][-1]
+        if end.id != rollout.id or end.state not in (RolloutState.ACCEPTED_EARLY, RolloutState.VERIFIED):
+            raise Conflict(
+                N_("{rollout} was not accepted: {outcome}"),
+                todo=N_("See lastgood show {rollout}."),
+                where=str(unit),
+                rollout=rollout.id,
+                outcome=str(end.outcome),
+            )
+        return end
 
     def rollback(self, unit: UnitId, *, to: str = "", reason: str = "") -> str:
         """Returns the id of the rollout to follow."""

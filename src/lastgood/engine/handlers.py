@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lastgood.domain.message import Message
+from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Step, StepKind
 from lastgood.domain.rollout import Mark, StopRequest
 from lastgood.ports.clock import Clock
@@ -67,6 +67,11 @@ class StepHandler(Protocol):
 
     def look(self, context: StepContext) -> Result | None:
         """After a crash or a lost answer: the result if the target shows it is done, None to run it."""
+
+
+def went_back(request: StopRequest) -> Message:
+    """Why a program ended that a person took back."""
+    return Message(N_("{by} asked to go back: {reason}"), {"by": request.by, "reason": request.reason})
 
 
 @dataclass(frozen=True)

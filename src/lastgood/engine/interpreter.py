@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Step
-from lastgood.engine.handlers import Failure, Handlers, Probe, Programs, StepContext, no_probe
+from lastgood.engine.handlers import Failure, Handlers, Probe, Programs, StepContext, no_probe, went_back
 from lastgood.engine.step import execute
 from lastgood.ports.clock import Clock
 from lastgood.ports.persistence import Store
@@ -60,5 +59,4 @@ class Interpreter:
             wish = unit.wishes.asked(program)
         if begun or wish is None or wish.wish != "back":
             return None
-        what = Message(N_("{by} asked to go back: {reason}"), {"by": wish.by, "reason": wish.reason})
-        return Failure(context.step.id, "Interrupted", what, interrupted_by=wish.by)
+        return Failure(context.step.id, "Interrupted", went_back(wish), interrupted_by=wish.by)

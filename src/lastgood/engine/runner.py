@@ -104,7 +104,7 @@ class Runner:
 
     def run(self) -> None:
         """Raises Conflict when another process is the runner already."""
-        if not self._lock.acquire():
+        if not self._acquire():
             raise Conflict(
                 N_("another runner (pid {pid}) already serves this state directory"),
                 todo=N_("Nothing to do: rollouts go on there. Stop it first to run it in the foreground."),
@@ -147,6 +147,14 @@ class Runner:
             with self._store.write() as unit:
                 unit.wishes.started(program)
         return busy or bool(waiting)
+
+    def _acquire(self) -> bool:
+        """Somebody who only looks whether there is a runner holds the lock for a moment: try again."""
+        for _ in range(10):
+            if self._lock.acquire():
+                return True
+            self._clock.sleep(POLL_SECONDS)
+        return False
 
     def _open(self) -> list[str]:
         with self._store.read() as unit:

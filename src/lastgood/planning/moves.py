@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_, Message
@@ -29,6 +29,8 @@ class Move:
     classes: Classes
     timings: Timings
     changes: Difference
+    reverts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Resource → migrations that the way to ``target`` takes out again, newest first."""
 
 
 def plan_deploy(move: Move) -> Plan:
@@ -58,12 +60,11 @@ def plan_rollback(move: Move) -> Plan:
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
-    taken = {s.database.resource: _revertible(s, move.base) for s in move.schemas}
     steps = [
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
         *_back_to(move.target, move.base),
-        *build.revert(move.base, taken),
+        *build.revert(move.base, move.reverts),
         _verify(move.target),
     ]
     return _plan(PlanKind.ROLLBACK, move, steps, (), _notes(move))
@@ -105,11 +106,15 @@ def begun(steps: Sequence[Step], started: frozenset[str]) -> tuple[Step, ...]:
     )
 
 
-def _revertible(schema: SchemaMove, base: Release) -> tuple[str, ...]:
-    """Newest first, up to the first whose scripts ``base`` lacks: that one stays, and what it lies on."""
-    database = base.database(schema.database.resource)
-    known = {m.name for m in database.migrations} if database else set()
-    return tuple(itertools.takewhile(known.__contains__, schema.extra))
+def revertible(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
+    """What going back takes out, newest first, up to the first that is not exact or has no class (its
+    scripts are not known): that one stays, and what it lies on.
+    """
+
+    def exact(name: str) -> bool:
+        return name in classes and classes[name][0] is Reversibility.EXACT
+
+    return tuple(itertools.takewhile(exact, schema.extra))
 
 
 def _back_to(target: Release, source: Release) -> list[Step]:
@@ -161,6 +166,10 @@ def _estimated(step: Step, timings: Timings) -> Step:
 def _notes(move: Move) -> tuple[Message, ...]:
     notes: list[Message] = []
     stays = N_("{name} stays in {resource}: {units} need it or what lies above it")
+    reverted = N_(
+        "{name} is reverted in {resource}: what was written since into what it added stays in a snapshot only"
+    )
+    left_there = N_("{name} stays in {resource}: it moved data, or its scripts are not known here")
     moves_data = N_(
         "{name} moves data ({reason}): going back leaves its schema and data in place, and the data as it "
         "was is in the snapshot only. Decided by: {statement}"
@@ -170,6 +179,10 @@ def _notes(move: Move) -> tuple[Message, ...]:
         for name, units in schema.kept.items():
             words = {"name": name, "resource": resource, "units": ", ".join(units) or "-"}
             notes.append(Message(stays, words))
+        taken = move.reverts.get(resource, ())
+        notes += [Message(reverted, {"name": name, "resource": resource}) for name in taken]
+        left = schema.extra[len(taken) :] if move.reverts else ()
+        notes += [Message(left_there, {"name": name, "resource": resource}) for name in left]
         for migration in schema.pending:
             reversibility, statement, reason = move.classes[migration.name]
             if reversibility is Reversibility.BY_SNAPSHOT:

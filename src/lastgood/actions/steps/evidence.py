@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lastgood.actions.abilities import evidence_of
 from lastgood.actions.steps.tools import Handler, Tools, release_at
 from lastgood.domain.digest import canonical
-from lastgood.domain.errors import DriverError
+from lastgood.domain.errors import LastgoodError
 from lastgood.domain.release import Release
 from lastgood.engine.handlers import Result, StepContext
+from lastgood.ports.drivers import GivesEvidence
 
 
 class CollectEvidence(Handler):
@@ -20,21 +21,40 @@ class CollectEvidence(Handler):
     def run(self, context: StepContext) -> Result:
         release = release_at(context)
         directory = self.tools.evidence_directory / context.program
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        hidden = _secret_values(self.tools, release)
-        names, missing = [], {}
-        for source, driver in evidence_of(self.tools.drivers, release):
-            try:
-                items = driver.evidence()
-            except DriverError as error:
-                missing[source] = str(error.what)
-                continue
-            for item in items:
+        names: list[str] = []
+        missing: dict[str, str] = {}
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _keep(directory / "samples.json", self._samples(context), [])
+            hidden = _secret_values(self.tools, release)
+            for source, find in evidence_of(self.tools.drivers, release):
+                self._collect(directory, source, find, hidden, names, missing)
+        except OSError as error:
+            missing["directory"] = error.strerror or str(error)
+        except LastgoodError as error:
+            if error.own_state:
+                raise
+            missing["secrets"] = str(error.what)
+        return {"directory": str(directory), "files": [*names, "samples.json"], "missing": missing}
+
+    @staticmethod
+    def _collect(
+        directory: Path,
+        source: str,
+        find: Callable[[], object],
+        hidden: Sequence[bytes],
+        names: list[str],
+        missing: dict[str, str],
+    ) -> None:
+        """Keep what one source gives; a source that can't answer is noted."""
+        try:
+            driver = find()
+            for item in driver.evidence() if isinstance(driver, GivesEvidence) else ():
                 name = f"{source}-{item.name.replace('/', '-')}"
                 _keep(directory / name, item.content, hidden)
                 names.append(name)
-        _keep(directory / "samples.json", self._samples(context), hidden)
-        return {"directory": str(directory), "files": [*names, "samples.json"], "missing": missing}
+        except LastgoodError as error:
+            missing[source] = str(error.what)
 
     @staticmethod
     def _samples(context: StepContext) -> bytes:
@@ -46,13 +66,8 @@ class CollectEvidence(Handler):
 
 
 def _secret_values(tools: Tools, release: Release) -> list[bytes]:
-    values = []
-    for secret in release.secrets:
-        try:
-            values.append(tools.vault.unseal(secret).encode())
-        except DriverError:
-            continue
-    return [v for v in values if v]
+    """Raises DriverError when one can't be unsealed: then nothing may be kept that could hold it."""
+    return [tools.vault.unseal(secret).encode() for secret in release.secrets]
 
 
 def _keep(path: Path, content: bytes, hidden: Sequence[bytes]) -> None:
@@ -60,8 +75,12 @@ def _keep(path: Path, content: bytes, hidden: Sequence[bytes]) -> None:
     for value in hidden:
         content = content.replace(value, b"[secret]")
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.rename(path)

@@ -63,17 +63,6 @@ def _number(finding: Finding) -> str:
     return "-" if finding.measured is None else f"{finding.measured:.4g}"
 
 
-def _end(release: Release, since: datetime, seconds: float, seen: datetime, now: datetime) -> datetime:
-    """When the watch is over. Time in which nobody looked does not count as watched: after a gap it
-    goes on for what was left, and at least for one window of the criteria.
-    """
-    planned = since + timedelta(seconds=seconds)
-    if (now - seen).total_seconds() < GAP_SECONDS:
-        return planned
-    least = min(seconds, max((c.window for c in release.criteria), default=0.0))
-    return max(planned + (now - seen), now + timedelta(seconds=least))
-
-
 @dataclass
 class _Watching:
     """One watch in progress; all it needs to go on after a crash is in the store."""
@@ -85,6 +74,7 @@ class _Watching:
     seconds: float
     gate: Gate
     end: datetime
+    looked: datetime
     cursors: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -99,11 +89,25 @@ class _Watching:
             cursors = dict(unit.samples.cursors(context.program, context.step.id))
             seen = unit.samples.list(context.program, since)
         gate.add(seen)
-        end = _end(release, since, seconds, seen[-1].at if seen else since, now)
-        watching = cls(tools, context, release, since, seconds, gate, end, cursors)
+        noted_end = context.last_note("end")
+        end = datetime.fromisoformat(noted_end) if noted_end else since + timedelta(seconds=seconds)
+        last = seen[-1].at if seen else since
+        watching = cls(tools, context, release, since, seconds, gate, end, last, cursors)
         if not noted:
             watching._begin()
+        watching._prolong(now)
         return watching
+
+    def _prolong(self, now: datetime) -> None:
+        """Time in which nobody looked (a dead runner, a suspended machine) does not count as watched: after
+        a gap the watch goes on for what was left, and at least for one window of the criteria.
+        """
+        gap, self.looked = now - self.looked, now
+        if gap.total_seconds() < GAP_SECONDS:
+            return
+        least = min(self.seconds, max((c.window for c in self.release.criteria), default=0.0))
+        self.end = max(self.end + gap, now + timedelta(seconds=least))
+        self.context.note(end=self.end.isoformat())
 
     def _begin(self) -> None:
         for criterion in self.release.criteria:
@@ -120,6 +124,7 @@ class _Watching:
         while True:
             accepted = self._accepted()
             now = clock.now()
+            self._prolong(now)
             over = now >= self.end
             if clock.monotonic() >= next_look or over:
                 self._look(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lastgood.actions.abilities import migrates_of, snapshots_of
+from lastgood.actions.needs import needed_by_others
 from lastgood.actions.steps.tools import Handler, database_at
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.message import N_
@@ -60,6 +61,11 @@ class RevertSchema(Handler):
         release, database = database_at(context)
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
+        with context.store.read() as unit:
+            # Asked again: since the plan was made another unit may have come to need it.
+            needed = needed_by_others(unit, release.unit, database.resource).get(str(name), ())
+        if needed:
+            return {"kept": name, "needed_by": list(needed)}
         driver = migrates_of(self.tools.drivers, release, database)
         driver.revert(self.tools.script(migration), context.key)
         return {"reverted": name}
