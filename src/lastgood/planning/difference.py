@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 
-from lastgood.domain.digest import canonical, short
+from lastgood.domain.digest import short
 from lastgood.domain.plan import Difference, FileDifference
 from lastgood.domain.release import FileEntry, Release
 
@@ -72,4 +72,4 @@ def _settings(base: Release | None, target: Release) -> tuple[str, ...]:
     if base is None:
         return ()
     parts = ("roles", "files_target", "runtime", "traffic", "criteria", "windows")
-    return tuple(p for p in parts if canonical(getattr(base, p)) != canonical(getattr(target, p)))
+    return tuple(p for p in parts if getattr(base, p) != getattr(target, p))
