@@ -99,11 +99,11 @@ class DurableRuntime:
         self._start(program, ENDED)
 
     def revive(self, program: str) -> None:
-        """Have ``program`` running. Its workflow may have ended before it, or be left without a thread:
-        neither our store nor DBOS's could be written for a while.
+        """Have ``program`` running now: its workflow may have ended before it (our store or DBOS's could not
+        be written for a while), or wait for a recovery that then finds it running, or over.
         """
         if not self._workflow.active(program):
-            self._start(program, (*ENDED, "PENDING"))
+            self._start(program, (*ENDED, "PENDING", "ENQUEUED"))
 
     def _start(self, program: str, over: Sequence[str]) -> None:
         attempt, workflow = 0, program

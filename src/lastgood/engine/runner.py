@@ -114,7 +114,8 @@ class Runner:
         runtime.launch()
         left = self._open()
         for program in left:
-            runtime.start(program)
+            # Not left to the runtime's own recovery, which looks at its queue once a second.
+            runtime.revive(program)
         log.info("runner up, pid %s, %s rollouts to go on with", os.getpid(), len(left))
         self._serve(runtime)
 
