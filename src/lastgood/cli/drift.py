@@ -42,7 +42,7 @@ def drift(ctx: typer.Context, unit: Unit) -> None:
     epilog='lastgood heal storefront@prod/us --reason "edited by hand during the night"',
 )
 def heal(ctx: typer.Context, unit: Unit, reason: Reason = "", detach: Detach = False) -> None:
-    """Place and switch the released configuration again."""
+    """Place, start and route what was released again."""
     from lastgood.cli.follow import follow, until_closed
     from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse

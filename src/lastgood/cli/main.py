@@ -33,7 +33,7 @@ COMMANDS = {
     "history": ("history", N_("What was done to a unit, and its restore points.")),
     "show": ("history", N_("One rollout: its steps, what was measured, its incident.")),
     "drift": ("drift", N_("Find what differs on a unit from what was released.")),
-    "heal": ("drift", N_("Put the configuration of a unit back as it was released.")),
+    "heal": ("drift", N_("Have a unit again as it was released: files, processes, traffic.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
     "run": ("runner", N_("Be the runner in the foreground, for a service manager.")),
     "audit": ("audit", N_("Who did what, when and why; and whether the record is whole.")),

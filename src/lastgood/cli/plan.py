@@ -41,7 +41,8 @@ def plan(
         from lastgood.cli.back_view import back_view
 
         session.show(back_view(session, found))
-        session.say(N_("Go there with: lastgood rollback {unit}"), unit=unit)
+        there = f"{unit} --to {to}" if to else unit
+        session.say(N_("Go there with: lastgood rollback {unit}"), unit=there)
         return
     from lastgood.cli.plan_view import plan_view
     from lastgood.domain.digest import short

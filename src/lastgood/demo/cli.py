@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lastgood.cli.helping import Command, Group
 from lastgood.demo.figures import report_data
 from lastgood.demo.report import write_report
 from lastgood.demo.report_data import ReportData
@@ -136,7 +137,13 @@ def _seconds(t: Translator, value: float | None) -> str:
     return t.text(N_("did not happen")) if value is None else f"{value:.2f} s"
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, epilog="lastgood demo --json")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    cls=Group,
+    epilog="lastgood demo --json",
+    help=N_("About a minute; it needs no root. It ends non-zero unless all that it promises was seen."),
+)
 Directory = Annotated[
     Path | None, typer.Option("--directory", metavar="DIR", help=N_("Where the demonstration lives."))
 ]
@@ -145,17 +152,17 @@ AsJson = Annotated[bool, typer.Option("--json", help=N_("The outcome as one JSON
 
 @app.callback(invoke_without_command=True)
 def demo(context: typer.Context, directory: Directory = None, json: AsJson = False) -> None:
-    """Play it; ``context.obj`` keeps the directory for the sub-commands."""
+    # What is typed is explained by the app's own help; the directory is kept for the sub-commands.
     context.obj = directory
     if context.invoked_subcommand is None:
         raise typer.Exit(run(directory, as_json=json))
 
 
-@app.command("stop", help=N_("End everything the demonstration left running."))
+@app.command("stop", cls=Command, help=N_("End everything the demonstration left running."))
 def stop_command(context: typer.Context, directory: Directory = None) -> None:
     raise typer.Exit(stop(directory or context.obj))
 
 
-@app.command("env", help=N_("Print what points your shell at the demonstration's estate."))
+@app.command("env", cls=Command, help=N_("Print what points your shell at the demonstration's estate."))
 def env_command(context: typer.Context, directory: Directory = None) -> None:
     raise typer.Exit(env(directory or context.obj))
