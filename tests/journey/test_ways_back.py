@@ -228,3 +228,23 @@ def test_an_estate_named_in_the_environment_may_be_gone(
     monkeypatch.setenv("LASTGOOD_KEY_FILE", str(world.places.key))
     service = Service(find_places())
     assert end_of(world, service.rollback(DEV)).state is RolloutState.VERIFIED
+
+
+def test_where_a_person_decides_it_waits_and_then_goes_back_to_where_it_came_from(world: World) -> None:
+    manual = (
+        (world.estate / "lastgood.yaml").read_text().replace("{name: dev}", "{name: dev, automatic: false}")
+    )
+    world.write("lastgood.yaml", manual)
+    world.commit("a person decides", text="one")
+    deploy_well(world)
+    world.commit("second", text="two")
+    good = deploy_well(world)
+    world.commit("bad", text="bad", broken=True)
+    end = deploy(world)
+    assert (end.kind.value, end.state) == ("deploy", RolloutState.FAILED)
+    assert page(world.ports["dev"])["status"] == "500", "nobody has decided yet"
+    assert world.service().status(DEV)[0].incident
+    back = end_of(world, world.service().rollback(DEV, reason="decided"))
+    assert (back.state, back.target) == (RolloutState.VERIFIED, good.target), str(back.outcome)
+    assert page(world.ports["dev"]) == {"status": "200", "text": "two"}
+    assert world.service().status(DEV)[0].incident == "", "the incident is closed by the return"
