@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Bench:
         self, id: str, *specs: RoleSpec, secrets: tuple[SecretVersion, ...] = (), **scripts: bytes
     ) -> Generation:
         roles = specs or (
-            RoleSpec(Role.WEB, ("python", "{artifact}/web.py"), {"COLOUR": "blue"}, Readiness()),
+            RoleSpec(Role.WEB, (sys.executable, "{artifact}/web.py"), {"COLOUR": "blue"}, Readiness()),
             RoleSpec(Role.WORKER, ("bin/worker",)),
         )
         return Generation(id, self.unit, roles, self.artifact(**scripts), None, secrets)

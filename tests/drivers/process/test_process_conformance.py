@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class TestProcessDriver(RunsConformance):
         path = "/broken" if broken else "/healthz"
         made: Generation = self.bench.generation(
             id,
-            RoleSpec(Role.WEB, ("python", "{artifact}/web.py"), ready=Readiness(path)),
+            RoleSpec(Role.WEB, (sys.executable, "{artifact}/web.py"), ready=Readiness(path)),
             RoleSpec(Role.WORKER, ("bin/worker",)),
         )
         return made

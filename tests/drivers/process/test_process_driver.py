@@ -36,7 +36,9 @@ def page(address: str) -> dict[str, str]:
 
 
 def web(script: str = "web", path: str = "/healthz") -> RoleSpec:
-    return RoleSpec(Role.WEB, ("python", f"{{artifact}}/{script}.py"), {"COLOUR": "blue"}, Readiness(path))
+    return RoleSpec(
+        Role.WEB, (sys.executable, f"{{artifact}}/{script}.py"), {"COLOUR": "blue"}, Readiness(path)
+    )
 
 
 def test_a_child_sees_little_and_known(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +199,9 @@ def test_a_command_that_does_not_exist_is_named(bench: Any) -> None:
 
 def test_the_artifact_is_read_only_and_stays_as_it_was(bench: Any) -> None:
     script = b"import helper, time\ntime.sleep(1000)\n"
-    generation = bench.generation("g1", RoleSpec(Role.WORKER, ("python3", "it.py")), it=script, helper=b"")
+    generation = bench.generation(
+        "g1", RoleSpec(Role.WORKER, (sys.executable, "it.py")), it=script, helper=b""
+    )
     bench.up(generation)
     place = artifact.place_of(bench.root / "artifacts", generation.artifact)
     assert artifact.is_whole(place, generation.artifact)

@@ -69,7 +69,7 @@ def caller(bench: Any, generation: Any, times: int, stops: bool = False) -> subp
 
 
 def worker(bench: Any, id: str, script: bytes, grace: float = 5.0, **environment: str) -> Any:
-    spec = RoleSpec(Role.WORKER, ("python3", "{artifact}/it.py"), environment, stop_grace=grace)
+    spec = RoleSpec(Role.WORKER, (sys.executable, "{artifact}/it.py"), environment, stop_grace=grace)
     generation = bench.generation(id, spec, it=script)
     bench.driver.prepare(generation)
     return generation
