@@ -10,7 +10,7 @@ from lastgood.domain.audit import Phase
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
-from lastgood.domain.plan import Plan, PlanKind
+from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.release import Release
 from lastgood.domain.rollout import Change, Rollout, RolloutState
 from lastgood.ports.persistence import UnitOfWork
@@ -34,6 +34,7 @@ def accept_plan(
         _refuse_stale(unit, plan)
         if plan.kind is PlanKind.DEPLOY:
             refuse_frozen(unit, plan)
+            refuse_unsettled(unit, release)
         unit.locks.take([f"unit:{plan.unit}", *(f"resource:{r}" for r in plan.resources)], rollout.id)
         unit.releases.put(release)
         unit.rollouts.add(rollout)
@@ -67,3 +68,30 @@ def refuse_frozen(unit: UnitOfWork, plan: Plan) -> None:
             at=f"{freeze.at:%Y-%m-%d %H:%M:%S}",
             reason=str(freeze.reason),
         )
+
+
+def refuse_unsettled(unit: UnitOfWork, release: Release) -> None:
+    """Raises Conflict while another unit's way back takes out a migration that ``release`` needs.
+
+    The way back asks who needs a migration just before it reverts; from then on until it ends nobody may
+    come to need it, so both questions are settled by the lock it holds on the resource.
+    """
+    for database in release.databases:
+        holder = unit.locks.holder(f"resource:{database.resource}")
+        if not holder:
+            continue
+        reverted = {
+            step.params["migration"]
+            for step in unit.rollouts.get(holder).plan.steps
+            if step.kind is StepKind.REVERT_SCHEMA and step.params["resource"] == database.resource
+        }
+        needed = [m.name for m in database.migrations if m.name in reverted]
+        if needed:
+            raise Conflict(
+                N_("{rollout} is taking {name} out of {resource}, and this release needs it"),
+                todo=N_("Wait for its end (lastgood show {rollout} --follow), then plan again."),
+                where=database.resource,
+                rollout=holder,
+                name=needed[0],
+                resource=database.resource,
+            )
