@@ -60,20 +60,40 @@ def _way_back(
     newest: Rollout | None,
     sound: set[str],
 ) -> WayBack | None:
-    points = unit.points.list(unit_id)
-    deploying = newest if newest and newest.state.is_open and newest.kind is PlanKind.DEPLOY else None
-    current = release.digest if release else ""
-    if deploying is not None:
-        point = next((p for p in points if p.release == deploying.base), None)
-    else:
-        point = _good_or_baseline(unit_id, points, current, came_from(unit, unit_id, current))
+    deploying = _deploying(newest)
+    point = way_back_point(unit, unit_id, release.digest if release else "")
     if point is None:
         return None
     target = unit.releases.get(point.release)
     warm = deploying is not None and deploying.state is RolloutState.GUARDING
     missing = missing_content(context.objects, context.vault, target, sound)
     estimate = _estimate(unit, unit_id, WARM if warm else COLD)
-    return WayBack(point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at)
+    kept, proven_at = _copies(unit, release)
+    return WayBack(
+        point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at,
+        kept, proven_at,
+    )  # fmt: skip
+
+
+def way_back_point(unit: UnitOfWork, unit_id: UnitId, current: str) -> RestorePoint | None:
+    """Where the unit would go back to from ``current``, or from the deploy that is open."""
+    points = unit.points.list(unit_id)
+    deploying = _deploying(next(iter(unit.rollouts.list(unit_id, limit=1)), None))
+    if deploying is not None:
+        return next((p for p in points if p.release == deploying.base), None)
+    return _good_or_baseline(unit_id, points, current, came_from(unit, unit_id, current))
+
+
+def _deploying(newest: Rollout | None) -> Rollout | None:
+    return newest if newest and newest.state.is_open and newest.kind is PlanKind.DEPLOY else None
+
+
+def _copies(unit: UnitOfWork, release: Release | None) -> tuple[int, datetime | None]:
+    """How many databases have a snapshot, and the oldest proof of the newest ones; None: one has none."""
+    kept = [unit.points.snapshots(d.resource)[:1] for d in (release.databases if release else ())]
+    proofs = [snapshot.proven_at for newest in kept for snapshot in newest]
+    known = [proven_at for proven_at in proofs if proven_at is not None]
+    return len(proofs), min(known) if known and len(known) == len(proofs) else None
 
 
 def _good_or_baseline(

@@ -13,9 +13,10 @@ from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.errors import Conflict, DriverError
 from lastgood.domain.incident import Incident
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
+from lastgood.domain.proof import Proof
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -143,6 +144,12 @@ class Service:
         rollout = heal(self._context, unit, reason=reason)
         ensure_runner(self.places)
         return rollout
+
+    def prove(self, unit: UnitId, told: Callable[[Message], None] = lambda step: None) -> Proof:
+        """Read the way back's pieces and load its databases' copies; ``told`` hears what begins."""
+        from lastgood.actions.prove import prove
+
+        return prove(self._context, unit, told)
 
     # What is known -------------------------------------------------------------------------------
 

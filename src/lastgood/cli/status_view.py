@@ -121,7 +121,7 @@ def _page(t: Translator, status: UnitStatus) -> Table:
         row(N_("owner"), f"{rollout.change.owner} · {rollout.change.impact}")
         if rollout.outcome:
             row(N_("outcome"), t(rollout.outcome))
-    row(N_("way back"), _way_back_page(t, status.way_back))
+    row(N_("way back"), _way_back_page(t, status))
     if status.frozen:
         row(N_("frozen"), Text(t.retell(status.frozen), "bright_blue"))
     if status.incident:
@@ -129,7 +129,8 @@ def _page(t: Translator, status: UnitStatus) -> Table:
     return page
 
 
-def _way_back_page(t: Translator, back: WayBack | None) -> Text:
+def _way_back_page(t: Translator, status: UnitStatus) -> Text:
+    back = status.way_back
     if back is None:
         return Text("✗ " + t.text(N_("none: there is no restore point")), "bold red")
     word, style = words.POINTS[PointKind(back.kind)]
@@ -151,6 +152,12 @@ def _way_back_page(t: Translator, back: WayBack | None) -> Text:
         N_("observed at {time}") if back.kind == PointKind.BASELINE.value else N_("last seen good at {time}")
     )
     text.append("\n" + t.text(seen, time=words.moment(back.proven_at)), "dim")
+    if back.databases_proven_at is not None:
+        age = words.seconds((status.observed_at - back.databases_proven_at).total_seconds())
+        text.append("\n" + t.text(N_("database copy proven {age} ago"), age=age), "dim")
+    elif back.databases_kept:
+        template = N_("database copy not proven since it was taken: lastgood prove {unit}")
+        text.append("\n" + t.text(template, unit=status.unit), "yellow")
     return text
 
 

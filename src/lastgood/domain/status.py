@@ -16,6 +16,8 @@ class WayBack:
     """To what, whether it is warm, whether it is whole here, and how long it takes by measure.
 
     ``missing`` counts pieces that are not kept here; ``proven_at``: when something last stood there good.
+    ``databases_kept`` counts databases with a snapshot; ``databases_proven_at`` is the oldest proof among
+    their newest snapshots, None when one was never proven.
     """
 
     point: str
@@ -25,6 +27,8 @@ class WayBack:
     missing: int
     estimate: Estimate
     proven_at: datetime
+    databases_kept: int = 0
+    databases_proven_at: datetime | None = None
 
 
 @dataclass(frozen=True)

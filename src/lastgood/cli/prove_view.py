@@ -1,0 +1,76 @@
+"""A proof of a way back, drawn; and what is being proven, while it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.text import Text
+
+from lastgood.cli import words
+from lastgood.cli.session import Session
+from lastgood.domain.digest import short
+from lastgood.domain.message import N_, Message
+from lastgood.domain.proof import DatabaseProof, Proof
+from lastgood.domain.restore_point import PointKind
+from lastgood.translation import Translator
+
+LISTED = 10
+"""How many missing pieces are listed."""
+
+
+@contextmanager
+def proving(session: Session) -> Iterator[Callable[[Message], None]]:
+    """What begins is told: on a terminal as one line with a spinner, else a line each."""
+    if not session.live:
+        yield lambda step: session.say(step.template, **step.params)
+        return
+    with session.console.status("") as status:
+        yield lambda step: status.update(Text(session.t(step)))
+
+
+def proof_view(t: Translator, proof: Proof) -> Group:
+    """The way back's pieces, the current release's, then a line for each database."""
+    word, style = words.POINTS[PointKind(proof.kind)]
+    head = Text.assemble(
+        (t.text(N_("way back")), "bold"), f"  {short(proof.release)}  ", (t.text(word), style),
+        (f"  {proof.point}", "dim"),
+    )  # fmt: skip
+    lines = [head, *_pieces(t, proof.release, proof.missing)]
+    lines += _pieces(t, proof.current, proof.missing_current)
+    for database in proof.databases:
+        lines += _database(t, database)
+    lines.append(Text(t.text(N_("looked at {time}"), time=words.moment(proof.observed_at)), "dim"))
+    return Group(*lines)
+
+
+def _pieces(t: Translator, release: str, missing: Sequence[str]) -> list[Text]:
+    if not missing:
+        template = N_("{release}: every piece is here and undamaged")
+        return [Text("● " + t.text(template, release=short(release)), "green")]
+    template = N_("{release}: {count} pieces are missing or damaged:")
+    lines = [Text("✗ " + t.text(template, release=short(release), count=len(missing)), "bold red")]
+    lines += [Text(f"    {name}", "red") for name in missing[:LISTED]]
+    if len(missing) > LISTED:
+        lines.append(Text("    " + t.text(N_("… and {count} more"), count=len(missing) - LISTED), "dim"))
+    todo = N_("Restore the state directory from a backup, or deploy again what is missing.")
+    return [*lines, Text("  → " + t.text(todo))]
+
+
+def _database(t: Translator, database: DatabaseProof) -> list[Text]:
+    name = database.resource
+    if not database.snapshot:
+        template = N_("{resource}: no snapshot yet; the next change that migrates takes one")
+        return [Text("○ " + t.text(template, resource=name), "yellow")]
+    taken = words.moment(database.taken_at) if database.taken_at else "-"
+    if database.error is not None:
+        template = N_("{resource}: the copy of {taken} failed its proof: {error}")
+        lines = [
+            Text("✗ " + t.text(template, resource=name, taken=taken, error=t(database.error)), "bold red")
+        ]
+        todo = N_("Mend the cause and prove again; the next change that migrates takes a new copy.")
+        return [*lines, Text("  → " + t.text(todo))]
+    template = N_("{resource}: the copy of {taken} ({size} KiB) loads as it was taken, in {time}")
+    size, time = -(-database.size // 1024), words.seconds(database.seconds)
+    return [Text("● " + t.text(template, resource=name, taken=taken, size=size, time=time), "green")]
