@@ -176,15 +176,22 @@ class Migrates(Protocol):
     def fingerprint(self) -> str:
         """Digest of the schema, without the revision table's own."""
 
-    def deploy(self, migration: MigrationScript, key: str) -> None:
-        """Deploy and verify; a migration already in the revision table is left alone.
+    def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        """Deploy, bring back what an earlier revert of it put aside, verify; a migration already in the
+        revision table is left alone.
 
+        Returns rows brought back by place (``orders.gift``, ``gifts``); 0 where none could, empty when
+        there was nothing to bring back. Asked again under the same ``key`` it says the same.
         Raises Rejected (script error: cause SCRIPT_ERROR; lock: cause TABLE_LOCK naming the blockers;
         rights: cause PERMISSION); the database is then as before.
         """
 
-    def revert(self, migration: MigrationScript, key: str) -> None:
-        """Revert it and remove its row; a migration that is not there is left alone."""
+    def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        """Revert it and remove its row; a migration that is not there is left alone.
+
+        What was written into what it added is put aside in the database first, in the same transaction.
+        Returns rows put aside by place, as ``deploy`` does. Raises as ``deploy`` does.
+        """
 
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]

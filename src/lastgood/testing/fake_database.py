@@ -72,7 +72,7 @@ class FakeDatabase:
         with self.connect() as connection:
             return digest(sorted([*k, v] for k, v in _listing(connection).items()))
 
-    def deploy(self, migration: MigrationScript, key: str) -> None:
+    def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         self._fail("deploy")
         name = migration.name
         script = runnable(migration.deploy, f"deploy.sql of {name}")
@@ -90,8 +90,9 @@ class FakeDatabase:
             )
 
         self._in_transaction(work)
+        return {}
 
-    def revert(self, migration: MigrationScript, key: str) -> None:
+    def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         self._fail("revert")
         name = migration.name
         script = runnable(migration.revert, f"revert.sql of {name}")
@@ -109,6 +110,7 @@ class FakeDatabase:
             connection.execute(f"DELETE FROM {OWN} WHERE name = ?", (name,))
 
         self._in_transaction(work)
+        return {}
 
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]

@@ -52,8 +52,8 @@ class Migrate(Handler):
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
         driver = migrates_of(self.tools.drivers, release, database)
-        driver.deploy(self.tools.script(migration), context.key)
-        return {"revision": name}
+        returned = driver.deploy(self.tools.script(migration), context.key)
+        return {"revision": name, "returned": dict(returned)}
 
 
 class RevertSchema(Handler):
@@ -67,8 +67,8 @@ class RevertSchema(Handler):
         if needed:
             return {"kept": name, "needed_by": list(needed)}
         driver = migrates_of(self.tools.drivers, release, database)
-        driver.revert(self.tools.script(migration), context.key)
-        return {"reverted": name}
+        aside = driver.revert(self.tools.script(migration), context.key)
+        return {"reverted": name, "put_aside": dict(aside)}
 
 
 def _refuse_unproven(rehearsal: Rehearsal, resource: str) -> None:

@@ -59,11 +59,11 @@ class PostgresqlDriver:
         with self._server.reading() as connection:
             return fingerprint(read_listing(connection))
 
-    def deploy(self, migration: MigrationScript, key: str) -> None:
-        self._migrator.deploy(migration, key)
+    def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        return self._migrator.deploy(migration, key)
 
-    def revert(self, migration: MigrationScript, key: str) -> None:
-        self._migrator.revert(migration, key)
+    def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        return self._migrator.revert(migration, key)
 
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]

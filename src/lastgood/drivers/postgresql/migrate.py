@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
 
 from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import failures, revisions
+from lastgood.drivers.postgresql import aside, failures, revisions
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import Spot
 from lastgood.drivers.postgresql.locks import BlockerWatch, describe
@@ -20,6 +20,9 @@ from lastgood.ports.drivers import MigrationScript
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 RETRY_PAUSE = 0.2
+
+Work = tuple[bool, Mapping[str, int]]
+"""Whether there is something to commit, and the rows put aside or brought back by place."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +50,34 @@ class Migrator:
         with self.server.reading() as connection:
             return revisions.read(connection)
 
-    def deploy(self, migration: MigrationScript, key: str) -> bool:
-        """Deploy, verify and note it; False when it was there already. Source of ``Migrates.deploy``."""
+    def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        """Deploy, bring back what its revert put aside, verify and note it. Source of ``Migrates.deploy``."""
         script = Script.read(migration, "deploy", migration.deploy)
         verify = Script.read(migration, "verify", migration.verify)
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> Work:
             if self._there(connection, migration):
-                return False
+                return False, aside.report(connection, "returned_by", migration.name, key)
             revisions.prepare(connection)
+            aside.before_deploy(connection, migration.name)
+            before = aside.shapes(connection)
             self._run(connection, script)
             self._settle(connection, script)
+            added = aside.Added.between(before, aside.shapes(connection))
+            returned = aside.bring_back(connection, migration.name, key)
             self._verify(connection, verify)
-            revisions.add(connection, migration.name, migration.digest, key)
-            return True
+            revisions.add(connection, migration.name, migration.digest, key, added.dump())
+            return True, returned
 
         return self._in_transaction(work, migration.name)
 
-    def revert(self, migration: MigrationScript, key: str) -> bool:
-        """Run revert.sql and remove the row; False when it was not there."""
+    def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        """Put aside what would be lost, run revert.sql and remove the row. Source of ``Migrates.revert``."""
         script = Script.read(migration, "revert", migration.revert)
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> Work:
             if not self._there(connection, migration):
-                return False
+                return False, aside.report(connection, "kept_by", migration.name, key)
             self._refuse_unless_newest(connection, migration)
             if not script.statements:
                 raise Rejected(
@@ -80,10 +87,12 @@ class Migrator:
                     cause=Cause.SCRIPT_ERROR,
                     file=script.file,
                 )
+            kept = aside.put_aside(connection, migration.name, key, self._added(connection, script))
             self._run(connection, script)
             self._settle(connection, script)
+            aside.settle(connection, migration.name, key)
             revisions.remove(connection, migration.name)
-            return True
+            return True, kept
 
         return self._in_transaction(work, migration.name)
 
@@ -105,7 +114,19 @@ class Migrator:
                         connection.execute("ROLLBACK")
         return ""
 
-    def _in_transaction(self, work: Callable[[Connection], bool], name: str) -> bool:
+    def _added(self, connection: Connection, script: Script) -> aside.Added:
+        """What the newest migration added; tried out by its revert when that was not noted at deploy."""
+        noted = revisions.read(connection)[-1].added
+        if noted is not None:
+            return aside.Added.load(noted)
+        before = aside.shapes(connection)
+        connection.execute("SAVEPOINT lastgood_trial")
+        self._run(connection, script)
+        after = aside.shapes(connection)
+        connection.execute("ROLLBACK TO SAVEPOINT lastgood_trial; RELEASE SAVEPOINT lastgood_trial")
+        return aside.Added.between(after, before)
+
+    def _in_transaction(self, work: Callable[[Connection], Work], name: str) -> Mapping[str, int]:
         """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again."""
         deadline = time.monotonic() + self.server.settings.lock_deadline
         while True:
@@ -116,7 +137,7 @@ class Migrator:
                     raise
             time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
 
-    def _attempt(self, work: Callable[[Connection], bool], name: str) -> bool:
+    def _attempt(self, work: Callable[[Connection], Work], name: str) -> Mapping[str, int]:
         with (
             self.server.session() as connection,
             BlockerWatch(self.server, connection.info.backend_pid) as watch,
@@ -125,16 +146,16 @@ class Migrator:
                 connection.execute(BEGIN)
                 connection.execute(self.server.guards())
                 revisions.lock(connection)
-                changed = work(connection)
+                changed, rows = work(connection)
             except ScriptFailed as failed:
                 raise self._failure(failed.error, failed.spot, watch) from None
             except psycopg.Error as error:
                 raise self._failure(error, self.server.spot, watch) from None
             if not changed:
                 connection.execute("ROLLBACK")
-                return False
+                return rows
             self._commit(connection, name, watch)
-            return True
+            return rows
 
     def _failure(self, error: psycopg.Error, spot: Spot, watch: BlockerWatch) -> DriverError:
         if failures.locked(error):

@@ -19,19 +19,29 @@ CREATE TABLE IF NOT EXISTS lastgood.revisions (
     name text NOT NULL UNIQUE,
     digest text NOT NULL,
     key text NOT NULL,
-    deployed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    deployed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    added text
 )
 """
+
+_HAS_ADDED = (
+    "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'lastgood.revisions'::regclass "
+    "AND attname = 'added' AND NOT attisdropped)"
+)
 
 
 @dataclass(frozen=True)
 class Revision:
-    """A deployed migration, with the key of the rollout's step that deployed it."""
+    """A deployed migration, with the key of the rollout's step that deployed it.
+
+    ``added`` is what it added, as JSON of ``aside.Added``; None when that was not noted.
+    """
 
     name: str
     digest: str
     key: str
     deployed_at: str
+    added: str | None = None
 
 
 def lock(connection: Connection) -> None:
@@ -43,15 +53,18 @@ def read(connection: Connection) -> tuple[Revision, ...]:
     """Oldest first; a database that never had one has none."""
     if not one(connection, "SELECT to_regclass('lastgood.revisions') IS NOT NULL"):
         return ()
+    # A table of before has no such column, and reading must not need the right to add it.
     rows = connection.execute(
-        "SELECT name, digest, key, deployed_at::text FROM lastgood.revisions ORDER BY seq"
+        "SELECT name, digest, key, deployed_at::text, to_jsonb(r) ->> 'added' "
+        "FROM lastgood.revisions r ORDER BY seq"
     )
     return tuple(Revision(*row) for row in rows)
 
 
-def add(connection: Connection, name: str, digest: str, key: str) -> None:
+def add(connection: Connection, name: str, digest: str, key: str, added: str) -> None:
     connection.execute(
-        "INSERT INTO lastgood.revisions (name, digest, key) VALUES (%s, %s, %s)", (name, digest, key)
+        "INSERT INTO lastgood.revisions (name, digest, key, added) VALUES (%s, %s, %s, %s)",
+        (name, digest, key, added),
     )
 
 
@@ -59,6 +72,8 @@ def prepare(connection: Connection) -> None:
     """Have the table; asked first, because CREATE … IF NOT EXISTS demands rights even when it's there."""
     if not one(connection, "SELECT to_regclass('lastgood.revisions') IS NOT NULL"):
         connection.execute(_CREATE)
+    elif not one(connection, _HAS_ADDED):
+        connection.execute("ALTER TABLE lastgood.revisions ADD COLUMN IF NOT EXISTS added text")
 
 
 def remove(connection: Connection, name: str) -> None:
