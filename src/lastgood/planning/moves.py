@@ -167,8 +167,8 @@ def _notes(move: Move) -> tuple[Message, ...]:
     notes: list[Message] = []
     stays = N_("{name} stays in {resource}: {units} need it or what lies above it")
     reverted = N_(
-        "{name} is reverted in {resource}: what was written since into what it added is put aside by key in "
-        "the database, and returns when {name} is deployed again"
+        "{name} is reverted in {resource}: what was written since into what it added is put aside in the "
+        "database; deploying {name} again brings back what still has its row"
     )
     left_there = N_("{name} stays in {resource}: it moved data, or its scripts are not known here")
     moves_data = N_(
