@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from lastgood.testing.caddy_server import caddy, free_port
+from lastgood.testing.postgres_server import PostgresServer, postgres
 from tests.journey.world import World
 
 
@@ -17,6 +19,24 @@ from tests.journey.world import World
 def world(tmp_path: Path) -> Iterator[World]:
     with caddy(tmp_path) as server:
         yield World(tmp_path, server.admin, {"dev": free_port(), "prod": free_port()})
+        stop_everything(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres(tmp_path_factory.mktemp("pg")) as started:
+        yield started
+
+
+@pytest.fixture
+def shop(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
+    """A world with an empty database."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS orders WITH (FORCE)")
+        connection.execute("CREATE DATABASE orders")
+    with caddy(tmp_path) as proxy:
+        ports = {"dev": free_port(), "prod": free_port()}
+        yield World(tmp_path, proxy.admin, ports, server.url("orders"))
         stop_everything(tmp_path)
 
 

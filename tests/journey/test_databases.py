@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 
 from lastgood.domain.errors import InvalidInput, NotReversible
 from lastgood.domain.rollout import RolloutState
-from lastgood.testing.caddy_server import caddy, free_port
-from lastgood.testing.postgres_server import PostgresServer, postgres
-from tests.journey.conftest import stop_everything
+from lastgood.testing.postgres_server import PostgresServer
 from tests.journey.driving import begin, deploy, deploy_well, end_of
 from tests.journey.page import page
 from tests.journey.world import DEV, GIFT, World
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres(tmp_path_factory.mktemp("pg")) as started:
-        yield started
-
-
 @pytest.fixture
-def world(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS orders WITH (FORCE)")
-        connection.execute("CREATE DATABASE orders")
-    with caddy(tmp_path) as proxy:
-        made = World(tmp_path, proxy.admin, {"dev": free_port(), "prod": free_port()}, server.url("orders"))
-        yield made
-        stop_everything(tmp_path)
+def world(shop: World) -> World:
+    """These journeys are all of a shop with a database."""
+    return shop
 
 
 def columns(world: World) -> list[str]:

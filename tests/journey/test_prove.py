@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 
@@ -12,31 +9,11 @@ from lastgood.cli.status_view import status_view
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.status import WayBack
 from lastgood.domain.unit import UnitId
-from lastgood.testing.caddy_server import caddy, free_port
-from lastgood.testing.postgres_server import PostgresServer, postgres
+from lastgood.testing.postgres_server import PostgresServer
 from lastgood.translation import translator
-from tests.journey.conftest import stop_everything
 from tests.journey.driving import deploy_well
 from tests.journey.page import page
 from tests.journey.world import DEV, World
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres(tmp_path_factory.mktemp("pg")) as started:
-        yield started
-
-
-@pytest.fixture
-def shop(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
-    """A world with a database."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS orders WITH (FORCE)")
-        connection.execute("CREATE DATABASE orders")
-    with caddy(tmp_path) as proxy:
-        ports = {"dev": free_port(), "prod": free_port()}
-        yield World(tmp_path, proxy.admin, ports, server.url("orders"))
-        stop_everything(tmp_path)
 
 
 def way_back(world: World) -> WayBack:
@@ -71,7 +48,8 @@ def test_a_proof_is_kept_and_leaves_nothing_behind(shop: World, server: Postgres
     assert database.error is None
     assert database.size > 0
     assert database.seconds > 0
-    assert way_back(shop).databases_proven_at == database.proven_at != None  # noqa: E711
+    assert database.proven_at is not None
+    assert way_back(shop).databases_proven_at == database.proven_at
     assert "database copy proven" in drawn(shop)
     assert [step.split()[0] for step in told] == ["reading", "loading"]
     assert databases(server) == before

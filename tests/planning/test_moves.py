@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def migration(name: str) -> Migration:
     return Migration(name, CONTENT, CONTENT, CONTENT)
 
 
-def release(*migrations: str, text: str = "a", **changes: object) -> Release:
+def release(*migrations: str, text: str = "a", **changes: Any) -> Release:
     whole = Release(
         UnitId("storefront", "prod", "us"), "c1",
         files=(FileEntry("shop.toml", digest_bytes(text.encode())),),
@@ -35,7 +36,7 @@ def release(*migrations: str, text: str = "a", **changes: object) -> Release:
         roles=(RoleSpec(Role.WEB, ("web",)), RoleSpec(Role.WORKER, ("worker",))),
         files_target=Target("files"), runtime=Target("process"), traffic=Target("caddy"),
     )  # fmt: skip
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)
 
 
 def move(base: Release, target: Release, applied: tuple[str, ...], classes: Classes, back: bool) -> Move:

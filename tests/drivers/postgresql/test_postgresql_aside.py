@@ -115,6 +115,16 @@ def test_tables_without_key_identity_and_sequences(shop: Lab) -> None:
     assert shop.ask("INSERT INTO a_items (list) VALUES (6) RETURNING id") == [(3,)]
 
 
+def test_what_the_revert_leaves_in_place_is_not_kept(shop: Lab) -> None:
+    driver = shop.driver()
+    half = script("0002_gifts", GIFTS.deploy, GIFTS.verify, "DROP TABLE gifts;")
+    driver.deploy(half, KEY)
+    shop.ask("UPDATE orders SET gift = 'ring'; INSERT INTO gifts VALUES (7)")
+    assert driver.revert(half, "1") == {"gifts": 1} == driver.revert(half, "1")
+    assert shop.ask("SELECT kept_in FROM lastgood.kept WHERE relation = 'orders'") == []
+    assert shop.ask("SELECT DISTINCT gift FROM orders") == [("ring",)]
+
+
 def test_what_cannot_return_stays_and_the_deploy_succeeds(shop: Lab) -> None:
     driver = shop.driver()
     child = script(

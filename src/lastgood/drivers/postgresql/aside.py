@@ -116,8 +116,8 @@ def shapes(connection: Connection) -> Shapes:
     return found
 
 
-def put_aside(connection: Connection, migration: str, key: str, added: Added) -> Mapping[str, int]:
-    """Before revert.sql: keep what is in ``added``. Rows by place; raises psycopg.Error.
+def put_aside(connection: Connection, migration: str, key: str, added: Added) -> None:
+    """Before revert.sql: keep what is in ``added``; ``settle`` follows. Raises psycopg.Error.
 
     The tables are locked first, so that nothing is written between the copy and the DROP.
     """
@@ -130,11 +130,13 @@ def put_aside(connection: Connection, migration: str, key: str, added: Added) ->
         for part in parts:
             _keep_column(connection, migration, key, _Part(kind, *part), added)
     _reset(connection)
-    return report(connection, "kept_by", migration, key)
 
 
-def settle(connection: Connection, migration: str, key: str) -> None:
-    """After revert.sql: what it left in place is not kept, and a retyped value is noted as it is now."""
+def settle(connection: Connection, migration: str, key: str) -> Mapping[str, int]:
+    """After revert.sql: what it left in place is not kept, and a retyped value is noted as it is now.
+
+    The rows that are kept, by place.
+    """
     contents.whole_rows(connection)
     for kept in _pending(connection, migration, key):
         fields = {f.name: f for f in read_fields(connection, kept.schema, kept.relation)}
@@ -149,6 +151,7 @@ def settle(connection: Connection, migration: str, key: str) -> None:
                 )
             )
     _reset(connection)
+    return report(connection, "kept_by", migration, key)
 
 
 def before_deploy(connection: Connection, migration: str) -> None:

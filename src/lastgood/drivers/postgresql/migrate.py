@@ -87,10 +87,10 @@ class Migrator:
                     cause=Cause.SCRIPT_ERROR,
                     file=script.file,
                 )
-            kept = aside.put_aside(connection, migration.name, key, self._added(connection, script))
+            aside.put_aside(connection, migration.name, key, self._added(connection, script))
             self._run(connection, script)
             self._settle(connection, script)
-            aside.settle(connection, migration.name, key)
+            kept = aside.settle(connection, migration.name, key)
             revisions.remove(connection, migration.name)
             return True, kept
 
