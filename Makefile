@@ -16,7 +16,7 @@ demo: ## a shop breaks and comes back, before your eyes (about a minute)
 .PHONY: test
 test: ## every test, against real servers (ARGS="-k name" for some)
 	@scripts/system-packages
-	@scripts/bootstrap dev demo
+	@scripts/bootstrap dev demo docker
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: lint
@@ -27,7 +27,7 @@ lint: ## mistakes and formatting
 
 .PHONY: types
 types: ## mypy --strict
-	@scripts/bootstrap dev
+	@scripts/bootstrap dev docker
 	$(BIN)/mypy
 
 .PHONY: contracts
@@ -37,7 +37,8 @@ contracts: ## who may import whom
 
 .PHONY: bench
 bench: ## the figures (ONLY=name for one of them)
-	@scripts/bootstrap dev demo
+	@scripts/system-packages
+	@scripts/bootstrap dev demo docker
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: messages

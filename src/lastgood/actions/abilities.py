@@ -21,9 +21,9 @@ from lastgood.ports.drivers import (
     Migrates,
     Places,
     Runs,
-    ShiftsTraffic,
     Snapshots,
 )
+from lastgood.ports.traffic import ShiftsTraffic
 
 Ability = TypeVar("Ability")
 
@@ -117,8 +117,9 @@ def generation_of(drivers: Drivers, release: Release) -> Generation:
     places = files_of(drivers, release)
     config = places.place(release_name(release), release.files) if places else None
     return Generation(
-        generation_id(release), release.unit, release.roles, release.artifact, config, release.secrets
-    )
+        generation_id(release), release.unit, release.roles, release.artifact, config, release.secrets,
+        release.image, () if places else release.files,
+    )  # fmt: skip
 
 
 def generation_id(release: Release) -> str:

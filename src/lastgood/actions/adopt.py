@@ -56,14 +56,15 @@ def _observed(context: Context, template: Release) -> Release:
     files: tuple[FileEntry, ...] = ()
     if (places := files_of(context.drivers, template)) is not None:
         files = places.capture()
-    upstream = ""
+    upstreams: tuple[str, ...] = ()
     if (traffic := traffic_of(context.drivers, template)) is not None:
-        upstream = traffic.current().address
+        upstreams = traffic.current().addresses
     databases = tuple(_database(context, template, d) for d in template.databases)
     return Release(
         template.unit, "", files, secrets=_passwords(template), databases=databases,
         files_target=template.files_target,
-        traffic=template.traffic, windows=template.windows, origin="baseline", upstream=upstream,
+        traffic=template.traffic, windows=template.windows, origin="baseline",
+        upstream="".join(upstreams[:1]), more_upstreams=upstreams[1:],
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from lastgood.domain.audit import Phase
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.ports.clock import Clock
-from lastgood.ports.content import Objects, SecretResolver, Vault
+from lastgood.ports.content import ImageArchive, Objects, SecretResolver, Vault
 from lastgood.ports.drivers import Drivers
 from lastgood.ports.estate import EstateReader
 from lastgood.ports.persistence import Store, UnitOfWork
@@ -31,6 +31,7 @@ class Context:
 
     store: Store
     objects: Objects
+    images: ImageArchive
     vault: Vault
     secrets: SecretResolver
     drivers: Drivers

@@ -45,4 +45,4 @@ def _traffic(drivers: Drivers, release: Release) -> tuple[Drift, ...]:
     seen = traffic.current()
     if seen.generation == generation_id(release):
         return ()
-    return (Drift("traffic", DriftKind.CHANGED, seen.generation or seen.address or "nowhere"),)
+    return (Drift("traffic", DriftKind.CHANGED, seen.generation or ", ".join(seen.addresses) or "nowhere"),)

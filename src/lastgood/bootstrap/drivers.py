@@ -12,7 +12,7 @@ from lastgood.domain.digest import canonical
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Target, UnitId
-from lastgood.ports.content import Objects, Vault
+from lastgood.ports.content import ImageArchive, Objects, Vault
 from lastgood.ports.drivers import DriverFactory
 
 GROUP = "lastgood.drivers"
@@ -24,6 +24,7 @@ class Tools:
 
     objects: Objects
     vault: Vault
+    images: ImageArchive
     directory: Path
 
 
@@ -35,6 +36,7 @@ class DriverRegistry:
 
     objects: Objects
     vault: Vault
+    images: ImageArchive
     directory: Path
     _local: threading.local = field(default_factory=threading.local)
 
@@ -44,7 +46,7 @@ class DriverRegistry:
         if key not in built:
             directory = self.directory / target.driver
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            tools = Tools(self.objects, self.vault, directory)
+            tools = Tools(self.objects, self.vault, self.images, directory)
             built[key] = self._factory(target.driver, unit)(unit, target.settings, tools)
         return built[key]
 

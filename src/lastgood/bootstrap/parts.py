@@ -12,6 +12,7 @@ from lastgood.bootstrap.estate import LazyEstateReader
 from lastgood.bootstrap.places import Places, make_state
 from lastgood.clock import SystemClock
 from lastgood.store.database import SqlStore, open_store
+from lastgood.store.images import FileImages
 from lastgood.store.objects import FileObjects
 from lastgood.store.resolver import SecretSources
 from lastgood.store.vault import AgeVault
@@ -23,12 +24,14 @@ def build_context(places: Places, store: SqlStore | None = None) -> Context:
     clock = SystemClock()
     objects = FileObjects(places.objects)
     vault = AgeVault(places.secrets, places.key)
+    images = FileImages(places.images)
     return Context(
         store=store or open_store(places.state, clock),
         objects=objects,
+        images=images,
         vault=vault,
         secrets=SecretSources(places.estate),
-        drivers=DriverRegistry(objects, vault, places.state / "drivers"),
+        drivers=DriverRegistry(objects, vault, images, places.state / "drivers"),
         clock=clock,
         actor=Actor(user_name(), origin()),
         state_directory=places.state,

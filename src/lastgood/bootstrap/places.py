@@ -26,6 +26,11 @@ class Places:
         return self.state / "objects"
 
     @property
+    def images(self) -> Path:
+        """Container images as an OCI layout."""
+        return self.state / "images"
+
+    @property
     def secrets(self) -> Path:
         return self.state / "secrets"
 

@@ -13,10 +13,16 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+LATER: Mapping[str, Any] = {"later": True}
+"""``field(default=…, metadata=LATER)``: a field that came after the first version. At its default it is left
+out of the canonical form, so that what was kept before has the digest it had.
+"""
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _FIELDS: dict[type, tuple[str, ...]] = {}
 """Field names by dataclass: asking for them each time is most of the cost of a digest."""
+_DEFAULTS: dict[type, dict[str, Any]] = {}
+"""The defaults of the fields that came later, by dataclass."""
 
 
 def plain(value: Any) -> Any:
@@ -33,7 +39,17 @@ def plain(value: Any) -> Any:
         if not dataclasses.is_dataclass(kind):
             return _plain_other(value)
         names = _FIELDS[kind] = tuple(field.name for field in dataclasses.fields(kind))
-    return {name: plain(getattr(value, name)) for name in names}
+        _DEFAULTS[kind] = {f.name: _default(f) for f in dataclasses.fields(kind) if f.metadata.get("later")}
+    made = {name: plain(getattr(value, name)) for name in names}
+    for name, default in _DEFAULTS[kind].items():
+        if getattr(value, name) == default:
+            del made[name]
+    return made
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def _plain_other(value: Any) -> Any:

@@ -31,10 +31,15 @@ class StepKind(str, Enum):
     REHEARSE = "rehearse"
     PLACE_FILES = "place_files"
     PLACE_ARTIFACT = "place_artifact"
+    FETCH_IMAGE = "fetch_image"
+    CHECK_ROOM = "check_room"
     MIGRATE = "migrate"
     REVERT_SCHEMA = "revert_schema"
     START_GENERATION = "start_generation"
+    SPLIT_TRAFFIC = "split_traffic"
+    WATCH_CANARY = "watch_canary"
     SHIFT_TRAFFIC = "shift_traffic"
+    DRAIN_TRAFFIC = "drain_traffic"
     SWITCH_WORKERS = "switch_workers"
     SWITCH_FILES = "switch_files"
     COLLECT_EVIDENCE = "collect_evidence"
@@ -43,6 +48,7 @@ class StepKind(str, Enum):
     VERIFY = "verify"
     KEEP_RESTORE_POINT = "keep_restore_point"
     STOP_GENERATION = "stop_generation"
+    PRUNE = "prune"
 
 
 class PlanKind(str, Enum):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lastgood.domain.criterion import Criterion
-from lastgood.domain.digest import digest
+from lastgood.domain.digest import LATER, digest
+from lastgood.domain.image import Image
 from lastgood.domain.unit import Role, Target, UnitId
 
 
@@ -95,8 +96,9 @@ class Readiness:
 class RoleSpec:
     """How one role of a service runs.
 
-    ``command`` may contain ``{artifact}`` and ``{config}`` (directories) and ``{port}``.
-    ``stop_grace`` seconds lie between SIGTERM and SIGKILL.
+    ``command`` may contain ``{artifact}`` and ``{config}`` (directories) and ``{port}``; empty: what the
+    image says. ``stop_grace`` seconds lie between SIGTERM and SIGKILL. ``replicas`` instances of it run;
+    ``connections`` is how many database connections one of them opens at most, 0 where that is not known.
     """
 
     role: Role
@@ -104,6 +106,28 @@ class RoleSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: Readiness | None = None
     stop_grace: float = 5.0
+    replicas: int = field(default=1, metadata=LATER)
+    connections: int = field(default=0, metadata=LATER)
+
+
+@dataclass(frozen=True)
+class CanaryStep:
+    """``percent`` of the requests go to the new generation and are watched for ``seconds``."""
+
+    percent: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Keep:
+    """``restore_points`` are kept with all they need; older ones are pruned, 0 prunes nothing.
+
+    ``image``: ``archive`` keeps the newest verified image as files of our own beside the engine's cache;
+    ``engine`` trusts the engine alone.
+    """
+
+    restore_points: int = 0
+    image: str = "archive"
 
 
 @dataclass(frozen=True)
@@ -125,7 +149,8 @@ class Release:
 
     ``commit`` is provenance and not content: the same content from two commits is one release.
     ``origin`` is ``estate`` or ``baseline`` (observed before the first change); a baseline's
-    ``upstream`` is the address its traffic went to, empty when nothing served.
+    ``upstream`` is the first address its traffic went to, empty when nothing served. ``registry`` is the
+    driver that knows where ``image`` comes from. ``canary`` steps come before all traffic is shifted.
     """
 
     unit: UnitId
@@ -142,12 +167,23 @@ class Release:
     windows: Windows = field(default_factory=Windows)
     origin: str = "estate"
     upstream: str = ""
+    image: Image | None = field(default=None, metadata=LATER)
+    registry: Target | None = field(default=None, metadata=LATER)
+    canary: tuple[CanaryStep, ...] = field(default=(), metadata=LATER)
+    keep: Keep = field(default_factory=Keep, metadata=LATER)
+    more_upstreams: tuple[str, ...] = field(default=(), metadata=LATER)
 
     @cached_property
     def digest(self) -> str:
-        """``sha256:…`` of everything but the commit; an artifact is named by its own digest."""
+        """``sha256:…`` of everything but commit and tag; an artifact is named by its own digest."""
         artifact = Artifact(self.artifact.digest) if self.artifact else None
-        return digest(replace(self, commit="", artifact=artifact))
+        image = replace(self.image, tag="") if self.image else None
+        return digest(replace(self, commit="", artifact=artifact, image=image))
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """All addresses that a baseline's traffic went to."""
+        return (self.upstream, *self.more_upstreams) if self.upstream else ()
 
     def has_role(self, role: Role) -> bool:
         return any(spec.role is role for spec in self.roles)

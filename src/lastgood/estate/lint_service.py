@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 
@@ -25,6 +26,7 @@ def service(estate: OpenEstate, service: model.ServiceDeclared, databases: Datab
     """Findings on one service."""
     yield from _scope(estate, service)
     yield from _roles(service)
+    yield from _canary(service)
     yield from _uses(estate, service, databases)
     yield from _signals(service, databases)
     yield from _criteria(estate, service)
@@ -67,7 +69,7 @@ def _roles(service: model.ServiceDeclared) -> Iterator[Problem]:
             N_("the service has traffic but no role 'web' to take it"),
             N_("Add roles.web, or remove 'traffic'."),
         )
-    if kinds and not service.artifact:
+    if kinds and not service.artifact and not service.image:
         yield problem(
             service.file,
             _line(service, "roles"),
@@ -75,7 +77,22 @@ def _roles(service: model.ServiceDeclared) -> Iterator[Problem]:
             N_("Add 'artifact' with its 'path', unless the commands need none."),
             severity=WARNING,
         )
+    if service.artifact and service.image:
+        yield problem(
+            service.file,
+            _line(service, "image"),
+            N_("the service has both an artifact and an image: only one can be what runs"),
+            N_("Remove one of them."),
+        )
     for role in service.roles:
+        if not role.command and not service.image:
+            yield problem(
+                service.file,
+                _line(service, "roles", role.role.value),
+                N_("the role '{role}' has no command"),
+                N_("Add 'command': the program and its arguments. Only an image can say it instead."),
+                role=role.role.value,
+            )
         if role.role is not Role.WEB and role.ready is not None:
             yield problem(
                 service.file,
@@ -83,6 +100,25 @@ def _roles(service: model.ServiceDeclared) -> Iterator[Problem]:
                 N_("only the role 'web' is asked whether it is ready"),
                 N_("Remove 'ready' here."),
                 severity=WARNING,
+            )
+
+
+def _canary(service: model.ServiceDeclared) -> Iterator[Problem]:
+    if service.canary and service.traffic is None:
+        yield problem(
+            service.file,
+            _line(service, "canary"),
+            N_("the service has canary steps but no traffic to share out"),
+            N_("Add 'traffic', or remove 'canary'."),
+        )
+    percents = [step.percent for step in service.canary]
+    for index, (before, after) in enumerate(itertools.pairwise(percents)):
+        if after <= before:
+            yield problem(
+                service.file,
+                _line(service, "canary", index + 1, "percent"),
+                N_("each canary step takes a larger share than the one before"),
+                N_("Sort them: for example 5, 25, 50. All requests come after the last by themselves."),
             )
 
 

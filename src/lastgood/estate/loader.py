@@ -7,7 +7,7 @@ from typing import Any
 
 from lastgood.domain.criterion import SignalKind
 from lastgood.domain.message import N_
-from lastgood.domain.release import Readiness, Windows
+from lastgood.domain.release import CanaryStep, Keep, Readiness, Windows
 from lastgood.domain.unit import NAME, Environment, Role, Site
 from lastgood.estate import model, yamlfile
 from lastgood.estate.layers import Layer
@@ -18,6 +18,9 @@ from lastgood.estate.schema import check
 from lastgood.estate.tree import ROOT, Tree
 from lastgood.estate.yamlfile import Document
 from lastgood.ports.estate import Problem
+
+RUNS_IMAGES = frozenset({"docker"})
+"""Runtimes that start an image, and bring the rendered configuration into what they start."""
 
 
 class Parser:
@@ -152,6 +155,8 @@ def _service(name: str, file: str, document: Document, templates: str, tree: Tre
     roles = tuple(_role(kind, entry) for kind, entry in (ready("roles") or {}).items())
     has_templates = any(p.startswith(templates) for p in tree.paths("services", name))
     secrets = ready("secrets") or {}
+    runtime = _use(ready("runtime"), "" if not roles else "docker" if data.get("image") else "process")
+    runs_images = runtime is not None and runtime.driver in RUNS_IMAGES
     windows = {key: seconds(value) for key, value in (data.get("windows") or {}).items()}
     return model.ServiceDeclared(
         name=name,
@@ -160,8 +165,12 @@ def _service(name: str, file: str, document: Document, templates: str, tree: Tre
         owner=data["owner"],
         description=data.get("description", ""),
         artifact=(ready("artifact") or {}).get("path", ""),
-        files=_use(ready("files"), "files" if has_templates else ""),
-        runtime=_use(ready("runtime"), "process" if roles else ""),
+        image=ready("image") or "",
+        registry=_use(ready("registry"), "registry" if data.get("image") else ""),
+        canary=tuple(CanaryStep(float(c["percent"]), seconds(c["watch"])) for c in data.get("canary", ())),
+        keep=Keep(**(data.get("keep") or {})),
+        files=_use(ready("files"), "files" if has_templates and not runs_images else ""),
+        runtime=runtime,
         traffic=_use(ready("traffic"), ""),
         roles=roles,
         databases=tuple(data.get("databases", ())),
@@ -193,8 +202,9 @@ def _role(kind: str, entry: dict[str, Any]) -> model.RoleDeclared:
         readiness = Readiness(probe.get("path", "/healthz"), seconds(probe.get("timeout", 30.0)))
     environment = {k: _text(v) for k, v in entry.get("environment", {}).items()}
     return model.RoleDeclared(
-        role, entry["command"], environment, readiness, seconds(entry.get("stop_grace", 5.0))
-    )
+        role, entry.get("command", []), environment, readiness, seconds(entry.get("stop_grace", 5.0)),
+        entry.get("replicas", 1), entry.get("connections", 0),
+    )  # fmt: skip
 
 
 def _text(value: Any) -> Any:

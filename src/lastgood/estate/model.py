@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lastgood.domain.criterion import SignalKind
-from lastgood.domain.release import Readiness, Windows
+from lastgood.domain.release import CanaryStep, Keep, Readiness, Windows
 from lastgood.domain.unit import Environment, Role, Site
 from lastgood.estate.render import Templated
 from lastgood.estate.yamlfile import Document
@@ -42,6 +42,8 @@ class RoleDeclared:
     environment: dict[str, Setting]
     ready: Readiness | None
     stop_grace: float
+    replicas: int
+    connections: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class ServiceDeclared:
     owner: str
     description: str
     artifact: Setting
+    image: Setting
+    registry: DriverUse | None
+    canary: tuple[CanaryStep, ...]
+    keep: Keep
     files: DriverUse | None
     runtime: DriverUse | None
     traffic: DriverUse | None

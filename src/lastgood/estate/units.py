@@ -73,6 +73,8 @@ class _InEnvironment:
     files: Make | None
     runtime: Make | None
     traffic: Make | None
+    image: Make | None
+    registry: Make | None
     roles: Make
     databases: tuple[tuple[str, Make], ...]
     signals: tuple[tuple[model.CriterionDeclared, Make], ...]
@@ -129,8 +131,12 @@ class ServiceUnits:
                 self._criterion(c, make, context, traffic, by_name) for c, make in compiled.signals
             ),
             windows=self.service.windows,
+            registry=compiled.registry(context) if compiled.registry else None,
+            canary=self.service.canary,
+            keep=self.service.keep,
         )
-        return Rendered(release, compiled.secrets(context), _contents(parts))
+        image = str(compiled.image(context)) if compiled.image else ""
+        return Rendered(release, compiled.secrets(context), _contents(parts), image)
 
     # -- files ------------------------------------------------------------------------------------
 
@@ -186,6 +192,12 @@ class ServiceUnits:
                 directories[key] = artifact.from_tree(self.shared.tree, self.service.name, path, file, line)
         return directories[key]
 
+    def _image(self) -> Make | None:
+        setting: Any = self.service.image
+        if not setting:
+            return None
+        return self.shared.renderer.settings(setting) or (lambda context: setting)
+
     # -- settings ---------------------------------------------------------------------------------
 
     def _compile(self, environment: str) -> _InEnvironment:
@@ -194,6 +206,8 @@ class ServiceUnits:
             files=self._use(service.files, environment),
             runtime=self._use(service.runtime, environment),
             traffic=self._use(service.traffic, environment),
+            image=self._image(),
+            registry=self._use(service.registry, environment),
             roles=self._roles(),
             databases=tuple((name, self._database(name, environment)) for name in service.databases),
             signals=tuple((c, self._signal(c, environment)) for c in service.criteria),
@@ -230,6 +244,8 @@ class ServiceUnits:
                 environment(context) if environment else fixed_environment,
                 role.ready,
                 role.stop_grace,
+                role.replicas,
+                role.connections,
             )
 
         if command is None and environment is None:

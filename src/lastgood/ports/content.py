@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
+from lastgood.domain.image import Image
 from lastgood.domain.release import SecretReference, SecretVersion
 
 
@@ -47,6 +48,42 @@ class Vault(Protocol):
     def has(self, secret: SecretVersion) -> bool: ...
 
 
+class ImageArchive(Protocol):
+    """Images as files of our own (an OCI layout), so that going back needs no registry and no engine cache.
+
+    Blobs are immutable under their digest and may be shared by images. An image is there when its manifest,
+    its config and all layers are.
+    """
+
+    def put_blob(self, digest: str, chunks: Iterable[bytes]) -> int:
+        """Keep a blob durably under ``digest``; returns its size. Raises Rejected when the bytes are others:
+        then nothing is kept. Safe beside another writer of the same blob.
+        """
+
+    def open_blob(self, digest: str) -> BinaryIO:
+        """Raises DriverError (cause wrong path) when it is missing or has not the size it was kept with."""
+
+    def has_blob(self, digest: str) -> bool: ...
+
+    def add(self, image: Image) -> None:
+        """Name it in the index, once all its blobs are kept. Raises Rejected naming what is missing."""
+
+    def missing(self, image: Image) -> tuple[str, ...]:
+        """Digests of its blobs that are not here or are damaged (read whole); empty: it is all here."""
+
+    def size(self, image: Image) -> int:
+        """Bytes of its blobs, 0 when it is not here."""
+
+    def export(self, image: Image, to: BinaryIO) -> None:
+        """Write a tar that ``docker load`` and any OCI tool read. Raises DriverError when it is not whole."""
+
+    def remove(self, image: Image) -> None:
+        """Take it out of the index, and delete the blobs that no other image needs."""
+
+    def images(self) -> tuple[Image, ...]:
+        """Those named in the index."""
+
+
 class DriverTools(Protocol):
     """What a driver is given besides its settings."""
 
@@ -55,6 +92,9 @@ class DriverTools(Protocol):
 
     @property
     def vault(self) -> Vault: ...
+
+    @property
+    def images(self) -> ImageArchive: ...
 
     @property
     def directory(self) -> Path:

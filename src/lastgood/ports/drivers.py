@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.image import Image
 from lastgood.domain.observation import Drift, EvidenceItem, Observation
 from lastgood.domain.plan import Reversibility
 from lastgood.domain.release import Artifact, FileEntry, RoleSpec, SecretVersion
@@ -60,7 +61,11 @@ class Places(Protocol):
 
 @dataclass(frozen=True)
 class Generation:
-    """A release of a unit as something that runs. ``id`` is stable and names it for ever."""
+    """A release of a unit as something that runs. ``id`` is stable and names it for ever.
+
+    ``config`` is the directory where a files driver placed the configuration, None without one: then
+    ``files`` is what the runtime itself brings to where its roles read it.
+    """
 
     id: str
     unit: UnitId
@@ -68,18 +73,25 @@ class Generation:
     artifact: Artifact | None
     config: Path | None
     secrets: tuple[SecretVersion, ...] = ()
+    image: Image | None = None
+    files: tuple[FileEntry, ...] = ()
 
 
 @dataclass(frozen=True)
 class RoleStatus:
-    """``address`` is host:port for a role that listens; ``restarts`` counts unwanted exits."""
+    """One role, all its instances together. ``running``: every instance that is wanted runs.
+
+    ``pid`` is that of one that runs, 0 exactly when none does: what must not run twice asks for that.
+    ``addresses`` are host:port of each running instance of a role that listens, sorted; ``restarts`` counts
+    unwanted exits.
+    """
 
     generation: str
     role: Role
     running: bool
     pid: int = 0
     started: float = 0.0
-    address: str = ""
+    addresses: tuple[str, ...] = ()
     restarts: int = 0
     detail: str = ""
 
@@ -106,29 +118,38 @@ class Runs(Protocol):
         """Every role of every generation of this unit that is known, as observed now."""
 
 
-@dataclass(frozen=True)
-class Destination:
-    """Where traffic goes: an upstream address and the generation behind it. Empty: nowhere (503)."""
+@runtime_checkable
+class HasRoom(Protocol):
+    """Knows whether a second generation fits beside what runs."""
 
-    generation: str = ""
-    address: str = ""
+    def refuse_without_room(self, generation: Generation, roles: Sequence[Role]) -> None:
+        """Raises Rejected with what is short, what is wanted and what is free. A need that was not
+        declared can't be short; one that is started already needs nothing.
+        """
 
 
 @runtime_checkable
-class ShiftsTraffic(Protocol):
-    """Decides which generation gets the requests of a unit."""
+class HasConnections(Protocol):
+    """A server that can be asked how many more connections it takes."""
 
-    def install(self) -> None:
-        """Have the route of this unit in the proxy; where it points is not changed."""
+    def free_connections(self) -> int:
+        """For this user, now."""
 
-    def route(self, destination: Destination) -> None:
-        """Send all new requests to ``destination``; open requests finish where they are."""
 
-    def current(self) -> Destination:
-        """Where requests go now, as observed at the proxy."""
+@runtime_checkable
+class RemovesGenerations(Protocol):
+    """A runtime in which stopped generations take room until they are removed."""
 
-    def address(self) -> str:
-        """host:port at which customers reach this unit."""
+    def remove(self, generation: str) -> None:
+        """Remove what is left of a stopped generation. Raises Rejected when a role of it still runs."""
+
+
+@runtime_checkable
+class FindsDrift(Protocol):
+    """Compares what is there with how this generation was made."""
+
+    def drift(self, generation: Generation) -> tuple[Drift, ...]:
+        """Instances that are missing, stopped, or were made or changed by somebody else."""
 
 
 @dataclass(frozen=True)

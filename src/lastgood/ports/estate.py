@@ -38,11 +38,13 @@ class Provenance:
 class Rendered:
     """A unit rendered from one commit. ``release`` has no secret versions yet: they come from
     ``secrets`` when a change is accepted. ``contents`` maps digests to bytes (files, artifact, scripts).
+    ``image`` is the image as the service names it, looked up when a change is planned; ``release`` has none.
     """
 
     release: Release
     secrets: tuple[SecretReference, ...]
     contents: Mapping[str, bytes]
+    image: str = ""
 
 
 class Estate(Protocol):

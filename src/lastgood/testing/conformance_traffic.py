@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lastgood.domain.errors import InvalidInput, Rejected
-from lastgood.ports.drivers import Destination, ShiftsTraffic
+from lastgood.ports.traffic import Destination, ShiftsTraffic
 
 Ask = Callable[[], tuple[int, str]]
 """Sends one request to the unit as a customer; returns status and generation that answered."""
@@ -101,7 +101,7 @@ class TrafficConformance:
     def test_an_upstream_without_a_generation_is_a_destination(
         self, traffic: ShiftsTraffic, ask: Ask, red: Destination
     ) -> None:
-        baseline = Destination("", red.address)
+        baseline = Destination("", red.addresses)
         traffic.route(baseline)
         assert traffic.current() == baseline
         assert ask()[0] == 200
@@ -109,7 +109,7 @@ class TrafficConformance:
     def test_a_generation_without_address_is_refused(self, traffic: ShiftsTraffic, red: Destination) -> None:
         traffic.route(red)
         with pytest.raises(InvalidInput):
-            traffic.route(Destination("lost", ""))
+            traffic.route(Destination("lost"))
         assert traffic.current() == red
 
     def test_its_address_is_host_and_port(self, traffic: ShiftsTraffic) -> None:

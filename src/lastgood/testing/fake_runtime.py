@@ -70,9 +70,9 @@ class FakeRuntime:
 
     def _up(self, status: RoleStatus) -> RoleStatus:
         pid = next(_pids)
-        address = f"127.0.0.1:{20000 + pid}" if status.role is Role.WEB else ""
+        addresses = (f"127.0.0.1:{20000 + pid}",) if status.role is Role.WEB else ()
         started = datetime.now(UTC).timestamp()
-        return replace(status, running=True, pid=pid, started=started, address=address, detail="")
+        return replace(status, running=True, pid=pid, started=started, addresses=addresses, detail="")
 
     def ready(self, generation: Generation, role: Role) -> RoleStatus:
         held = self._roles.get((generation.id, role))
@@ -87,7 +87,7 @@ class FakeRuntime:
             held = self._roles.get((generation, role))
             if held and held.status.running:
                 held.status = replace(
-                    held.status, running=False, pid=0, started=0.0, address="", detail="stopped"
+                    held.status, running=False, pid=0, started=0.0, addresses=(), detail="stopped"
                 )
 
     def status(self) -> tuple[RoleStatus, ...]:

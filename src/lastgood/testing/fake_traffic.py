@@ -14,7 +14,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.unit import UnitId
 from lastgood.ports.content import DriverTools
-from lastgood.ports.drivers import Destination
+from lastgood.ports.traffic import Destination, Leave
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> FakeTraffic:
@@ -41,11 +41,11 @@ class FakeTraffic:
     def install(self) -> None:
         self.calls.append(("install", None))
         self.before("install")
-        self._write({"generation": "", "address": "", **self._read()})
+        self._write({"generation": "", "addresses": [], **self._read()})
         self.after("install")
 
-    def route(self, destination: Destination) -> None:
-        if destination.generation and not destination.address:
+    def route(self, destination: Destination, leave: Leave = Leave.DRAIN) -> None:
+        if destination.generation and not destination.addresses:
             raise InvalidInput(
                 N_("the generation '{generation}' has no address"), generation=destination.generation
             )
@@ -58,13 +58,13 @@ class FakeTraffic:
                 where=str(self._unit),
                 unit=str(self._unit),
             )
-        self._write({"generation": destination.generation, "address": destination.address})
+        self._write({"generation": destination.generation, "addresses": list(destination.addresses)})
         self.after("route")
 
     def current(self) -> Destination:
         self.before("current")
         state = self._read()
-        return Destination(state.get("generation", ""), state.get("address", ""))
+        return Destination(state.get("generation", ""), tuple(state.get("addresses", ())))
 
     def address(self) -> str:
         return self._listen

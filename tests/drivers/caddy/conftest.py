@@ -18,7 +18,7 @@ import pytest
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.caddy.driver import CaddyDriver
 from lastgood.drivers.caddy.settings import Settings
-from lastgood.ports.drivers import Destination
+from lastgood.ports.traffic import Destination
 from lastgood.testing.caddy_server import CaddyServer, caddy, free_port
 
 UPSTREAM = Path(__file__).with_name("upstream.py")

@@ -11,7 +11,7 @@ from lastgood.domain.criterion import Signal, SignalKind
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.caddy.admin import Admin
 from lastgood.drivers.caddy.metrics import count
-from lastgood.ports.drivers import Destination, ShiftsTraffic
+from lastgood.ports.traffic import Destination, ShiftsTraffic
 from lastgood.testing.conformance_measures import MeasuresConformance, Subject
 from lastgood.testing.conformance_traffic import Ask, TrafficConformance
 from lastgood.testing.fake_signal import FakeSignal

@@ -15,7 +15,8 @@ from lastgood.drivers.caddy import driver as caddy_driver
 from lastgood.drivers.caddy import metrics
 from lastgood.drivers.caddy.driver import create
 from lastgood.drivers.caddy.settings import Settings
-from lastgood.ports.drivers import Destination, GivesEvidence, Observes
+from lastgood.ports.drivers import GivesEvidence, Observes
+from lastgood.ports.traffic import Destination
 from lastgood.testing.caddy_server import free_port
 from lastgood.testing.conformance_measures import settled
 

@@ -17,7 +17,7 @@ from lastgood.domain.errors import Cause, InvalidInput, Rejected, Unreachable
 from lastgood.drivers.caddy import pointer
 from lastgood.drivers.caddy.admin import Admin
 from lastgood.drivers.caddy.config import Write, find_server
-from lastgood.ports.drivers import Destination
+from lastgood.ports.traffic import Destination
 from lastgood.testing.caddy_server import free_port
 
 SERVER = "lastgood-storefront.prod.us"
@@ -299,7 +299,7 @@ import json, os, resource, sys
 from lastgood.domain.errors import Rejected
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.caddy.driver import create
-from lastgood.ports.drivers import Destination
+from lastgood.ports.traffic import Destination
 
 settings, destinations, how = json.loads(sys.argv[1])
 driver = create(UnitId("storefront", "prod", "us"), settings, None)

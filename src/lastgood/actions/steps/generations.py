@@ -39,7 +39,7 @@ class StartGeneration(Handler):
             runtime.prepare(generation)
             runtime.start(generation, [Role.WEB])
             status = await_ready(context, runtime, generation, release, Role.WEB)
-        return {"generation": generation.id, "address": status.address, "warm": warm}
+        return {"generation": generation.id, "addresses": list(status.addresses), "warm": warm}
 
 
 class SwitchWorkers(Handler):
@@ -70,7 +70,7 @@ class StopGeneration(Handler):
         runtime = runtime_of(self.tools.drivers, release)
         if runtime is None:
             return {"stopped": []}
-        running = {status.generation for status in runtime.status() if status.running}
+        running = {status.generation for status in runtime.status() if status.pid}
         stopped = sorted({*running, generation_id(release)} - {generation_id(keep)})
         for generation in stopped:
             runtime.stop(generation, list(Role))
@@ -79,7 +79,7 @@ class StopGeneration(Handler):
 
 def _refuse_double(runtime: Runs, wanted: str) -> None:
     for status in runtime.status():
-        if status.running and status.role is not Role.WEB and status.generation != wanted:
+        if status.pid and status.role is not Role.WEB and status.generation != wanted:
             raise Rejected(
                 N_("{role} of {generation} still runs (pid {pid}): two generations never share the work"),
                 todo=N_("Stop it, then roll back or deploy again."),

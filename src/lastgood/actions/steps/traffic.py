@@ -9,7 +9,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Role
 from lastgood.engine.handlers import Result, StepContext
-from lastgood.ports.drivers import Destination, ShiftsTraffic
+from lastgood.ports.traffic import Destination, ShiftsTraffic
 
 
 class ShiftTraffic(Handler):
@@ -24,18 +24,18 @@ class ShiftTraffic(Handler):
         traffic.install()
         traffic.route(destination)
         _confirm(traffic, destination)
-        return {"generation": destination.generation, "address": destination.address}
+        return {"generation": destination.generation, "addresses": list(destination.addresses)}
 
 
 def destination_of(tools: Tools, release: Release) -> Destination:
     """Where the traffic of a release belongs: its living web role, or what a baseline saw."""
     if release.origin == "baseline":
-        return Destination("", release.upstream)
+        return Destination("", release.upstreams)
     runtime = runtime_of(tools.drivers, release)
     wanted = generation_id(release)
     for status in runtime.status() if runtime else ():
         if status.generation == wanted and status.role is Role.WEB and status.running:
-            return Destination(wanted, status.address)
+            return Destination(wanted, status.addresses)
     raise Rejected(
         N_("no running web of {generation} to send traffic to"),
         todo=N_("Look at its log, then deploy or roll back again."),
@@ -50,6 +50,6 @@ def _confirm(traffic: ShiftsTraffic, wanted: Destination) -> None:
         raise OutcomeUnknown(
             N_("traffic should go to {wanted}, the proxy says {seen}"),
             todo=N_("Look at who else changes the proxy, then try again."),
-            wanted=wanted.address or "-",
-            seen=seen.address or "-",
+            wanted=", ".join(wanted.addresses) or "-",
+            seen=", ".join(seen.addresses) or "-",
         )

@@ -13,7 +13,7 @@ from lastgood.domain.message import N_
 from lastgood.drivers.caddy.config import UNIT_HEADER, VIEW_HOST, Write
 from lastgood.drivers.caddy.pointer import parse
 from lastgood.drivers.caddy.settings import Settings
-from lastgood.ports.drivers import Destination
+from lastgood.ports.traffic import Destination
 
 READ_TIMEOUT = 5.0
 WRITE_TIMEOUT = 30.0

@@ -18,7 +18,8 @@ from lastgood.drivers.caddy.admin import Admin, UnitAddress
 from lastgood.drivers.caddy.config import find_server, has_metrics, is_installed, placement
 from lastgood.drivers.caddy.settings import Settings, SignalSettings
 from lastgood.ports.content import DriverTools
-from lastgood.ports.drivers import Destination, Reading
+from lastgood.ports.drivers import Reading
+from lastgood.ports.traffic import Destination, Leave
 
 ATTEMPTS = 20
 
@@ -66,8 +67,10 @@ class CaddyDriver:
             where=self._settings.admin,
         )
 
-    def route(self, destination: Destination) -> None:
-        """Needs only the proxy itself to answer, not its admin API."""
+    def route(self, destination: Destination, leave: Leave = Leave.DRAIN) -> None:
+        """Needs only the proxy itself to answer, not its admin API. Both ways of leaving are the same here:
+        no cookie binds anybody, and open requests finish where they are.
+        """
         line = pointer.line_of(destination)
         if self._before() == destination:
             return
@@ -86,7 +89,7 @@ class CaddyDriver:
                 todo=N_("Make {path} readable for Caddy's user, at the same path."),
                 where=self._unit.address,
                 cause=Cause.PERMISSION,
-                seen=seen.address if seen else "",
+                seen=", ".join(seen.addresses) if seen else "",
                 path=str(self._settings.pointer),
             )
 
@@ -169,7 +172,7 @@ class CaddyDriver:
             "address": self._unit.address,
             "route": "installed" if installed else "missing" if server is None else "changed",
             "generation": seen.generation if seen else "",
-            "upstream": seen.address if seen else "",
+            "upstream": ", ".join(seen.addresses) if seen else "",
         }
         return Observation(digest((server, facts)), datetime.now(UTC), facts)
 

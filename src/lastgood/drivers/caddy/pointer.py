@@ -12,7 +12,7 @@ from pathlib import Path
 from lastgood.domain.errors import Cause, InvalidInput, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.caddy.settings import valid_address
-from lastgood.ports.drivers import Destination
+from lastgood.ports.traffic import Destination
 
 GENERATION = re.compile(r"[A-Za-z0-9._:@/+-]{1,200}")
 NO_GENERATION = "-"
@@ -31,21 +31,28 @@ CAUSES = {
 
 def line_of(destination: Destination) -> str:
     """Raises InvalidInput when it can't be written as one line that Caddy's matcher accepts."""
-    if not destination.address and not destination.generation:
+    if not destination.addresses and not destination.generation:
         return ""
+    if len(destination.addresses) > 1:
+        raise InvalidInput(
+            N_("Caddy sends the requests of a unit to one address, and there are {count}"),
+            todo=N_("Run one replica of web behind Caddy, or use the driver haproxy or nginx."),
+            count=len(destination.addresses),
+        )
     generation = destination.generation or NO_GENERATION
+    address = "".join(destination.addresses)
     if (
-        not valid_address(destination.address)
+        not valid_address(address)
         or not GENERATION.fullmatch(generation)
         or destination.generation == NO_GENERATION
     ):
         raise InvalidInput(
             N_("'{address}' with generation '{generation}' is no destination"),
             todo=N_("Give an address as host:port, and a generation without spaces."),
-            address=destination.address,
+            address=address,
             generation=destination.generation,
         )
-    return f"{destination.address} {generation}\n"
+    return f"{address} {generation}\n"
 
 
 def parse(line: str) -> Destination:
@@ -53,7 +60,7 @@ def parse(line: str) -> Destination:
     parts = line.split()
     if len(parts) != 2:
         return Destination()
-    return Destination("" if parts[1] == NO_GENERATION else parts[1], parts[0])
+    return Destination("" if parts[1] == NO_GENERATION else parts[1], (parts[0],))
 
 
 def create_empty(path: Path) -> None:

@@ -146,7 +146,7 @@ class ProcessDriver:
             roles[s.role.value] = {
                 "running": s.running,
                 "pid": s.pid,
-                "address": s.address,
+                "address": "".join(s.addresses),
                 "detail": s.detail,
             }
         return Observation(digest(sorted((s.generation, s.role.value, s.running) for s in seen)), now, facts)

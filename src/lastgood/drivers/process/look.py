@@ -36,7 +36,7 @@ def status_of(
         running,
         pid if running else 0,
         proc.started_at(ticks) if running else 0.0,
-        f"{spec['host']}:{slot['port']}" if listens else "",
+        (f"{spec['host']}:{slot['port']}",) if listens else (),
         slot.get("restarts", 0),
         detail,
     )
@@ -75,7 +75,7 @@ def not_ready(directory: str, spec: dict[str, Any], state: dict[str, Any], seen:
     path = spec["roles"]["web"]["ready"]
     among = proc.members(slot["pid"], slot["ticks"], layout.marker(directory, "web"))
     if proc.listens(slot["port"], among) is False:
-        return f"does not listen on {seen.address} yet"
+        return f"does not listen on {seen.addresses[0]} yet"
     return _probe(spec["host"], slot["port"], path) if path else ""
 
 
