@@ -109,10 +109,17 @@ class Nginx:
             if " ".join(process.cmdline()).startswith(MASTER):
                 return process
             reason = f"pid {process.pid} is another program"
-        except (OSError, ValueError) as error:
+        except (PermissionError, psutil.AccessDenied) as error:
+            raise Rejected(
+                N_("this user may not look at nginx: {reason}"),
+                todo=N_("Give it the right to read {path} and /proc, or run lastgood as root."),
+                where=str(path),
+                cause=Cause.PERMISSION,
+                reason=str(error),
+                path=str(path),
+            ) from error
+        except (OSError, ValueError, psutil.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
-        except psutil.Error as error:
-            reason = str(error)
         raise Unreachable(
             N_("nginx does not run: {reason}"),
             todo=N_("Start it, or correct the setting 'pid'."),
