@@ -106,9 +106,7 @@ class Nginx:
             raise AssertionError("asked only where there is a pid file")
         try:
             process = psutil.Process(int(path.read_text()))
-            if " ".join(process.cmdline()).startswith(MASTER):
-                return process
-            reason = f"pid {process.pid} is another program"
+            title = " ".join(process.cmdline())
         except (PermissionError, psutil.AccessDenied) as error:
             raise Rejected(
                 N_("this user may not look at nginx: {reason}"),
@@ -119,14 +117,10 @@ class Nginx:
                 path=str(path),
             ) from error
         except (OSError, ValueError, psutil.Error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-        raise Unreachable(
-            N_("nginx does not run: {reason}"),
-            todo=N_("Start it, or correct the setting 'pid'."),
-            where=str(path),
-            cause=Cause.DEPENDENCY_DOWN,
-            reason=reason,
-        )
+            raise self._gone(getattr(error, "strerror", None) or str(error)) from error
+        if not title.startswith(MASTER):
+            raise self._gone(f"{process.pid}: {title[:80]}")
+        return process
 
     def workers(self) -> tuple[Worker, ...]:
         """All that serve or finish; none where there is no pid file."""
@@ -177,6 +171,15 @@ class Nginx:
         old = {(worker.pid, worker.started) for worker in before}
         return any((w.pid, w.started) in old and not w.leaving for w in self.workers())
 
+    def _gone(self, reason: str) -> Unreachable:
+        return Unreachable(
+            N_("nginx does not run: {reason}"),
+            todo=N_("Start it, or correct the setting 'pid'."),
+            where=str(self._settings.pid),
+            cause=Cause.DEPENDENCY_DOWN,
+            reason=reason,
+        )
+
     def _refused(self, reason: str) -> Rejected:
         return Rejected(
             N_("nginx refused the new configuration: {reason}"),
@@ -213,13 +216,7 @@ class Nginx:
                 pid=process.pid,
             ) from error
         except psutil.NoSuchProcess as error:
-            raise Unreachable(
-                N_("nginx does not run: {reason}"),
-                todo=N_("Start it, or correct the setting 'pid'."),
-                where=str(self._settings.pid),
-                cause=Cause.DEPENDENCY_DOWN,
-                reason=str(error),
-            ) from error
+            raise self._gone(str(error)) from error
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         try:
