@@ -80,13 +80,13 @@ class Nginx:
         in_a_row = 0
         deadline = time.monotonic() + RELOAD_SECONDS
         while time.monotonic() < deadline:
+            # Looked at before the question: then a new worker answers it.
+            are_gone = bool(before) and not self._still_accepting(before)
             told = seen()
             in_a_row = in_a_row + 1 if told == version else 0
-            if in_a_row >= SURE:
+            if in_a_row >= SURE or (are_gone and told in (version, "")):
                 return
-            if before and not self._still_accepting(before):
-                if told in (version, ""):
-                    return
+            if are_gone:
                 before = self.workers()  # these came of somebody else's reload, just before ours
             complaints = COMPLAINT.findall(self.log_since(mark))
             if complaints and not in_a_row:
