@@ -71,8 +71,12 @@ class ImageArchive(Protocol):
     def add(self, image: Image) -> None:
         """Name it in the index, once all its blobs are kept. Raises Rejected naming what is missing."""
 
-    def missing(self, image: Image) -> tuple[str, ...]:
-        """Digests of its blobs that are not here or are damaged (read whole); empty: it is all here."""
+    def missing(self, image: Image, *, read: bool = False) -> tuple[str, ...]:
+        """Digests of its blobs that are not here or are damaged; empty: it is all here.
+
+        A blob whose file is the one that was read whole before, unchanged, is not read again; ``read`` reads
+        every byte.
+        """
 
     def size(self, image: Image) -> int:
         """Bytes of its blobs, 0 when it is not here."""
