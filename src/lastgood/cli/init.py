@@ -20,7 +20,7 @@ app = commands()
         N_("With --image it is for a service that runs as containers behind HAProxy already."),
     ),
     epilog="lastgood init shop --name shop\n"
-    "lastgood init shop --image registry.example.com/shop/web:1.4 --port 8080 --listen 80",
+    "lastgood init shop --image registry.example.com/shop/web:1.4 --port 80",
 )
 def init(
     ctx: typer.Context,

@@ -110,8 +110,8 @@ if __name__ == "__main__":
 
 
 def scaffold(directory: Path, *, name: str, files: Mapping[str, str] | None = None) -> list[Path]:
-    """Write an estate into ``directory`` and commit it when that is not in a repository yet: ``files`` (path to
-    text), or a small web service to be replaced.
+    """Write an estate into ``directory``: ``files`` (path to text), or a small web service to be replaced.
+    It is committed when the directory is not in a repository yet.
 
     Returns the files, relative to ``directory``. Raises InvalidInput when the name can't be used, when
     an estate is there already, or when a file would be overwritten; nothing is written then.

@@ -14,7 +14,7 @@ _LASTGOOD = """\
 name: {name}
 description: What we run, and where.
 
-environments:              # in order of promotion: a release reaches one after it was verified in the one before
+environments:              # in order of promotion: verified in one before it reaches the next
   - name: dev
   - name: staging
   - name: prod
