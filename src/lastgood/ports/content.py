@@ -47,6 +47,9 @@ class Vault(Protocol):
 
     def has(self, secret: SecretVersion) -> bool: ...
 
+    def sealed(self, secret: SecretVersion) -> bytes:
+        """The sealed copy as it is kept, which whoever has the key opens without us. Raises as ``unseal``."""
+
 
 class ImageArchive(Protocol):
     """Images as files of our own (an OCI layout), so that going back needs no registry and no engine cache.
