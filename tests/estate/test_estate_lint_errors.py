@@ -49,6 +49,31 @@ ERRORS: dict[str, tuple[Change, str, int, str, str]] = {
         "'roles.worker.command' must be a list, not a text",
         "Write it so",
     ),
+    "no command": (
+        edit(SERVICE, '    command: [python3, "{artifact}/app.py", worker]', "    replicas: 2"),
+        SERVICE,
+        13,
+        "the role 'worker' has no command",
+        "Only an image",
+    ),
+    "artifact and image": (
+        edit(SERVICE, "owner:", 'image: "registry.example.com/shop/web:1"\nowner:'),
+        SERVICE,
+        1,
+        "both an artifact and an image",
+        "Remove one",
+    ),
+    "canary that shrinks": (
+        edit(
+            SERVICE,
+            "owner:",
+            "canary: [{percent: 25, watch: 5s}, {percent: 5, watch: 5s}]\nowner:",
+        ),
+        SERVICE,
+        1,
+        "takes a larger share",
+        "for example 5, 25, 50",
+    ),
     "duration": (
         edit(SERVICE, "guard: 10m", "guard: 10 min"),
         SERVICE,

@@ -11,6 +11,7 @@ from lastgood.actions.context import Context
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
+from lastgood.domain.bundle import Bundle
 from lastgood.domain.errors import Conflict, DriverError
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
@@ -150,6 +151,11 @@ class Service:
         from lastgood.actions.prove import prove
 
         return prove(self._context, unit, told)
+
+    def bundle(self, unit: UnitId, to: Path, point: str = "") -> Bundle:
+        from lastgood.actions.bundle import bundle
+
+        return bundle(self._context, unit, to=to, point=point)
 
     # What is known -------------------------------------------------------------------------------
 

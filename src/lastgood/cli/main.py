@@ -35,6 +35,7 @@ COMMANDS = {
     "drift": ("drift", N_("Find what differs on a unit from what was released.")),
     "heal": ("drift", N_("Have a unit again as it was released: files, processes, traffic.")),
     "prove": ("prove", N_("Prove that a unit can be taken back, while nothing is wrong.")),
+    "bundle": ("bundle", N_("Write a restore point as plain files, for the day without lastgood.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
     "run": ("runner", N_("Be the runner in the foreground, for a service manager.")),
     "audit": ("audit", N_("Who did what, when and why; and whether the record is whole.")),

@@ -47,6 +47,7 @@ class StepKind(str, Enum):
     GUARD = "guard"
     VERIFY = "verify"
     KEEP_RESTORE_POINT = "keep_restore_point"
+    WRITE_BUNDLE = "write_bundle"
     STOP_GENERATION = "stop_generation"
     PRUNE = "prune"
 

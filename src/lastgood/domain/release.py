@@ -123,11 +123,13 @@ class Keep:
     """``restore_points`` are kept with all they need; older ones are pruned, 0 prunes nothing.
 
     ``image``: ``archive`` keeps the newest verified image as files of our own beside the engine's cache;
-    ``engine`` trusts the engine alone.
+    ``engine`` trusts the engine alone. ``bundles`` is a directory in which a restore bundle of the newest
+    restore point lies ready, empty: none is written.
     """
 
     restore_points: int = 0
     image: str = "archive"
+    bundles: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)

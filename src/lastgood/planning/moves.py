@@ -50,6 +50,7 @@ def plan_deploy(move: Move) -> Plan:
         build.watch("guard", StepKind.GUARD, guard, target, target.windows.guard),
         Step("keep", StepKind.KEEP_RESTORE_POINT, Message(N_("Keep a verified restore point")),
              {"release": target.digest}),
+        *build.write_bundle(target),
         *build.stop_generation("retire", N_("Stop the old generation"), base, target),
     ]  # fmt: skip
     return _plan(PlanKind.DEPLOY, move, steps, way_back(move), _notes(move))

@@ -123,6 +123,13 @@ def watch(id: str, kind: StepKind, title: str, release: Release, seconds: float)
     return Step(id, kind, Message(title), {"release": release.digest, "seconds": seconds})
 
 
+def write_bundle(release: Release) -> list[Step]:
+    if not release.keep.bundles:
+        return []
+    title = Message(N_("Write the restore bundle to {directory}"), {"directory": release.keep.bundles})
+    return [Step("bundle", StepKind.WRITE_BUNDLE, title, {"release": release.digest})]
+
+
 def revert(release: Release, taken: Mapping[str, Sequence[str]]) -> list[Step]:
     """Keep a copy of what the reverts will remove (law 6), then revert, the newest migration first.
 

@@ -62,6 +62,9 @@ class FakeVault:
     def has(self, secret: SecretVersion) -> bool:
         return secret in self._values
 
+    def sealed(self, secret: SecretVersion) -> bytes:
+        return b"sealed:" + self.unseal(secret).encode()[::-1]
+
 
 @dataclass(frozen=True)
 class FakeTools:

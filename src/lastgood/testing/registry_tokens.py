@@ -24,7 +24,8 @@ def make_certificate(directory: Path, name: str) -> tuple[Path, Path]:
     if not certificate.exists():
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
-             "-subj", f"/CN={name}.test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", key, "-out", certificate],
+             "-subj", f"/CN={name}.test", "-addext",
+             "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", key, "-out", certificate],
             check=True, capture_output=True,
         )  # fmt: skip
     return key, certificate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lastgood.actions.steps.bundle import WriteBundle
 from lastgood.actions.steps.evidence import CollectEvidence
 from lastgood.actions.steps.files import PlaceFiles, SwitchFiles
 from lastgood.actions.steps.gate import Watch
@@ -35,5 +36,6 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.GUARD: watch,
         StepKind.VERIFY: watch,
         StepKind.KEEP_RESTORE_POINT: KeepRestorePoint(tools),
+        StepKind.WRITE_BUNDLE: WriteBundle(tools),
         StepKind.STOP_GENERATION: StopGeneration(tools),
     }
