@@ -6,6 +6,7 @@ before ``start`` nor after ``stop``, whatever happens to the engine meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import secrets as chance
 import time
 from collections.abc import Iterable, Sequence
@@ -19,9 +20,8 @@ from lastgood.drivers.docker.engine import Engine
 from lastgood.drivers.docker.images import Images, foreign
 from lastgood.drivers.docker.instance import Instance, inspected, listed
 from lastgood.drivers.docker.ports import PortChoice, is_taken
-from lastgood.drivers.docker.wanted import SECRETS, Wanted
+from lastgood.drivers.docker.wanted import Wanted
 from lastgood.ports.content import DriverTools
-from lastgood.ports.drivers import Generation
 
 TRIES = 6
 LEFTOVER = 600.0
@@ -109,7 +109,7 @@ class Containers:
                 image=str(wanted.image),
             )
         values = {s.name: self._tools.vault.unseal(s) for s in wanted.generation.secrets}
-        port = self._ports.choose(wanted) if wanted.listens else 0
+        port = str(self._ports.choose(wanted)) if wanted.listens else ""
         id = self._engine.create(f"{wanted.name}.{chance.token_hex(4)}", wanted.body(image, port, values))
         assert id is not None, "nobody else has drawn the same number"
         try:
@@ -161,10 +161,8 @@ class Containers:
 
     def _forget(self, id: str) -> None:
         """A container that never got its name; one that stays is swept later."""
-        try:
+        with contextlib.suppress(DriverError):
             self._engine.remove(id)
-        except DriverError:
-            pass
 
     def _put_aside(self, seen: Instance) -> None:
         """Out of the way with its logs; one that never ran has none."""

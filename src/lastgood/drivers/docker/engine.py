@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from docker import errors as vendor
 
-from lastgood.drivers.docker.connect import connect
+from lastgood.drivers.docker.connect import TIMEOUT, connect
 from lastgood.drivers.docker.faults import explanation, mapped
 from lastgood.drivers.docker.settings import DockerSettings
 
@@ -185,12 +185,21 @@ class Engine:
             found: Json | None = _tried((GONE, IN_USE), client.stats, id, stream=False, one_shot=True)[1]
         return found or {}
 
-    def events(self, labels: Iterable[str], seconds: int) -> list[Json]:
-        """What happened to containers with these labels lately, as far as the engine remembers."""
-        now = int(self.now()) + 1
+    def events(self, filters: Mapping[str, Any], since: float) -> list[Json]:
+        """What happened since then, by the engine's clock, as far as it remembers."""
+        span = {"since": f"{since:.6f}", "until": f"{self.now():.6f}"}  # later than now, and it waits for more
         with self._call("GET /events", changes=False) as client:
-            filters = {"label": list(labels)}
-            return list(client.events(since=now - seconds, until=now, filters=filters, decode=True))
+            return list(client.events(**span, filters=dict(filters), decode=True))
+
+    def disk(self, seconds: float) -> Json:
+        """What images, containers and volumes take; a busy engine may need minutes to say so."""
+        with self._call("GET /system/df", changes=False) as client:
+            client.timeout = seconds
+            try:
+                found: Json = client.df()
+            finally:
+                client.timeout = TIMEOUT
+        return found
 
     def now(self) -> float:
         """The engine's clock, as Unix time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, BinaryIO
+from typing import Any
 
 from lastgood.domain.errors import DriverError, Rejected
 from lastgood.domain.image import Image
@@ -15,6 +15,7 @@ from lastgood.drivers.docker.engine import Engine
 from lastgood.ports.content import ImageArchive
 
 TRIES = 3
+PIECE = 1 << 18
 NEVER = "/never-started-by-lastgood"
 """The command of a container that only holds an image: there is no such file, should somebody start it."""
 
@@ -117,8 +118,8 @@ class Images:
         writer = threading.Thread(target=_export, args=(self._archive, image, writing, trouble), daemon=True)
         writer.start()
         try:
-            with open(reading, "rb") as tar:
-                complaint = self._engine.load(_Unsized(tar))
+            with os.fdopen(reading, "rb") as tar:
+                complaint = self._engine.load(iter(lambda: tar.read(PIECE), b""))
         finally:
             writer.join()
         if trouble or complaint:
@@ -126,25 +127,9 @@ class Images:
             raise faults.answered_no(self._engine.host, "POST /images/load", 500, reason)
 
 
-class _Unsized:
-    """A stream whose length nobody can ask for, which is therefore sent in chunks."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __iter__(self) -> _Unsized:
-        return self
-
-    def __next__(self) -> bytes:
-        piece = self._file.read(1 << 18)
-        if not piece:
-            raise StopIteration
-        return piece
-
-
 def _export(archive: ImageArchive, image: Image, to: int, trouble: list[DriverError]) -> None:
     try:
-        with open(to, "wb") as file:
+        with os.fdopen(to, "wb") as file:
             archive.export(image, file)
     except DriverError as error:
         trouble.append(error)

@@ -20,9 +20,9 @@ EXIT_CODE = re.compile(r"\((\d+)\)")
 class Instance:
     """``state`` is the engine's word: created, running, restarting, paused, exited, dead, removing.
 
-    ``pid`` is -1 while it waits to be restarted. ``created``, ``started`` and ``ended`` are Unix times, 0 for never.
-    ``health`` is starting, healthy, unhealthy, or empty where the image has no check. ``inspected`` is all
-    that the engine says of it, None when it was only listed.
+    ``pid`` is -1 while it waits to be restarted. ``created``, ``started`` and ``ended`` are Unix times, 0 for
+    never. ``health`` is starting, healthy, unhealthy, or empty where the image has no check. ``inspected`` is
+    all that the engine says of it, None when it was only listed.
     """
 
     id: str

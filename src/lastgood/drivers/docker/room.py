@@ -42,8 +42,8 @@ def _available() -> int:
 
 
 def _left(engine: Engine) -> int:
-    """Of another machine only containers can be seen: all memory, less what they use without caches. What runs
-    outside of containers there is not known.
+    """Of another machine only containers can be seen: all memory, less what they use without caches. What
+    runs there outside of containers is not known.
     """
     running = [entry["Id"] for entry in engine.containers([]) if entry["State"] in ("running", "paused")]
     return int(engine.info()["MemTotal"]) - sum(_used(engine.usage(id)) for id in running)

@@ -69,9 +69,9 @@ class Wanted:
         made_from = (self.spec, self.number, self.image.config, g.files, g.config, g.secrets, self.options)
         return digest((FORMAT, g.id, g.unit, made_from, s.network, s.address, s.config, s.secrets))
 
-    def body(self, image: str, port: int, secrets: Mapping[str, str]) -> Json:
-        """For ``POST /containers/create``. ``image`` is the engine's id of it, ``port`` that of its machine,
-        ``secrets`` are values by name.
+    def body(self, image: str, port: str, secrets: Mapping[str, str]) -> Json:
+        """For ``POST /containers/create``. ``image`` is the engine's id of it, ``port`` that of its machine
+        (empty for a role that does not listen), ``secrets`` are values by name.
         """
         made: Json = {
             "Image": image,
@@ -94,15 +94,15 @@ class Wanted:
     def is_published(self) -> bool:
         return self.listens and self.settings.network != "host"
 
-    def inner_port(self, port: int) -> int:
+    def inner_port(self, port: str) -> str:
         """The port it listens on where it runs; in the host's own network that is the chosen one."""
-        return self.options.port if self.is_published else port
+        return str(self.options.port) if self.is_published else port
 
-    def command(self, port: int) -> list[str]:
-        filled = {"{config}": self.settings.config, "{port}": str(self.inner_port(port))}
+    def command(self, port: str) -> list[str]:
+        filled = {"{config}": self.settings.config, "{port}": self.inner_port(port)}
         return [_filled(part, filled) for part in self.spec.command]
 
-    def environment(self, port: int, secrets: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, port: str, secrets: Mapping[str, str]) -> dict[str, str]:
         """What a service is told, as every runtime tells it."""
         g = self.generation
         made = {
@@ -114,10 +114,10 @@ class Wanted:
             "LASTGOOD_INSTANCE": str(self.number),
         }
         if self.listens:
-            made["PORT"] = str(self.inner_port(port))
+            made["PORT"] = self.inner_port(port)
         return made | ({} if self.settings.secrets == "files" else dict(secrets))
 
-    def labels(self, port: int) -> dict[str, str]:
+    def labels(self, port: str) -> dict[str, str]:
         g = self.generation
         made = {
             labels.UNIT: str(g.unit),
@@ -129,7 +129,7 @@ class Wanted:
             labels.GRACE: f"{self.spec.stop_grace:g}",
             labels.SECRETS: labels.secrets_label(g.secrets),
         }
-        return made | ({labels.PORT: str(port)} if self.listens else {})
+        return made | ({labels.PORT: port} if self.listens else {})
 
     def filled(self) -> Iterator[tuple[str, str]]:
         """(directory in the container, what is put there before it starts)."""
@@ -138,7 +138,7 @@ class Wanted:
         if self.secret_files:
             yield SECRETS, "secrets"
 
-    def _host(self, port: int) -> Json:
+    def _host(self, port: str) -> Json:
         o = self.options
         made: Json = {
             "NetworkMode": self.settings.network,
@@ -164,7 +164,7 @@ class Wanted:
         if o.init:
             made["Init"] = True
         if self.is_published:
-            bound = {"HostIp": self.host_ip, "HostPort": str(port)}
+            bound = {"HostIp": self.host_ip, "HostPort": port}
             made["PortBindings"] = {f"{o.port}/tcp": [bound]}
         return {key: value for key, value in made.items() if value not in (0, None, [], {}, False)}
 
