@@ -69,10 +69,10 @@ def quarantine_lift(context: Context, what: str, *, reason: str) -> Sequence[Qua
                 name=what,
             )
         _refuse_several(found, what)
+        by = context.actor.name
+        found = [replace(q, lifted_at=now, lifted_by=by, lifted_reason=reason) for q in found]
         for quarantine in found:
-            unit.quarantine.put(
-                replace(quarantine, lifted_at=now, lifted_by=context.actor.name, lifted_reason=reason)
-            )
+            unit.quarantine.put(quarantine)
         data = {"lifted": [q.id for q in found], "names": [q.name for q in found]}
         subject = found[0].unit or found[0].service or found[0].name
         context.audit(unit, "quarantine lift", subject, Phase.OUTCOME, reason, data)

@@ -36,6 +36,7 @@ COMMANDS = {
     "heal": ("drift", N_("Have a unit again as it was released: files, processes, traffic.")),
     "prove": ("prove", N_("Prove that a unit can be taken back, while nothing is wrong.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
+    "quarantine": ("quarantine", N_("What failed and is refused everywhere until it is lifted.")),
     "run": ("runner", N_("Be the runner in the foreground, for a service manager.")),
     "audit": ("audit", N_("Who did what, when and why; and whether the record is whole.")),
     "demo": ("demonstration", N_("A shop breaks and comes back, before your eyes.")),
