@@ -48,8 +48,8 @@ def executable() -> str:
 
 @dataclass(frozen=True)
 class Backend:
-    """A unit's frontend and backend. ``lines`` are put at the backend's end; ``check`` is how often the slots are
-    checked, as HAProxy writes it.
+    """A unit's frontend and backend. ``lines`` are put at the backend's end; ``check`` is how often the slots
+    are checked, as HAProxy writes it.
     """
 
     settings: Settings
@@ -74,8 +74,8 @@ class Backend:
 
 @dataclass
 class HaproxyServer:
-    """One HAProxy. ``socket`` is the path of its runtime API, ``tcp`` the same as host:port; ``log`` has what it
-    says. With ``master_worker`` it is a master with a worker, as under systemd; else one process.
+    """One HAProxy. ``socket`` is the path of its runtime API, ``tcp`` the same as host:port; ``log`` has what
+    it says. With ``master_worker`` it is a master with a worker, as under systemd; else one process.
     """
 
     directory: Path
