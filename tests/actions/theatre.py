@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lastgood.actions.abilities import generation_id, generation_of, release_name
+from lastgood.actions.abilities import files_of, generation_id, generation_of, release_name
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.context import Actor, Context
 from lastgood.actions.finish import RolloutPrograms
@@ -95,9 +95,14 @@ class Proxy(FakeTraffic):
 
 @dataclass
 class Database:
-    """HasConnections only."""
+    """HasConnections, and Migrates as far as nobody migrates anything."""
 
     free: int = 100
+
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    fingerprint = deploy = revert = rehearse = applied
 
     def free_connections(self) -> int:
         return self.free
@@ -185,8 +190,10 @@ class Theatre:
         """Have a unit on ``release``, with a verified restore point."""
         unit_id = release.unit
         generation = generation_of(self.drivers, release)
-        self.drivers.built[unit_id, "files"].switch(release_name(release))  # type: ignore[attr-defined]
+        if places := files_of(self.drivers, release):
+            places.switch(release_name(release))
         runtime = self.runtimes[unit_id]
+        runtime.prepare(generation)
         runtime.start(generation, [spec.role for spec in release.roles])
         proxy = self.traffic[unit_id]
         proxy.install()
@@ -217,10 +224,10 @@ class Theatre:
         ]
         return tuple(sorted(address for status in seen for address in status.addresses))
 
-    def accept(self, target: Release) -> Rollout:
+    def accept(self, target: Release, *, automatic: bool = True) -> Rollout:
         with self.store.read() as unit:
             base = unit.releases.get(unit.releases.current(target.unit))
-        plan = plan_deploy(move_between(self.context, base, target))
+        plan = replace(plan_deploy(move_between(self.context, base, target)), automatic=automatic)
         change = Change("test", "team", "nobody", "ann", self.clock.now())
         return accept_plan(self.context, plan, target, change)
 

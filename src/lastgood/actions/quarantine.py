@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lastgood.actions.context import Context
 from lastgood.domain.audit import Phase
-from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_, Message
 from lastgood.domain.quarantine import Quarantine, QuarantineKind
@@ -43,7 +43,7 @@ def quarantine_add(
             _commit(context, name, service) if kind is QuarantineKind.COMMIT else _digest(unit, kind, name)
         )
         owner = service if kind is QuarantineKind.COMMIT else ""
-        entry, why = f"q-{now:%y%m%d-%H%M%S}-{short(whole)[:6]}", Message("{text}", {"text": reason})
+        entry, why = f"q-{now:%y%m%d-%H%M%S}-{secrets.token_hex(2)}", Message("{text}", {"text": reason})
         made = Quarantine(f"{entry}-{kind.value}", kind, whole, why, context.actor.name, now, owner)
         unit.quarantine.put(made)
         data = {"id": made.id, "kind": kind.value, "name": whole}
