@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -17,13 +18,14 @@ from lastgood.ports.drivers import (
     Classifies,
     Drivers,
     Generation,
+    HasConnections,
     Measures,
     Migrates,
     Places,
     Runs,
     Snapshots,
 )
-from lastgood.ports.traffic import ShiftsTraffic
+from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 
 Ability = TypeVar("Ability")
 
@@ -56,6 +58,25 @@ def traffic_of(drivers: Drivers, release: Release) -> ShiftsTraffic | None:
     return _able(drivers, release.unit, target, ShiftsTraffic) if target else None
 
 
+def splits_of(drivers: Drivers, release: Release) -> SplitsTraffic:
+    """Raises InvalidInput where the proxy can't send a share of the requests."""
+    driver = traffic_of(drivers, release)
+    if isinstance(driver, SplitsTraffic):
+        return driver
+    raise InvalidInput(
+        N_("the traffic driver {driver} can't send a share of the requests, which canary steps need"),
+        todo=N_("Use one that can, such as haproxy, or remove 'canary' from service.yaml."),
+        where=str(release.unit),
+        driver=release.traffic.driver if release.traffic else "-",
+    )
+
+
+def drains_of(drivers: Drivers, release: Release) -> DrainsTraffic | None:
+    """None where the proxy does not know what is still open."""
+    driver = traffic_of(drivers, release)
+    return driver if isinstance(driver, DrainsTraffic) else None
+
+
 def database_target(release: Release, database: DatabaseTarget) -> Target:
     """The target with the name of the resource, which its driver gives to what it keeps, and with the
     version of its password, which belongs to the release.
@@ -74,6 +95,12 @@ def migrates_of(drivers: Drivers, release: Release, database: DatabaseTarget) ->
 
 def snapshots_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Snapshots:
     return _able(drivers, release.unit, database_target(release, database), Snapshots)
+
+
+def connections_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasConnections | None:
+    """None where the server can't be asked for its room."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, HasConnections) else None
 
 
 def classifies_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Classifies:
@@ -114,11 +141,17 @@ def release_name(release: Release) -> str:
 
 def generation_of(drivers: Drivers, release: Release) -> Generation:
     """The release as something that runs; its configuration is the placed directory."""
-    places = files_of(drivers, release)
-    config = places.place(release_name(release), release.files) if places else None
+    generation, places = unplaced(release), files_of(drivers, release)
+    if places is None:
+        return generation
+    return replace(generation, config=places.place(release_name(release), release.files), files=())
+
+
+def unplaced(release: Release) -> Generation:
+    """The release as something that may run one day: nothing was written for it yet."""
     return Generation(
-        generation_id(release), release.unit, release.roles, release.artifact, config, release.secrets,
-        release.image, () if places else release.files,
+        generation_id(release), release.unit, release.roles, release.artifact, None, release.secrets,
+        release.image, release.files,
     )  # fmt: skip
 
 

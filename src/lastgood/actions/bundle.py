@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lastgood.actions.bundling.write import write_bundle
 from lastgood.actions.context import Context
-from lastgood.actions.rollback import choose_point, refuse_incomplete
+from lastgood.actions.points import choose_point
+from lastgood.actions.rollback import refuse_incomplete
 from lastgood.domain.audit import Phase
 from lastgood.domain.bundle import Bundle
 from lastgood.domain.errors import NotReversible

@@ -29,6 +29,8 @@ SETTINGS = {
     "traffic": N_("how traffic reaches it"),
     "criteria": N_("what good means"),
     "windows": N_("how long it is watched"),
+    "canary": N_("its canary steps"),
+    "keep": N_("what is kept for going back"),
 }
 
 

@@ -69,6 +69,8 @@ def _table(t: Translator, units: Sequence[UnitStatus]) -> Table:
             state.append("\n❄ " + t.text(N_("frozen")), "bright_blue")
         if status.incident:
             state.append("\n! " + t.text(N_("incident open")), "red")
+        if status.aside:
+            state.append("\n⊘ " + t.text(N_("set aside")), "magenta")
         since = Text(words.moment(status.since)) if status.since else Text("-")
         table.add_row(Text(str(status.unit)), state, release, since, way_back_text(t, status.way_back))
     return table
@@ -126,6 +128,8 @@ def _page(t: Translator, status: UnitStatus) -> Table:
         row(N_("frozen"), Text(t.retell(status.frozen), "bright_blue"))
     if status.incident:
         row(N_("incident"), Text(status.incident, "red"))
+    if status.aside:
+        row(N_("set aside"), Text(status.aside, "magenta"))
     return page
 
 
@@ -186,6 +190,9 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
         if rollout is not None and rollout.state is RolloutState.INCOMPLETE:
             template = N_("! {unit}: the way back stopped. Mend the cause, then: lastgood rollback {unit}")
             lines.append(Text(t.text(template, unit=status.unit), "bold red"))
+        if status.aside:
+            template = N_("{unit}: something it runs was set aside ({aside}): see lastgood quarantine list")
+            lines.append(Text(t.text(template, unit=status.unit, aside=status.aside), "magenta"))
         if status.frozen:
             template = N_('{unit}: frozen: {reason}. Lift it: lastgood unfreeze {unit} --reason "…"')
             lines.append(

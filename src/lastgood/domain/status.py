@@ -33,7 +33,9 @@ class WayBack:
 
 @dataclass(frozen=True)
 class UnitStatus:
-    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive."""
+    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive. ``aside`` names the
+    incident (or the entry) for which something that runs here was set aside, empty when nothing was.
+    """
 
     unit: UnitId
     release: str
@@ -46,6 +48,7 @@ class UnitStatus:
     watched: bool
     watched_until: datetime | None
     observed_at: datetime
+    aside: str = ""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class Bench:
         files = {**APP, **build.pop("files", {})}
         return keep(self.tools.images, f"registry.test/shop/{name}:1", ImageBuild(files=files, **build))
 
-    def generation(self, id: str = "g1", *specs: RoleSpec, image: Image | None = None, **more: Any) -> Generation:
+    def generation(
+        self, id: str = "g1", *specs: RoleSpec, image: Image | None = None, **more: Any
+    ) -> Generation:
         return Generation(id, self.unit, specs or ROLES, None, None, image=image or self.image(), **more)
 
     def files(self, **contents: bytes) -> tuple[FileEntry, ...]:
