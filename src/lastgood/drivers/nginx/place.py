@@ -80,9 +80,9 @@ class Place:
             return list(self._ways(self._settings.link.resolve(), ""))
 
     def _ways(self, directory: Path, digits: str) -> Iterator[tuple[str, int]]:
-        inside = directory / "0"
-        same = directory.resolve() == inside.resolve() or not inside.exists()
-        if same:
+        here = directory.resolve()
+        is_end = len(digits) == 3 or not here.is_dir()
+        if is_end or all((here / digit).resolve() == here for digit in DIGITS):
             yield "/".join(digits.ljust(3, "0")), 10 ** (3 - len(digits))
             return
         for digit in DIGITS:
