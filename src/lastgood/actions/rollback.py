@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.images import can_start
 from lastgood.actions.plan_change import move_between
 from lastgood.domain.audit import Phase
 from lastgood.domain.digest import short
@@ -104,7 +105,9 @@ def choose_point(
 
 
 def refuse_incomplete(context: Context, target: Release) -> None:
-    missing = missing_content(context.objects, context.vault, target)
+    image = target.image
+    blobs = context.images.missing(image) if image else ()
+    missing = tuple(piece for piece in missing_content(context, target) if piece not in blobs)
     if missing:
         raise NotReversible(
             N_("release {release} is not whole here: {count} pieces are missing or damaged, first {first}"),
@@ -113,6 +116,17 @@ def refuse_incomplete(context: Context, target: Release) -> None:
             release=short(target.digest),
             count=len(missing),
             first=missing[0],
+        )
+    if image is not None and not can_start(context, context.drivers, target):
+        raise NotReversible(
+            N_("the image {image} is neither kept here whole nor in the engine"),
+            todo=N_(
+                "Fetch it while the registry has it: lastgood prove {unit}; or choose another restore point "
+                "with --to."
+            ),
+            where=str(target.unit),
+            image=image.pinned,
+            unit=str(target.unit),
         )
 
 

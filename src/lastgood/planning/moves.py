@@ -39,6 +39,7 @@ def plan_deploy(move: Move) -> Plan:
     guard = N_("Guard window: the old generation stays warm")
     steps = [
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
+        *build.fetch_image(target),
         *build.prepare_schema(target, move.schemas),
         *build.place(target),
         *build.migrate(target, move.schemas, move.classes),
@@ -62,6 +63,7 @@ def plan_rollback(move: Move) -> Plan:
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
     steps = [
+        *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
         *_back_to(move.target, move.base),
@@ -75,6 +77,7 @@ def plan_heal(move: Move) -> Plan:
     """Have everything of the current release there again: files, processes, traffic (R6)."""
     target = move.target
     steps = [
+        *build.hold_image(target),
         *build.place(target),
         *build.start("start", N_("Have the generation running"), target),
         *build.switch_files("switch", N_("Switch the configuration"), target, target),
