@@ -13,6 +13,7 @@ import pytest
 
 from lastgood.actions.abilities import generation_id
 from lastgood.actions.drift import detect
+from lastgood.domain.image import Image
 from lastgood.domain.plan import Difference, Plan, StepKind
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.release import CanaryStep, Keep, Release, Windows
@@ -55,7 +56,8 @@ class Kill:
 
 
 def program() -> Plan:
-    base, target = release("old", **CHANGES), release("new", **CHANGES)
+    image = Image("registry.example.com/shop/web", *(["sha256:" + "1" * 64] * 3))
+    base, target = (release(text, image=image, **CHANGES) for text in ("old", "new"))
     return plan_deploy(Move(base, target, (), {}, lambda kind: (), Difference(settings=("x",)), drains=True))
 
 
@@ -95,7 +97,7 @@ def stand_with_history(theatre: Theatre) -> tuple[Release, Release]:
 def test_the_program_has_every_step_that_is_met_here() -> None:
     kinds = {step.kind for step in program().steps}
     assert {
-        StepKind.CHECK_ROOM, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY, StepKind.DRAIN_TRAFFIC,
+        StepKind.CHECK_ROOM, StepKind.FETCH_IMAGE, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY, StepKind.DRAIN_TRAFFIC,
         StepKind.PRUNE,
     } <= kinds  # fmt: skip
 
