@@ -97,7 +97,8 @@ def stand_with_history(theatre: Theatre) -> tuple[Release, Release]:
 def test_the_program_has_every_step_that_is_met_here() -> None:
     kinds = {step.kind for step in program().steps}
     assert {
-        StepKind.CHECK_ROOM, StepKind.FETCH_IMAGE, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY, StepKind.DRAIN_TRAFFIC,
+        StepKind.CHECK_ROOM, StepKind.FETCH_IMAGE, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY,
+        StepKind.DRAIN_TRAFFIC,
         StepKind.PRUNE,
     } <= kinds  # fmt: skip
 
