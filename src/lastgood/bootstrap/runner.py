@@ -64,7 +64,7 @@ def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     clock = SystemClock()
     store = open_store(places.state, clock)
     context = build_context(Places(places.state, places.key), store)
-    tools = Tools(context.drivers, context.objects, context.vault, places.evidence)
+    tools = Tools(context.drivers, context.objects, context.vault, context.images, places.evidence)
     programs = RolloutPrograms(store, clock, origin())
     interpreter = Interpreter(store, programs, handlers(tools), clock, probe)
 
