@@ -100,16 +100,17 @@ class Images:
 
     def _bring(self, image: Image) -> None:
         """From the archive when it is whole there, else from the registry."""
-        damaged = ""
-        if not self._archive.missing(image):
+        lacking = self._archive.missing(image)
+        why = f"{lacking[0]} is not there whole" if lacking else ""
+        if not lacking:
             try:
                 self._load(image)
                 return
             except Rejected as error:
-                damaged = str(error)
+                why = str(error)
         refused = self._engine.pull(image.repository, image.digest, image.platform)
         if refused:
-            raise _not_to_be_had(self._engine.host, image, refused, damaged)
+            raise _not_to_be_had(self._engine.host, image, why, refused)
 
     def _load(self, image: Image) -> None:
         """Through a pipe, so that nothing of its size is ever held in memory or on disk a second time."""
@@ -147,16 +148,14 @@ def foreign(host: str, name: str) -> Rejected:
     )
 
 
-def _not_to_be_had(host: str, image: Image, refused: str, archive: str) -> Rejected:
+def _not_to_be_had(host: str, image: Image, archive: str, refused: str) -> Rejected:
     error = faults.answered_no(host, f"pull {image.pinned}", 500, refused)
-    if not archive:
-        return error
     return Rejected(
-        N_("image {image} can be had neither from the archive ({archive}) nor from the registry ({reason})"),
-        todo=N_("Bring the registry back, then run it again."),
+        N_("image {image} can't be had. The archive: {archive}. The registry: {refused}"),
+        todo=str(error.todo),
         where=host,
         cause=error.cause,
-        image=str(image),
+        image=image.pinned,
         archive=archive,
-        reason=refused,
+        refused=refused,
     )
