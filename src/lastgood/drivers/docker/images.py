@@ -152,7 +152,7 @@ def _not_to_be_had(host: str, image: Image, archive: str, refused: str) -> Rejec
     error = faults.answered_no(host, f"pull {image.pinned}", 500, refused)
     return Rejected(
         N_("image {image} can't be had. The archive: {archive}. The registry: {refused}"),
-        todo=str(error.todo),
+        todo=error.todo.template,
         where=host,
         cause=error.cause,
         image=image.pinned,
