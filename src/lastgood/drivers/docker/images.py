@@ -85,14 +85,10 @@ class Images:
             holder = None
         if holder is not None:
             return True
-        body = {
-            "Image": id,
-            "Entrypoint": [NEVER],
-            "Labels": {labels.UNIT: str(self._unit), labels.HOLDS: image.manifest},
-            "HostConfig": {"NetworkMode": "none", "RestartPolicy": {"Name": "no"}},
-        }
         try:
-            self._engine.create(labels.hold_name(self._unit, image.manifest), body)
+            self._engine.create(
+                labels.hold_name(self._unit, image.manifest), holder_body(self._unit, image, id)
+            )
         except Rejected:
             if self.find(image):
                 raise
@@ -126,6 +122,17 @@ class Images:
         if trouble or complaint:
             reason = str(trouble[0]) if trouble else complaint
             raise faults.answered_no(self._engine.host, "POST /images/load", 500, reason)
+
+
+def holder_body(unit: UnitId, image: Image, id: str) -> dict[str, Any]:
+    """A container without secrets or a command that could run, which keeps an image from being pruned."""
+    return {
+        "Image": id,
+        "Entrypoint": [NEVER],
+        "Env": [],
+        "Labels": {labels.UNIT: str(unit), labels.HOLDS: image.manifest},
+        "HostConfig": {"NetworkMode": "none", "RestartPolicy": {"Name": "no"}},
+    }
 
 
 def _export(archive: ImageArchive, image: Image, to: int, trouble: list[DriverError]) -> None:
