@@ -173,7 +173,7 @@ def push(registry: RegistryServer, name: str, *builds: ImageBuild, index: bool =
             return made[0].image(where.repository, where.tag)
         for one in made:
             _put_manifest(client, where.name, one.digest, one.build.media["manifest"], one.manifest)
-        listed = _index(made)
+        listed = index_of(made)
         _put_manifest(client, where.name, where.tag, made[0].build.media["index"], listed)
     return made[0].image(where.repository, where.tag, digest_bytes(listed))
 
@@ -203,7 +203,8 @@ def _put_manifest(client: httpx.Client, name: str, tag: str, kind: str, content:
     answer.raise_for_status()
 
 
-def _index(made: Sequence[Built]) -> bytes:
+def index_of(made: Sequence[Built]) -> bytes:
+    """The index of several platforms."""
     entries = []
     for one in made:
         build = one.build
