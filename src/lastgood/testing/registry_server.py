@@ -7,6 +7,7 @@ import ctypes.util
 import json
 import os
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -62,7 +63,7 @@ class RegistryServer:
             auth = _WithToken(self.tokens)
         elif self.user:
             auth = httpx.BasicAuth(self.user, self.password)
-        verify = str(self.certificate) if self.certificate else False
+        verify = ssl.create_default_context(cafile=self.certificate) if self.certificate else False
         return httpx.Client(base_url=self.url, auth=auth, verify=verify, trust_env=False, timeout=30)
 
     def start(self) -> None:

@@ -19,7 +19,8 @@ from lastgood.drivers.registry.manifests import ACCEPTED, Blob
 from lastgood.drivers.registry.settings import Settings, is_loopback
 
 CONNECT_TIMEOUT = 5.0
-REDIRECTS = 5
+REDIRECTS = 6
+"""Answers until the last one: redirects, and the one that asks who we are."""
 LARGEST = 8 << 20
 """Bytes of the largest manifest or config that is read."""
 PIECE = 1 << 18
@@ -88,7 +89,8 @@ class Registry:
                     yield piece
             except httpx.RequestError as error:
                 said = str(error) or type(error).__name__
-                raise failures.cut_off(self.host, subject, got, said) from error
+                came = answer.num_bytes_downloaded
+                raise failures.cut_off(self.host, subject, came, said) from error
         if got < blob.size:
             raise failures.cut_off(self.host, subject, got, f"{blob.size} bytes were expected")
 
@@ -97,40 +99,45 @@ class Registry:
         self, path: str, reference: ImageReference, subject: str, headers: dict[str, str]
     ) -> Iterator[httpx.Response]:
         """A successful answer, not yet read. Raises Rejected or Unreachable."""
-        name = _path(reference)
-        url = httpx.URL(f"{self._address}{path}")
-        answer = self._send(url, {**headers, **self._authority.header(name)})
+        answer = self._answer(httpx.URL(f"{self._address}{path}"), _path(reference), subject, headers)
         try:
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                offered = Challenge.all_of(answer.headers.get_list("WWW-Authenticate"))
-                if self._authority.answer(offered, name, subject):
-                    answer.close()
-                    answer = self._send(url, {**headers, **self._authority.header(name)})
-            for _ in range(REDIRECTS):
-                if answer.status_code not in _REDIRECTED:
-                    break
-                answer.close()
-                answer = self._redirected(answer, subject)
             if not answer.is_success:
                 raise failures.refused(_short(answer), self.host, subject, self._authority.user)
             yield answer
         finally:
             answer.close()
 
-    def _redirected(self, answer: httpx.Response, subject: str) -> httpx.Response:
-        """Who we are is told to nobody but the registry; what is fetched is checked by its digest."""
-        asked, location = answer.request, answer.headers.get("Location", "")
+    def _answer(self, url: httpx.URL, name: str, subject: str, headers: dict[str, str]) -> httpx.Response:
+        """Where redirects lead, and after a login if one was wanted. Who we are is told to the registry only:
+        blobs are often kept elsewhere, and what comes from there is checked by its digest.
+        """
+        here, logged_in = _origin(httpx.URL(self._address)), False
+        for _ in range(REDIRECTS):
+            ours = _origin(url) == here
+            answer = self._send(url, {**headers, **(self._authority.header(name) if ours else {})})
+            if answer.status_code == httpx.codes.UNAUTHORIZED and ours and not logged_in:
+                offered = Challenge.all_of(answer.headers.get_list("WWW-Authenticate"))
+                logged_in = self._authority.answer(offered, name, subject)
+                if not logged_in:
+                    return answer
+            elif answer.status_code in _REDIRECTED:
+                url = self._target(answer, subject)
+            else:
+                return answer
+            answer.close()
+        raise failures.untrue(self.host, subject, "one redirect after another")
+
+    def _target(self, answer: httpx.Response, subject: str) -> httpx.URL:
+        location = answer.headers.get("Location", "")
         try:
-            url = asked.url.join(location)
+            url = answer.request.url.join(location)
         except httpx.InvalidURL:
             url = httpx.URL("")
-        downgraded = asked.url.scheme == "https" and url.scheme == "http"
+        downgraded = answer.request.url.scheme == "https" and url.scheme == "http"
         if url.scheme not in ("http", "https") or not url.host or downgraded:
+            answer.close()
             raise failures.untrue(self.host, subject, f"a redirect to '{location[:200]}'")
-        kept = {name: value for name, value in asked.headers.items() if name in ("accept", "authorization")}
-        if (url.scheme, url.netloc) != (asked.url.scheme, asked.url.netloc):
-            kept.pop("authorization", None)
-        return self._send(url, kept)
+        return url
 
     def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
         try:
@@ -148,6 +155,10 @@ class Registry:
         except httpx.RequestError as error:
             raise failures.unreachable(error, self.host) from error
         return Answered(body, digest_bytes(body), answer.headers.get("Content-Type", ""))
+
+
+def _origin(url: httpx.URL) -> tuple[str, bytes]:
+    return url.scheme, url.netloc
 
 
 def _path(reference: ImageReference) -> str:
