@@ -99,8 +99,11 @@ class HaproxyServer:
 
     def serve(self, *backends: Backend) -> None:
         """Have exactly these: starts HAProxy, or reloads the one that runs."""
-        header = HEADER.format(socket=self.socket, tcp=self.tcp)
-        self.config.write_text(header + "".join(backend.text() for backend in backends))
+        self.serve_text("".join(backend.text() for backend in backends))
+
+    def serve_text(self, sections: str) -> None:
+        """The same with sections of haproxy.cfg as they are."""
+        self.config.write_text(HEADER.format(socket=self.socket, tcp=self.tcp) + sections)
         if self.running:
             self.reload()
         else:

@@ -1,7 +1,7 @@
 """A program that plays one instance: answers with its generation; ``?status=503&delay=0.5`` say how.
 
-``python upstream.py GENERATION [HOST]``; ``/poll`` answers when the connection is closed, ``/socket`` becomes a
-WebSocket that echoes, ``/who`` answers ``GENERATION ADDRESS``.
+``python upstream.py GENERATION [HOST]``; the body is ``GENERATION PORT``. ``/poll`` never answers,
+``/socket`` becomes a WebSocket that echoes; with ``?length=1000`` the response breaks off before its end.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class Handler(BaseHTTPRequestHandler):
             self._echo()
             return
         time.sleep(float(query.get("delay", ["0"])[0]))
-        body = f"{sys.argv[1]} {':'.join(map(str, self.server.server_address))}\n".encode()
+        body = f"{sys.argv[1]} {self.server.server_port}\n".encode()
         status = int(query.get("status", ["200"])[0])
         length = int(query.get("length", [str(len(body))])[0])
         self.wfile.write(
-            f"HTTP/1.1 {status} X\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n".encode() + body
+            f"HTTP/1.1 {status} X\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n".encode()
+            + body
         )
         self.close_connection = length != len(body)
 
@@ -59,8 +60,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that HAProxy ends is no error here."""
+
 
 if __name__ == "__main__":
-    server = Server((sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1", 0), Handler)
-    print(f"{server.server_address[0]}:{server.server_address[1]}", flush=True)
+    host = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    server = Server((host, 0), Handler)
+    print(f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}", flush=True)
     server.serve_forever()

@@ -46,8 +46,8 @@ class Moves:
         return {s.name for s, wanted in self._pairs(view, goal) if self._is_out(s, wanted)}
 
     def switch(self, view: View, goal: Goal, leave: Leave) -> list[str]:
-        """Everything else to the goal. The wanted servers come before the others leave. Weights that would
-        send too much to one of them in between are set while they make no difference.
+        """Everything else to the goal. The wanted servers come before the others leave. Shares are weighed
+        before anybody new comes in: HAProxy goes on with a line when it refuses one of its commands.
         """
         fill: list[str] = []
         before: list[str] = []
@@ -62,6 +62,8 @@ class Moves:
                 before += weigh
             if server.admin is not Admin.READY or self._moves(server, wanted):
                 enter.append(self._set(server.name, Admin.READY))
+        if goal.shared and before:
+            return [*fill, *before]
         exits = self.leaving(view, goal, leave)
         state = Admin.MAINT if leave is Leave.CUT else Admin.DRAIN
         return [*fill, *before, *enter, *(self._set(s.name, state) for s in exits), *after]

@@ -132,7 +132,14 @@ class Placing:
             held = self._record.slots.get(name, NOTHING)
             if held.generation == destination.generation and same_address(held.address, address):
                 return name
-        return next((n for n in free if any(is_there(view.servers[n]) for view in self._views)), None)
+
+        def is_nobodys(server: Server) -> bool:
+            """One that serves for another generation stays its own, even with the same address."""
+            known = same_address(self._record.slots.get(server.name, NOTHING).address, server.address)
+            return server.admin is Admin.MAINT or not known
+
+        there = (n for n in free if any(is_there(view.servers[n]) for view in self._views))
+        return next((name for name in there if self._everywhere(name, is_nobodys)), None)
 
     def _free(self) -> list[str]:
         """Slots out of service, those never filled first, then the longest filled; at last those that only

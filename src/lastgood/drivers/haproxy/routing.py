@@ -115,7 +115,7 @@ class Routing:
     def _converge(self, proxies: Proxies, commands: Callable[[View], Sequence[str]]) -> Sequence[View]:
         """Tell until nothing is left to tell. Raises OutcomeUnknown when it does not stay."""
         for attempt in range(ATTEMPTS):
-            time.sleep(PAUSE * attempt)
+            time.sleep(PAUSE * max(0, attempt - 1))
             views = proxies.look()
             if not proxies.change(views, commands):
                 return views

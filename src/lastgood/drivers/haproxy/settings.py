@@ -14,6 +14,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.unit import UnitId
 
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+SOCKET = re.compile(r"/[^\s,:!'\"\\]+")
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 """What HAProxy takes as the name of a backend."""
 PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,40}")
@@ -108,7 +109,7 @@ def _required(unit: UnitId, values: Mapping[str, Any], key: str) -> object:
 def _sockets(unit: UnitId, value: object) -> tuple[str, ...]:
     given = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     sockets = tuple(str(s) for s in given if isinstance(s, (str, Path)))
-    right = [s for s in sockets if s.startswith("/") or valid_address(s)]
+    right = [s for s in sockets if SOCKET.fullmatch(s) or valid_address(s)]
     if not right or len(right) != len(given) or len(set(right)) != len(right):
         raise _wrong(unit, "sockets", N_("Write a list: absolute paths of unix sockets, or host:port."))
     return sockets
