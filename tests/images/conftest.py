@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from lastgood.testing.docker_engine import DockerEngine, docker_engine
 from lastgood.testing.haproxy_server import haproxy
 from lastgood.testing.images import push
 from lastgood.testing.registry_server import RegistryServer, registry
+from tests.images.customers import customers
 from tests.images.program import image
 from tests.images.runner import Runner
 from tests.images.world import Parts, World
 
 GOOD = ("one", "two", "three", "four", "five")
-BROKEN = ("exit", "exit_later", "deaf", "broken", "lies", "unhealthy", "greedy", "hungry")
+BROKEN = ("exit", "exit_later", "deaf", "broken", "lies", "unhealthy", "greedy", "hungry", "tires")
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +44,36 @@ def parts(tmp_path: Path, engine: DockerEngine, shelf: RegistryServer) -> Iterat
 
 
 @pytest.fixture
-def world(tmp_path: Path, parts: Parts) -> Iterator[World]:
-    """An estate that nothing was deployed of yet, and a runner that is there for it."""
-    made = World(tmp_path / "world", parts)
-    runner = Runner(made.places).start()
-    yield made
-    runner.kill()
+def world(tmp_path: Path, parts: Parts) -> World:
+    """An estate of which nothing was deployed yet, a runner for it, and some customers at any time."""
+    return World(tmp_path / "world", parts)
+
+
+@pytest.fixture
+def two_sites(tmp_path: Path, parts: Parts) -> World:
+    return World(tmp_path / "world", parts, sites=("us", "de"))
+
+
+@pytest.fixture(autouse=True)
+def alive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner | None]:
+    """A runner and a few customers for the world of a test, if it has one of its own."""
+    name = next((n for n in ("world", "two_sites") if n in request.fixturenames), "")
+    if not name:
+        yield None
+        return
+    world: World = request.getfixturevalue(name)
+    started = Runner(world.places).start()
+    with ExitStack() as crowds:
+        for port in world.ports.values():
+            crowds.enter_context(customers(port, tmp_path / "few", rate=50, connections=3))
+        yield started
+    started.kill()
+
+
+@pytest.fixture
+def runner(alive: Runner) -> Runner:
+    """The runner of the world."""
+    return alive
 
 
 def sweep(engine: DockerEngine) -> None:

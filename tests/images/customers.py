@@ -45,6 +45,7 @@ class Customers:
 @contextmanager
 def customers(port: int, records: Path, *, rate: float = 300, connections: int = 10) -> Iterator[Customers]:
     """They come before the block and go home with it, if not before."""
+    records.mkdir(parents=True, exist_ok=True)
     crowd = Customers(port, records / f"customers-{port}.jsonl", rate, connections)
     try:
         yield crowd

@@ -29,11 +29,11 @@ _server.set_forkserver_preload(
 
 @dataclass
 class Runner:
-    """``kill_at``: it is killed there. ``hold_at``: it waits there until ``go_on``."""
+    """``kill_at``: it is killed there. ``hold_at``: it waits at each of them until ``go_on``."""
 
     places: Places
     kill_at: Point | None = None
-    hold_at: Point | None = None
+    hold_at: frozenset[Point] = frozenset()
     process: BaseProcess | None = None
 
     def start(self) -> Runner:
@@ -57,9 +57,11 @@ class Runner:
     def _held(self) -> Path:
         return self.places.state / "held"
 
-    def await_hold(self) -> None:
-        """Until it waits at its point."""
+    def await_hold(self) -> Point:
+        """Until it waits at one of its points; which one."""
         wait_for(self._held.exists, 40)
+        moment, _, step = self._held.read_text().partition("|")
+        return moment, step
 
     def go_on(self) -> None:
         self._held.unlink()
@@ -83,7 +85,7 @@ def killed_at(places: Places, points: Sequence[Point]) -> None:
         Runner(places, kill_at=point).start().await_killed()
 
 
-def _run(places: Places, kill_at: Point | None, hold_at: Point | None) -> None:
+def _run(places: Places, kill_at: Point | None, hold_at: frozenset[Point]) -> None:
     os.setsid()
     log = places.state / "runner.log"
     logging.basicConfig(level=logging.INFO, filename=log, force=True)
@@ -92,9 +94,10 @@ def _run(places: Places, kill_at: Point | None, hold_at: Point | None) -> None:
     def probe(moment: str, step: str) -> None:
         if kill_at == (moment, step):
             os.kill(os.getpid(), signal.SIGKILL)
-        if hold_at == (moment, step):
-            held = places.state / "held"
-            held.touch()
+        if (moment, step) in hold_at:
+            held, written = places.state / "held", places.state / "held.new"
+            written.write_text(f"{moment}|{step}")
+            written.rename(held)
             while held.exists():
                 time.sleep(0.01)
 

@@ -11,6 +11,7 @@
  *   deaf       never listens                       hungry      eats memory from its first real request on
  *   broken     500 to everything                   greedy      eats memory from its start on
  *   lies       500 to everything but /healthz      unhealthy   500 to /healthz
+ *   tires      500 to everything but /healthz from its hundredth real request on
  *
  * "slow_ms" delays each page. /poll?ms=N answers after N ms, /stream says a line each 100 ms for ever.
  */
@@ -34,6 +35,7 @@
 
 #define CONNECTIONS 4096
 #define EATEN_AT_ONCE (4 << 20)
+#define GOOD_FOR 100
 
 static struct { char text[64], behaviour[32]; int slow_ms; } config;
 static const char *generation, *image;
@@ -95,7 +97,7 @@ struct connection {
     char path[256];
 } *connections[CONNECTIONS];
 
-static int poller, listener = -1, stopping, open_count, waiting_count;
+static int poller, listener = -1, stopping, open_count, waiting_count, served;
 static long long eats_from;
 
 static void close_connection(int fd) {
@@ -113,7 +115,7 @@ static void say(int fd, const char *data, size_t length) {
 static void answer(int fd) {
     struct connection *c = connections[fd];
     int health = !strncmp(c->path, "/healthz", 8);
-    int bad = is("broken") || (health ? is("unhealthy") : is("lies"));
+    int bad = is("broken") || (health ? is("unhealthy") : is("lies") || (is("tires") && ++served >= GOOD_FOR));
     char body[256], all[1024];
     int size = snprintf(body, sizeof body, "%s %s %s\n", bad ? "broken" : health ? "ok" : config.text, generation, image);
     if (stopping) c->closing = 1;
