@@ -70,6 +70,17 @@ class Service:
 
         return scaffold(directory, name=name)
 
+    @staticmethod
+    def init_image(
+        directory: Path, name: str, *, service: str, image: str, port: int, listen: int, ready: str
+    ) -> Sequence[Path]:
+        """Scaffold an estate for a service that runs from ``image`` already; returns the files written."""
+        from lastgood.estate.scaffold import scaffold
+        from lastgood.estate.scaffold_image import image_files
+
+        files = image_files(name, service, image, port, listen, ready)
+        return scaffold(directory, name=name, files=files)
+
     # Changes and ways back -----------------------------------------------------------------------
 
     def adopt(self, unit: UnitId, reason: str = "") -> RestorePoint:

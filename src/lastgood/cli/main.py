@@ -20,7 +20,7 @@ from lastgood.domain.message import N_
 from lastgood.translation import translator
 
 COMMANDS = {
-    "init": ("estate", N_("Start an estate: a small one that works.")),
+    "init": ("init", N_("Start an estate: a small one that works.")),
     "lint": ("estate", N_("Find every mistake in the estate in one pass.")),
     "explain": ("estate", N_("Say which layer gave a key its value, and what it overrode.")),
     "render": ("estate", N_("Show or write the configuration of a unit.")),
