@@ -100,6 +100,15 @@ def await_ready(
         status = runtime.ready(generation, role)
         if status.running and not status.detail:
             return status
+        if status.hopeless:
+            raise Rejected(
+                N_("{role} of {generation} will not get ready: {detail}"),
+                todo=N_("Its log is in the incident's evidence; mend it and deploy again."),
+                where=str(release.unit),
+                role=role.value,
+                generation=generation.id,
+                detail=status.detail,
+            )
         if context.clock.monotonic() >= deadline:
             raise Rejected(
                 N_("{role} of {generation} was not ready after {seconds:g} s: {detail}"),
