@@ -23,7 +23,6 @@ from lastgood.ports.drivers import (
     Runs,
     Snapshots,
 )
-from lastgood.ports.images import ResolvesImages
 from lastgood.ports.traffic import ShiftsTraffic
 
 Ability = TypeVar("Ability")
@@ -55,22 +54,6 @@ def runtime_of(drivers: Drivers, release: Release) -> Runs | None:
 def traffic_of(drivers: Drivers, release: Release) -> ShiftsTraffic | None:
     target = release.traffic
     return _able(drivers, release.unit, target, ShiftsTraffic) if target else None
-
-
-def registry_of(drivers: Drivers, release: Release) -> ResolvesImages:
-    """The registry driver; the password of its login has the version that belongs to the release."""
-    target = release.registry or Target("registry")
-    hosts = {
-        host: {**login, "password": _versioned(release, login["password"])}
-        for host, login in target.settings.get("hosts", {}).items()
-    }
-    settings = {**target.settings, **({"hosts": hosts} if hosts else {})}
-    return _able(drivers, release.unit, Target(target.driver, settings), ResolvesImages)
-
-
-def _versioned(release: Release, password: Mapping[str, str]) -> Mapping[str, str]:
-    version = next((s.version for s in release.secrets if s.name == password.get("secret")), "")
-    return {**password, "version": version}
 
 
 def database_target(release: Release, database: DatabaseTarget) -> Target:

@@ -19,7 +19,7 @@ from lastgood.ports.persistence import Store, UnitOfWork
 
 RUNNER = "lastgood"
 HARMLESS = frozenset(
-    {StepKind.OBSERVE, StepKind.SNAPSHOT, StepKind.REHEARSE, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT, StepKind.FETCH_IMAGE}
+    {StepKind.OBSERVE, StepKind.SNAPSHOT, StepKind.REHEARSE, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT}
 )
 """Steps that leave what runs as it is: a failure among them needs no way back."""
 

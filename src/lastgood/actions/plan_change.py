@@ -9,7 +9,6 @@ from lastgood.actions.abilities import classifies_of, migrates_of
 from lastgood.actions.adopt import take_baseline
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
-from lastgood.actions.images import with_image
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.secrets import with_secrets
 from lastgood.domain.criterion import Verdict
@@ -56,7 +55,6 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
     keep_scripts(context.objects, rendered)
-    release = with_image(context.drivers, rendered.image, release)
     base = base_of(context, release)
     _refuse_stale_commit(context, base, release)
     _refuse_unpromoted(context, estate, release)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from lastgood.actions.abilities import snapshots_of
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
-from lastgood.actions.images import bring_image
 from lastgood.actions.status import way_back_point
 from lastgood.domain.audit import Phase
 from lastgood.domain.digest import short
@@ -34,8 +33,6 @@ def prove(context: Context, unit_id: UnitId, told: Callable[[Message], None] = l
             {"release": short(target.digest), "current": short(current.digest)},
         )
     )
-    for release in (target, current):
-        bring_image(context.drivers, context.images, release)
     sound: set[str] = set()
     missing = missing_content(context.objects, context.vault, target, sound)
     missing_current = missing_content(context.objects, context.vault, current, sound)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
-from lastgood.actions.images import missing_image
 from lastgood.actions.plan_change import move_between
 from lastgood.domain.audit import Phase
 from lastgood.domain.digest import short
@@ -106,7 +105,6 @@ def choose_point(
 
 def refuse_incomplete(context: Context, target: Release) -> None:
     missing = missing_content(context.objects, context.vault, target)
-    missing += missing_image(context.drivers, context.images, target)
     if missing:
         raise NotReversible(
             N_("release {release} is not whole here: {count} pieces are missing or damaged, first {first}"),

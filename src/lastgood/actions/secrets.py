@@ -13,10 +13,7 @@ from lastgood.ports.estate import Rendered
 def password_names(release: Release) -> set[str]:
     """Secrets that are the passwords of the release's databases."""
     settings = [database.target.settings for database in release.databases]
-    logins = (release.registry.settings.get("hosts", {}) if release.registry else {}).values()
-    return {
-        s["password"]["secret"] for s in (*settings, *logins) if isinstance(s.get("password"), Mapping)
-    }
+    return {s["password"]["secret"] for s in settings if isinstance(s.get("password"), Mapping)}
 
 
 def with_secrets(context: Context, rendered: Rendered) -> tuple[Release, dict[str, str]]:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
-from lastgood.actions.images import missing_image
 from lastgood.actions.rollback import came_from, choose_point
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.errors import NotReversible
@@ -68,7 +67,6 @@ def _way_back(
     target = unit.releases.get(point.release)
     warm = deploying is not None and deploying.state is RolloutState.GUARDING
     missing = missing_content(context.objects, context.vault, target, sound)
-    missing += missing_image(context.drivers, context.images, target)
     estimate = _estimate(unit, unit_id, WARM if warm else COLD)
     kept, proven_at = _copies(unit, release)
     return WayBack(

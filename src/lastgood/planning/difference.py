@@ -71,5 +71,5 @@ def _settings(base: Release | None, target: Release) -> tuple[str, ...]:
     """Names of the parts that differ besides files, artifact, secrets and migrations."""
     if base is None:
         return ()
-    parts = ("image", "roles", "files_target", "runtime", "traffic", "criteria", "windows")
+    parts = ("roles", "files_target", "runtime", "traffic", "criteria", "windows")
     return tuple(p for p in parts if getattr(base, p) != getattr(target, p))

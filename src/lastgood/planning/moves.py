@@ -39,7 +39,6 @@ def plan_deploy(move: Move) -> Plan:
     guard = N_("Guard window: the old generation stays warm")
     steps = [
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
-        *build.fetch_image(target),
         *build.prepare_schema(target, move.schemas),
         *build.place(target),
         *build.migrate(target, move.schemas, move.classes),

@@ -19,14 +19,6 @@ def observe(id: str, title: str, release: str) -> Step:
     return Step(id, StepKind.OBSERVE, Message(title), {"release": release})
 
 
-def fetch_image(release: Release) -> list[Step]:
-    """Kept here before anything of it runs."""
-    if release.image is None:
-        return []
-    title = Message(N_("Fetch the image {image} and keep it"), {"image": str(release.image)})
-    return [Step("image", StepKind.FETCH_IMAGE, title, {"release": release.digest})]
-
-
 def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step]:
     """Snapshot and rehearsal for every database with something to migrate; the live one is only read."""
     steps = []

@@ -7,7 +7,6 @@ from lastgood.actions.steps.evidence import CollectEvidence
 from lastgood.actions.steps.files import PlaceFiles, SwitchFiles
 from lastgood.actions.steps.gate import Watch
 from lastgood.actions.steps.generations import PlaceArtifact, StartGeneration, StopGeneration, SwitchWorkers
-from lastgood.actions.steps.image import FetchImage
 from lastgood.actions.steps.keep import KeepRestorePoint
 from lastgood.actions.steps.observe import Observe
 from lastgood.actions.steps.schema import Migrate, Rehearse, RevertSchema, TakeSnapshot
@@ -26,7 +25,6 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.REHEARSE: Rehearse(tools),
         StepKind.PLACE_FILES: PlaceFiles(tools),
         StepKind.PLACE_ARTIFACT: PlaceArtifact(tools),
-        StepKind.FETCH_IMAGE: FetchImage(tools),
         StepKind.MIGRATE: Migrate(tools),
         StepKind.REVERT_SCHEMA: RevertSchema(tools),
         StepKind.START_GENERATION: StartGeneration(tools),
