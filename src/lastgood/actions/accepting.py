@@ -6,6 +6,7 @@ import secrets
 from datetime import datetime
 
 from lastgood.actions.context import Context
+from lastgood.actions.set_aside import refuse_quarantined
 from lastgood.domain.audit import Phase
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict
@@ -24,7 +25,9 @@ def rollout_id(now: datetime) -> str:
 def accept_plan(
     context: Context, plan: Plan, release: Release, change: Change, *, undoes: str = "", incident: str = ""
 ) -> Rollout:
-    """Raises Conflict when the unit moved since the plan was made, is locked, or (a change) is frozen."""
+    """Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
+    change) is frozen.
+    """
     now = context.clock.now()
     rollout = Rollout(
         rollout_id(now), plan.kind, plan.unit, plan.base, plan.target, plan, change,
@@ -35,6 +38,8 @@ def accept_plan(
         if plan.kind is PlanKind.DEPLOY:
             refuse_frozen(unit, plan)
             refuse_unsettled(unit, release)
+        if plan.kind is not PlanKind.HEAL:
+            refuse_quarantined(unit, release)
         unit.locks.take([f"unit:{plan.unit}", *(f"resource:{r}" for r in plan.resources)], rollout.id)
         unit.releases.put(release)
         unit.rollouts.add(rollout)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lastgood.actions.abilities import classifies_of, migrates_of
+from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
 from lastgood.actions.adopt import take_baseline
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.secrets import with_secrets
+from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
@@ -46,18 +48,24 @@ class PlannedChange:
 def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> PlannedChange:
     """Plan moving ``unit_id`` to a commit. Takes the baseline when the unit was never touched.
 
-    Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, not
-    promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen).
+    Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, set aside,
+    not promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen, a
+    registry has not the image).
     """
     estate = _open_estate(context, unit_id, revision)
     rendered = estate.render(unit_id)
     release, values = with_secrets(context, rendered)
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
+    lookups = Lookups(context)
+    release = lookups.with_image(release, rendered.image)
     keep_scripts(context.objects, rendered)
+    _check_canary(context, release)
     base = base_of(context, release)
+    with context.store.read() as unit:
+        refuse_quarantined(unit, release)
     _refuse_stale_commit(context, base, release)
-    _refuse_unpromoted(context, estate, release)
+    _refuse_unpromoted(context, estate, release, lookups)
     move = move_between(context, base, release, rendered.contents)
     if not move.changes:
         raise InvalidInput(
@@ -130,6 +138,18 @@ def _check_release(release: Release, environment: Environment) -> None:
         )
 
 
+def _check_canary(context: Context, release: Release) -> None:
+    if not release.canary:
+        return
+    splits_of(context.drivers, release)
+    if not release.criteria:
+        raise InvalidInput(
+            N_("{service} has canary steps but no criteria: nothing could be said of a share"),
+            todo=N_("Say in service.yaml under criteria what good means, or remove 'canary'."),
+            service=release.unit.service,
+        )
+
+
 def base_of(context: Context, release: Release) -> Release:
     """What the unit is on now, which must be a state there is a way back to."""
     unit_id = release.unit
@@ -168,13 +188,14 @@ def _refuse_stale_commit(context: Context, base: Release, release: Release) -> N
         )
 
 
-def _refuse_unpromoted(context: Context, estate: Estate, release: Release) -> None:
+def _refuse_unpromoted(context: Context, estate: Estate, release: Release, lookups: Lookups) -> None:
     service, name = release.unit.service, release.unit.environment
     for before in environments_before(name, estate.environments):
         units = [u for u in estate.units() if u.service == service and u.environment == before.name]
         if not units:
             continue
-        if was_verified((estate.render(u).release for u in units), _verified(context, units)):
+        meant = (lookups.content_of(estate.render(u)) for u in units)
+        if was_verified(meant, _verified(context, units)):
             return
         raise Conflict(
             N_("commit {commit} of {service} was not verified in {before} yet"),
@@ -196,7 +217,8 @@ def _measured_good(point: RestorePoint) -> bool:
 def _verified(context: Context, units: Sequence[UnitId]) -> list[Release]:
     with context.store.read() as unit:
         points = [p for u in units for p in unit.points.list(u) if _measured_good(p)]
-        return [unit.releases.get(p.release) for p in points]
+        aside = releases_aside(unit, points)
+        return [unit.releases.get(p.release) for p in points if p.release not in aside]
 
 
 def move_between(
@@ -230,7 +252,8 @@ def move_between(
         with context.store.read() as unit:
             return unit.journal.seconds(target.unit, kind)
 
-    return Move(base, target, schemas, classes, timings, changes, reverts)
+    drains = not back and drains_of(context.drivers, target) is not None
+    return Move(base, target, schemas, classes, timings, changes, reverts, drains)
 
 
 def schema_state(context: Context, release: Release, database: DatabaseTarget) -> SchemaState:

@@ -18,6 +18,7 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.proof import Proof
+from lastgood.domain.quarantine import Quarantine, QuarantineKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -144,6 +145,25 @@ class Service:
         from lastgood.actions.unfreeze import unfreeze
 
         return unfreeze(self._context, unit, reason=reason)
+
+    def quarantined(self, *, lifted: bool = False) -> Sequence[Quarantine]:
+        """What is set aside, newest first; ``lifted``: also what was lifted again."""
+        from lastgood.actions.quarantine import quarantined
+
+        return quarantined(self._context, lifted=lifted)
+
+    def quarantine_add(
+        self, kind: QuarantineKind, name: str, *, service: str = "", reason: str
+    ) -> Quarantine:
+        from lastgood.actions.quarantine import quarantine_add
+
+        return quarantine_add(self._context, kind, name, service=service, reason=reason)
+
+    def quarantine_lift(self, what: str, reason: str) -> Sequence[Quarantine]:
+        """Returns what was lifted."""
+        from lastgood.actions.quarantine import quarantine_lift
+
+        return quarantine_lift(self._context, what, reason=reason)
 
     def drift(self, unit: UnitId) -> Sequence[Drift]:
         from lastgood.actions.heal import find_drift

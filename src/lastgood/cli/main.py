@@ -37,6 +37,7 @@ COMMANDS = {
     "prove": ("prove", N_("Prove that a unit can be taken back, while nothing is wrong.")),
     "bundle": ("bundle", N_("Write a restore point as plain files, for the day without lastgood.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
+    "quarantine": ("quarantine", N_("What failed and is refused everywhere until it is lifted.")),
     "run": ("runner", N_("Be the runner in the foreground, for a service manager.")),
     "audit": ("audit", N_("Who did what, when and why; and whether the record is whole.")),
     "demo": ("demonstration", N_("A shop breaks and comes back, before your eyes.")),

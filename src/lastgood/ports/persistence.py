@@ -16,6 +16,7 @@ from lastgood.domain.criterion import GateResult, Sample
 from lastgood.domain.incident import Freeze, Incident
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, StepKind
+from lastgood.domain.quarantine import Quarantine
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint, Snapshot
 from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, StopRequest
@@ -83,8 +84,14 @@ class RestorePoints(Protocol):
 
     def get(self, point: str) -> RestorePoint: ...
 
-    def list(self, unit: UnitId) -> Sequence[RestorePoint]:
-        """Newest first."""
+    def list(self, unit: UnitId, *, pruned: bool = False) -> Sequence[RestorePoint]:
+        """Newest first; ``pruned``: also those that are no way back any more."""
+
+    def uncleared(self, unit: UnitId) -> Sequence[RestorePoint]:
+        """Those pruned whose content may still be there, oldest first."""
+
+    def prune(self, point: RestorePoint) -> None:
+        """Keep its ``pruned_at`` and ``cleared_at``."""
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
         """Insert or replace by id."""
@@ -119,6 +126,14 @@ class Incidents(Protocol):
 
     def freezes(self, unit: UnitId) -> Sequence[Freeze]:
         """Those in force on this unit."""
+
+
+class Quarantines(Protocol):
+    def put(self, quarantine: Quarantine) -> None:
+        """Insert or replace by id."""
+
+    def list(self, *, lifted: bool = False) -> Sequence[Quarantine]:
+        """Those in force, newest first; ``lifted``: also those that were lifted."""
 
 
 class Wishes(Protocol):
@@ -178,6 +193,8 @@ class UnitOfWork(Protocol):
     def locks(self) -> Locks: ...
     @property
     def incidents(self) -> Incidents: ...
+    @property
+    def quarantine(self) -> Quarantines: ...
     @property
     def wishes(self) -> Wishes: ...
     @property

@@ -172,6 +172,8 @@ restore_points = Table(
     _unit(),
     _release("release"),
     Column("document", Document, nullable=False),
+    Column("pruned_at", Moment),
+    Column("cleared_at", Moment),
     Index(None, "unit", "seq"),
     sqlite_autoincrement=True,
 )
@@ -214,6 +216,16 @@ freezes = Table(
     Column("lifted_at", Moment),
     Column("document", Document, nullable=False),
     Index(None, "scope", "lifted_at"),
+    sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _seq(),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("lifted_at", Moment, index=True),
+    Column("document", Document, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -201,6 +201,11 @@ class NginxServer:
         self._process.wait()
         self._end(workers)
 
+    def restart(self) -> None:
+        """Killed and started again."""
+        self.kill()
+        self.start()
+
     def _end(self, workers: Sequence[psutil.Process]) -> None:
         for worker in workers:
             try:

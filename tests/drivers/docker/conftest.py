@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -83,7 +84,9 @@ class Bench:
         files = {**APP, **build.pop("files", {})}
         return keep(self.tools.images, f"registry.test/shop/{name}:1", ImageBuild(files=files, **build))
 
-    def generation(self, id: str = "g1", *specs: RoleSpec, image: Image | None = None, **more: Any) -> Generation:
+    def generation(
+        self, id: str = "g1", *specs: RoleSpec, image: Image | None = None, **more: Any
+    ) -> Generation:
         return Generation(id, self.unit, specs or ROLES, None, None, image=image or self.image(), **more)
 
     def files(self, **contents: bytes) -> tuple[FileEntry, ...]:
@@ -110,8 +113,6 @@ class Bench:
         return instance_name(self.unit, generation, role, number)
 
     def inspect(self, name: str) -> Mapping[str, Any]:
-        import json
-
         found: Mapping[str, Any] = json.loads(self.engine.docker("container", "inspect", name))[0]
         return found
 
@@ -152,6 +153,6 @@ def bench(engine: DockerEngine, tmp_path: Path) -> Iterator[Bench]:
     made.end()
 
 
-def on_host(generation: Generation) -> Generation:
-    """With roles that need not be stopped politely."""
+def in_short(generation: Generation) -> Generation:
+    """The same, whose roles get little time to end."""
     return replace(generation, roles=tuple(replace(spec, stop_grace=1.0) for spec in generation.roles))

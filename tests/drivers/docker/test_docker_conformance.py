@@ -57,7 +57,9 @@ class OnDocker(RuntimeHooks):
 
     def lost(self) -> Image:
         image: Image = self.bench.image()
-        return replace(image, config="sha256:" + "1" * 64, manifest="sha256:" + "2" * 64, digest="sha256:" + "2" * 64)
+        return replace(
+            image, config="sha256:" + "1" * 64, manifest="sha256:" + "2" * 64, digest="sha256:" + "2" * 64
+        )
 
     def hungry(self, id: str) -> Generation:
         self.bench.settings["memory_reservation"] = "9000g"
@@ -145,7 +147,9 @@ class OnFake(RuntimeHooks):
         return Generation(id, UnitId("shop", "prod", "us"), roles, None, None, image=self.image("web"))
 
     def image(self, name: str) -> Image:
-        return keep(self.archive, f"registry.test/shop/{name}:1", ImageBuild(labels={"name": name}, busybox=False))
+        return keep(
+            self.archive, f"registry.test/shop/{name}:1", ImageBuild(labels={"name": name}, busybox=False)
+        )
 
     def lost(self) -> Image:
         image = self.image("lost")

@@ -150,7 +150,9 @@ def test_a_reload_closes_idle_connections_and_nothing_else(
     assert set(result["errors"]) <= {"closed", "reset"}
     assert result["statuses"].keys() == {"200"}
     assert result["failed"] <= 4 * CONNECTIONS
-    print(f"\n{result['total']} requests, {result['failed']} on a connection that one of 4 reloads had closed")
+    print(
+        f"\n{result['total']} requests, {result['failed']} on a connection that one of 4 reloads had closed"
+    )
 
 
 def test_a_canary_under_load_fails_no_request(lab, generations, eventually, tmp_path: Path) -> None:
@@ -170,7 +172,9 @@ def test_a_canary_under_load_fails_no_request(lab, generations, eventually, tmp_
     driver.route(red, Leave.CUT)
     back = time.time()
     result, answers = customers.result()
-    assert (result["failed"], result["total"]) == (0, round(RATE * 4.5)), result["errors"] or result["statuses"]
+    assert (result["failed"], result["total"]) == (0, round(RATE * 4.5)), (
+        result["errors"] or result["statuses"]
+    )
     for percent, begun, ended in steps:
         words = [a["word"] for a in answers if begun <= a["sent"] < ended]
         share = words.count("blue") * 100 / len(words)

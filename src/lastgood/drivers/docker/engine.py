@@ -187,7 +187,10 @@ class Engine:
 
     def events(self, filters: Mapping[str, Any], since: float) -> list[Json]:
         """What happened since then, by the engine's clock, as far as it remembers."""
-        span = {"since": f"{since:.6f}", "until": f"{self.now():.6f}"}  # later than now, and it waits for more
+        span = {
+            "since": f"{since:.6f}",
+            "until": f"{self.now():.6f}",
+        }  # later than now, and it waits for more
         with self._call("GET /events", changes=False) as client:
             return list(client.events(**span, filters=dict(filters), decode=True))
 

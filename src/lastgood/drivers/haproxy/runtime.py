@@ -24,7 +24,11 @@ REFUSED = re.compile(r"^\[[0-3]\]: (.+)|^\[\d\]: (Unknown command)", re.MULTILIN
 
 
 class _Cut(Exception):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer did; ``text`` is what had come."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__("the connection was closed before the answer was whole")
 
 
 class RuntimeApi:
@@ -42,9 +46,11 @@ class RuntimeApi:
         """The backend as it is now. Raises Unreachable, and Rejected when there is no such backend."""
         line = f"show info; show servers state {self._backend}; show stat {self._backend} 6 -1"
         for _ in range(OLD_PROCESS_ATTEMPTS):
-            text = self.text(line)
             try:
+                text = self._ask(line)
                 view = parse(self.address, text)
+            except _Cut as error:
+                raise self._not_understood(error.text) from error
             except Unreadable as error:
                 raise self._not_understood(text) from error
             if not view.stopping:
@@ -55,10 +61,17 @@ class RuntimeApi:
 
     def text(self, command: str) -> str:
         """The answer to a question. Raises Unreachable."""
+        try:
+            return self._ask(command)
+        except _Cut as error:
+            raise self._unreachable(_reason(error)) from error
+
+    def _ask(self, command: str) -> str:
+        """Raises Unreachable and _Cut."""
         connection = self._connect()
         try:
             return self._exchange(connection, command)
-        except (_Cut, OSError) as error:
+        except OSError as error:
             raise self._unreachable(_reason(error)) from error
 
     def require_admin(self) -> None:
@@ -117,7 +130,7 @@ class RuntimeApi:
                 answer += part
         text = answer.decode("utf-8", "replace")
         if not text.endswith("\n\n"):
-            raise _Cut("the connection was closed before the answer was whole")
+            raise _Cut(text)
         return text
 
     def _refuse(self, answer: str) -> None:
@@ -154,8 +167,8 @@ class RuntimeApi:
             )
         if DENIED in text:
             return self._denied()
-        if text.startswith("Name: HAProxy"):
-            return self._unreachable("the connection was closed before the answer was whole")
+        if not text or text.startswith("Name: HAProxy"):
+            return self._unreachable(_reason(_Cut(text)))
         return Rejected(
             N_("the answer is not that of HAProxy 2.6 or later: {text}"),
             todo=N_("Correct the setting 'sockets': it names the runtime API ('stats socket')."),

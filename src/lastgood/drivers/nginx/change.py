@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lastgood.domain.errors import Cause, Rejected
+from lastgood.domain.errors import Cause, OutcomeUnknown, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.drivers.nginx import grammar
 from lastgood.drivers.nginx.control import Nginx
@@ -49,6 +49,19 @@ class Change:
         except Rejected:
             self._restore()
             raise
+        except Unreachable as error:
+            raise OutcomeUnknown(
+                N_("nginx went away while it was reloaded"),
+                todo=N_("Start it and look at the target; it is safe to repeat."),
+                where=settings.ask,
+            ) from error
+        if self._view.require(self._view.look()).version != version_of(text):
+            raise OutcomeUnknown(
+                N_("nginx was reloaded, and serves another configuration than was written"),
+                todo=N_("Look at who else changes {path}, then run it again: it is safe to repeat."),
+                where=settings.ask,
+                path=str(settings.file),
+            )
         self._place.write(settings.states / LOADED, text)
         self._place.forget({upstream.id for upstream in routes.upstreams})
 

@@ -66,8 +66,9 @@ class Nginx:
         )
 
     def reload(self, version: str, seen: Callable[[], str]) -> None:
-        """Have it load the configuration on disk, and wait until all new connections get it: ``seen``
-        (a question to one worker) tells ``version``, and no worker from before takes new connections.
+        """Have it load the configuration on disk, and wait until all new connections get it: no worker
+        from before takes any; where workers can't be seen, ``seen`` (a question to one of them) has told
+        ``version`` often enough.
 
         Raises Rejected when it may not be told, or writes that it refuses; OutcomeUnknown after 30 s.
         """
@@ -79,9 +80,14 @@ class Nginx:
         in_a_row = 0
         deadline = time.monotonic() + RELOAD_SECONDS
         while time.monotonic() < deadline:
-            in_a_row = in_a_row + 1 if seen() == version else 0
-            if in_a_row and not self._still_accepting(before) and (before or in_a_row >= SURE):
+            told = seen()
+            in_a_row = in_a_row + 1 if told == version else 0
+            if in_a_row >= SURE:
                 return
+            if before and not self._still_accepting(before):
+                if told in (version, ""):
+                    return
+                before = self.workers()  # these came of somebody else's reload, just before ours
             complaints = COMPLAINT.findall(self.log_since(mark))
             if complaints and not in_a_row:
                 raise self._refused(complaints[-1])

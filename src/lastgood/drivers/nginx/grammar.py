@@ -60,8 +60,8 @@ def statements(text: str) -> Iterator[Statement]:
 def files(dump: str) -> dict[str, str]:
     """The text of each file that ``nginx -T`` shows."""
     marks = list(FILE.finditer(dump))
-    ends = [mark.start() for mark in marks[1:]] + [len(dump)]
-    return {m.group(1): dump[m.end() : end] for m, end in zip(marks, ends, strict=True)}
+    ends = [*(mark.start() for mark in marks[1:]), len(dump)]
+    return {mark.group(1): dump[mark.end() : end] for mark, end in zip(marks, ends, strict=False)}
 
 
 def upstream_body(text: str, name: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lastgood.domain.digest import digest, short
 from lastgood.domain.errors import Cause, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.nginx.routes import NOWHERE
+from lastgood.drivers.nginx.routes import NOWHERE, OR
 from lastgood.drivers.nginx.settings import Settings
 
 PERMILLE = 1000
@@ -80,26 +80,28 @@ class Place:
             return list(self._ways(self._settings.link.resolve(), ""))
 
     def _ways(self, directory: Path, digits: str) -> Iterator[tuple[str, int]]:
-        inside = directory / "0"
-        same = directory.resolve() == inside.resolve() or not inside.exists()
-        if same:
+        here = directory.resolve()
+        is_end = len(digits) == 3 or not here.is_dir()
+        if is_end or all((here / digit).resolve() == here for digit in DIGITS):
             yield "/".join(digits.ljust(3, "0")), 10 ** (3 - len(digits))
             return
         for digit in DIGITS:
             yield from self._ways(directory / digit, digits + digit)
 
-    def point(self, shares: Sequence[tuple[str, int]]) -> None:
-        """Have ``shares`` (id of an upstream, of a thousand) from the next request on: one rename.
+    def point(self, shares: Sequence[tuple[str, int]], before: str = "") -> None:
+        """Have ``shares`` (id of an upstream, of a thousand) from the next request on: one rename. A worker
+        from before a reload, which doesn't know that upstream yet, sends what it still gets to ``before``.
 
         On Rejected it is as before, on OutcomeUnknown it may be either.
         """
         # By name, not by size: in the steps of a canary a visitor's digits stay on the side they are on.
-        owners = [name for name, count in sorted(shares) for _ in range(count)]
+        suffix = f"{OR}{before}" if before else ""
+        owners = [f"{name}{suffix}" for name, count in sorted(shares) for _ in range(count)]
         link, states = self._settings.link, self._settings.states
         with self._mapped(states):
             states.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            for name in {NOWHERE, *owners}:
+            for name in set(owners):
                 self._grow(name, [name] * PERMILLE)
             target = owners[0]
             if len(set(owners)) > 1:
@@ -140,10 +142,11 @@ class Place:
 
     def forget(self, known: set[str]) -> None:
         """Remove the directories of upstreams that nginx doesn't know any more."""
-        present = {self._settings.link.resolve().name, NOWHERE, *known}
+        known = {*known, NOWHERE}
         with self._mapped(self._settings.states):
             for old in self._settings.states.iterdir():
-                if old.is_dir() and old.name not in present and not old.name.startswith((SPLIT, NEW)):
+                is_ours = old.is_dir() and not old.name.startswith((SPLIT, NEW))
+                if is_ours and old.name.split(OR)[0] not in known:
                     shutil.rmtree(old)
 
     def _replace(self, path: Path, text: str) -> None:

@@ -21,6 +21,8 @@ from lastgood.ports.traffic import Destination
 NOWHERE = "nowhere"
 BEFORE = "before"
 """Begins the name of an upstream that no generation of ours is behind (a baseline)."""
+OR = "+"
+"""Between the names of a directory: go to the first, or, where that is not known yet, to the second."""
 VIEW_HEADER = "X-Lastgood-View"
 ANSWER_HEADER = "X-Lastgood"
 GENERATION = re.compile(r"[A-Za-z0-9._:@/+-]{1,200}")
@@ -81,7 +83,7 @@ def upstream_of(destination: Destination) -> Upstream:
 @dataclass(frozen=True)
 class Routes:
     """The upstreams of one loaded configuration, the newest last. ``default`` (an id) takes requests whose
-    link leads to none of them: those of a worker that was not reloaded yet.
+    link leads to none of them: it is lost, or somebody else made it.
     """
 
     upstreams: tuple[Upstream, ...] = ()
@@ -125,8 +127,11 @@ class Routes:
     def _blocks(self, settings: Settings) -> list[str]:
         v, slug = settings.variable, settings.unit.slug
         default = next((u.name(settings) for u in self.upstreams if u.id == self.default), "")
-        lines = [f"map $realpath_root ${v} {{", f'    default "{default}";', f'    "~/{NOWHERE}$" "";']
-        lines += [f'    "~/{re.escape(u.id)}$" "{u.name(settings)}";' for u in self.upstreams]
+        names = {NOWHERE: "", **{u.id: u.name(settings) for u in self.upstreams}}
+        either = re.escape(OR)
+        lines = [f"map $realpath_root ${v} {{", f'    default "{default}";']
+        lines += [f'    "~/{re.escape(i)}({either}|$)" "{name}";' for i, name in names.items()]
+        lines += [f'    "~{either}{re.escape(i)}$" "{name}";' for i, name in names.items()]
         told = f"{slug} {UNKNOWN_VERSION}"
         lines += ["}", f"map ${v} ${v}_told {{", f'    default "{told} - -";']
         lines += [f'    "~{re.escape(u.key)}$" "{told} {_told(u.destination)}";' for u in self.upstreams]

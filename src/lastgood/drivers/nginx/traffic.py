@@ -13,7 +13,6 @@ from lastgood.drivers.nginx.place import PERMILLE, Place
 from lastgood.drivers.nginx.routes import (
     BY_HAND,
     Routes,
-    Told,
     Upstream,
     kept,
     location_lines,
@@ -51,14 +50,14 @@ class Traffic:
         told = self._view.look() if is_there else None
         if told is None or told.version != version_of(wanted):
             self._change.apply(known, grammar.taken_over(location or "", lines))
-            told = self._require(self._view.look())
+            told = self._view.require(self._view.look())
         if not self._place.has_link():
             self._place.point([(Upstream(told.destination).id, PERMILLE)])
 
     def _begin(self, location: str | None) -> Routes:
         """Routes to where requests go now, and a link that leads there. Nobody follows the link yet."""
         if location is not None and grammar.is_ours(location):
-            before = Upstream(self._require(self._view.look()).destination)
+            before = Upstream(self._view.require(self._view.look()).destination)
         elif location is not None:
             before = self._takeover.find(location)
             self._place.keep_aside(location)
@@ -106,7 +105,7 @@ class Traffic:
     def _told(self) -> tuple[Parts, set[str]]:
         """Parts, and the versions of the workers that were asked."""
         ways = self._place.ways()
-        answers = [self._require(told) for told in self._view.look_all(digits for digits, _ in ways)]
+        answers = [self._view.require(told) for told in self._view.look_all(digits for digits, _ in ways)]
         versions = {told.version for told in answers}
         if versions != {BY_HAND}:
             self.known()
@@ -126,10 +125,12 @@ class Traffic:
             return
         new = [u for u, _ in wanted if u.destination.addresses and known.find(u.destination) is None]
         text = self._place.read(self._settings.file) or ""
+        before = ""
         if new or versions != {version_of(text)}:
             location = self._place.read(self._settings.location) or ""
             self._change.apply(known.with_new(new, list(now)), location)
-        self._place.point([(upstream.id, count) for upstream, count in wanted])
+            before = Upstream(next(iter(now))).id
+        self._place.point([(upstream.id, count) for upstream, count in wanted], before)
         self._confirm(parts)
 
     def _confirm(self, wanted: Parts) -> None:
@@ -150,17 +151,3 @@ class Traffic:
                 seen=", ".join(address for destination in seen for address in destination.addresses) or "-",
                 path=str(self._settings.states),
             )
-
-    def _require(self, told: Told | None) -> Told:
-        if told is None:
-            raise Rejected(
-                N_("at the address of {unit} something else answers"),
-                todo=N_(
-                    "Reload nginx; or correct the settings 'listen', 'host' and 'path', "
-                    "so that they lead to the location that includes {path}."
-                ),
-                where=self._settings.ask,
-                unit=str(self._settings.unit),
-                path=str(self._settings.location),
-            )
-        return told

@@ -6,7 +6,7 @@ import http.client
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lastgood.domain.errors import Cause, Unreachable
+from lastgood.domain.errors import Cause, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.drivers.nginx.routes import ANSWER_HEADER, VIEW_HEADER, Told, read_answer
 from lastgood.drivers.nginx.settings import Settings
@@ -41,6 +41,21 @@ class View:
             ) from error
         finally:
             connection.close()
+
+    def require(self, told: Told | None) -> Told:
+        """Raises Rejected when it is not the answer of this unit."""
+        if told is None:
+            raise Rejected(
+                N_("at the address of {unit} something else answers"),
+                todo=N_(
+                    "Reload nginx; or correct the settings 'listen', 'host' and 'path', "
+                    "so that they lead to the location that includes {path}."
+                ),
+                where=self.settings.ask,
+                unit=str(self.settings.unit),
+                path=str(self.settings.location),
+            )
+        return told
 
     def probe(self) -> str:
         """One response as text: status, headers without cookies, the body's first 4 KiB."""
