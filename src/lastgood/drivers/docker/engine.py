@@ -17,6 +17,9 @@ from lastgood.drivers.docker.faults import explanation, mapped
 from lastgood.drivers.docker.settings import DockerSettings
 
 GONE, IN_USE = 404, 409
+ENDING = ("stopped container", "not found: not found")
+"""How the engine refuses to update a container whose process has just ended."""
+UPDATE_TRIES, UPDATE_PAUSE = 60, 0.05
 LOOK_EVERY = 0.01
 Json = dict[str, Any]
 
@@ -75,9 +78,19 @@ class Engine:
         return ""
 
     def restart_policy(self, id: str, policy: str) -> None:
-        """``always`` or ``no``; nothing for a container that is no more."""
+        """``always`` or ``no``; nothing for a container that is no more.
+
+        One that ends by itself in this moment takes no update, and is asked again when it has ended.
+        """
         with self._call(f"POST /containers/{id}/update") as client:
-            _tried((GONE,), client.update_container, id, restart_policy={"Name": policy})
+            for tries_left in reversed(range(UPDATE_TRIES)):
+                try:
+                    _tried((GONE,), client.update_container, id, restart_policy={"Name": policy})
+                    return
+                except vendor.APIError as error:
+                    if not tries_left or not any(word in explanation(error) for word in ENDING):
+                        raise
+                time.sleep(UPDATE_PAUSE)
 
     def unpause(self, id: str) -> None:
         with self._call(f"POST /containers/{id}/unpause") as client:
