@@ -12,7 +12,7 @@ from lastgood.domain.errors import Conflict
 from lastgood.domain.rollout import RolloutState
 from tests.images.driving import back, begin, deploy_well, end_of, wait_for
 from tests.images.running import assert_whole
-from tests.images.world import DEV, World
+from tests.images.world import World
 
 pytestmark = pytest.mark.xdist_group("images")
 
@@ -50,7 +50,9 @@ class Queue:
 
     def handled(self) -> list[Handled]:
         """All that was handled, by time; waits until the spool is empty."""
-        wait_for(lambda: not any((self._spool / "in").iterdir()) and not any((self._spool / "work").iterdir()))
+        wait_for(
+            lambda: not any((self._spool / "in").iterdir()) and not any((self._spool / "work").iterdir())
+        )
         found = []
         for file in (self._spool / "done").iterdir():
             for line in file.read_text().splitlines():
