@@ -145,8 +145,8 @@ class Theatre:
         # One engine, one cache of images.
         self.runtimes[OTHER].images = self.runtimes[UNIT].images
         self.database = Database()
-        self.registry = FakeRegistry("registry.example.com", self.images)
         self.traffic = {unit: Proxy(unit) for unit in (UNIT, OTHER)}
+        self.registry = FakeRegistry("registry.example.com", self.images)
         self.drivers = FakeDrivers()
         for unit in (UNIT, OTHER):
             fakes = {
@@ -180,10 +180,15 @@ class Theatre:
         return release(text, unit, **changes)
 
     def image(self, name: str) -> Image:
-        """One that the registry has, and the archive too."""
-        made = self.registry.push(f"shop/web:{name}", ImageBuild(labels={"name": name}, busybox=False))
+        """One that was fetched."""
+        made = self.push(name)
         self.registry.fetch(made, self.images)
         return made
+
+    def push(self, tag: str, text: str = "") -> Image:
+        """``text`` is in it, the tag if there is none; a tag that was there moves."""
+        build = ImageBuild(["/x"], files={"/x": ((text or tag).encode(), 0o755)}, busybox=False)
+        return self.registry.push(f"shop/web:{tag}", build)
 
     def stand(self, release: Release) -> Release:
         """Have a unit on ``release``, with a verified restore point."""
