@@ -9,7 +9,7 @@ from typing import Any
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Change, Rollout, RolloutState
+from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.domain.unit import UnitId
 
 UNIT = UnitId("storefront", "prod", "us")
@@ -35,7 +35,7 @@ def rollout(name: str, *steps: tuple[str, StepKind], unit: UnitId = UNIT) -> Rol
         base="",
         target="sha256:" + "a" * 64,
         plan=plan(*steps, unit=unit),
-        change=Change("reason", "owner", "impact", "me", NOW),
+        change=Request("reason", "owner", "impact", "me", NOW),
         state=RolloutState.ACCEPTED,
         created_at=NOW,
     )

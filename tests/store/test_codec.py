@@ -18,7 +18,7 @@ from lastgood.domain.message import Message
 from lastgood.domain.plan import Difference, Estimate, Plan, Step
 from lastgood.domain.release import Release, RoleSpec, Windows
 from lastgood.domain.restore_point import RestorePoint, Snapshot
-from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.rollout import Request, Rollout
 from lastgood.domain.unit import Target, UnitId
 from lastgood.store import codec
 from tests.store import making
@@ -66,7 +66,7 @@ plans = st.builds(
 rollouts = st.builds(
     Rollout,
     plan=plans,
-    change=st.builds(Change, requested_at=times),
+    change=st.builds(Request, requested_at=times),
     created_at=times,
     finished_at=st.none() | times,
     gate=st.none() | gates,

@@ -12,7 +12,7 @@ from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Change, Rollout, RolloutState
+from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.ports.persistence import UnitOfWork
 
 
@@ -22,7 +22,7 @@ def rollout_id(now: datetime) -> str:
 
 
 def accept_plan(
-    context: Context, plan: Plan, release: Release, change: Change, *, undoes: str = "", incident: str = ""
+    context: Context, plan: Plan, release: Release, change: Request, *, undoes: str = "", incident: str = ""
 ) -> Rollout:
     """Raises Conflict when the unit moved since the plan was made, is locked, or (a change) is frozen."""
     now = context.clock.now()

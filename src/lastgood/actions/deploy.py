@@ -8,7 +8,7 @@ from lastgood.actions.plan_change import PlannedChange, plan_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
 from lastgood.domain.message import N_
-from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.rollout import Request, Rollout
 from lastgood.domain.unit import UnitId
 
 
@@ -41,7 +41,7 @@ def deploy(
         )
     keep_content(context, planned)
     now = context.clock.now()
-    change = Change(reason, owner, impact, context.actor.name, now)
+    change = Request(reason, owner, impact, context.actor.name, now)
     return accept_plan(context, planned.plan, planned.release, change)
 
 

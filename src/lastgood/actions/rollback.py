@@ -15,7 +15,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import PointKind, RestorePoint
-from lastgood.domain.rollout import Change, Rollout, StopRequest
+from lastgood.domain.rollout import Request, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import plan_rollback
 from lastgood.ports.persistence import UnitOfWork
@@ -34,7 +34,7 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
         open_incidents = [i.id for i in unit.incidents.list(unit_id) if i.closed_at is None]
     plan, target = plan_way_back(context, unit_id, to)
     now = context.clock.now()
-    change = Change(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
+    change = Request(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
     incident = open_incidents[0] if open_incidents else ""
     return accept_plan(context, plan, target, change, incident=incident).id
 

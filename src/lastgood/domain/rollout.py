@@ -38,8 +38,8 @@ class RolloutState(str, Enum):
 
 
 @dataclass(frozen=True)
-class Change:
-    """One request to move a unit: why, who answers for it, and whom it touches (R2)."""
+class Request:
+    """What is asked and by whom: why, who answers for it, and whom it touches (R2)."""
 
     reason: str
     owner: str
@@ -58,7 +58,7 @@ class Rollout:
     base: str
     target: str
     plan: Plan
-    change: Change
+    change: Request
     state: RolloutState
     created_at: datetime
     finished_at: datetime | None = None
