@@ -16,6 +16,7 @@ from lastgood.domain.criterion import GateResult, Sample
 from lastgood.domain.incident import Freeze, Incident
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, StepKind
+from lastgood.domain.quarantine import Quarantine
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint, Snapshot
 from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, StopRequest
@@ -121,6 +122,14 @@ class Incidents(Protocol):
         """Those in force on this unit."""
 
 
+class Quarantines(Protocol):
+    def put(self, quarantine: Quarantine) -> None:
+        """Insert or replace by id."""
+
+    def list(self, *, lifted: bool = False) -> Sequence[Quarantine]:
+        """Those in force, newest first; ``lifted``: also those that were lifted."""
+
+
 class Wishes(Protocol):
     """What people ask of open rollouts, and what the runner has to start."""
 
@@ -178,6 +187,8 @@ class UnitOfWork(Protocol):
     def locks(self) -> Locks: ...
     @property
     def incidents(self) -> Incidents: ...
+    @property
+    def quarantine(self) -> Quarantines: ...
     @property
     def wishes(self) -> Wishes: ...
     @property

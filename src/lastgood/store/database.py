@@ -24,6 +24,7 @@ from lastgood.store.incidents import SqlIncidents
 from lastgood.store.journal import Kinds, SqlJournal
 from lastgood.store.locks import SqlLocks
 from lastgood.store.plans import SqlPlans
+from lastgood.store.quarantines import SqlQuarantines
 from lastgood.store.releases import SqlReleases
 from lastgood.store.restore_points import SqlRestorePoints
 from lastgood.store.revision import HEAD, REVISIONS
@@ -66,6 +67,10 @@ class SqlUnitOfWork:
     @cached_property
     def incidents(self) -> SqlIncidents:
         return SqlIncidents(self._connection)
+
+    @cached_property
+    def quarantine(self) -> SqlQuarantines:
+        return SqlQuarantines(self._connection)
 
     @cached_property
     def wishes(self) -> SqlWishes:

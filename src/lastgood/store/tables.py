@@ -217,6 +217,16 @@ freezes = Table(
     sqlite_autoincrement=True,
 )
 
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _seq(),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("lifted_at", Moment, index=True),
+    Column("document", Document, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 stop_requests = Table(
     "stop_requests",
     metadata,
