@@ -112,8 +112,8 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class StopRequest:
-    """A wish about an open rollout or change: ``accept`` ends a guard window well, ``back`` goes back, ``stop``
-    lets a change begin no further unit.
+    """A wish about an open rollout or change: ``accept`` ends a guard window well, ``back`` goes back,
+    ``stop`` lets a change begin no further unit.
     """
 
     rollout: str

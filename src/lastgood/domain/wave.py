@@ -17,8 +17,8 @@ class Wait(str, Enum):
 
 @dataclass(frozen=True)
 class WavePolicy:
-    """What an environment declares. ``canary`` is a site, empty for none; ``size`` units make a wave, where it
-    is 0 it is ``share`` of the change's units (0 to 1). At most ``concurrency`` units are at work at once;
+    """What an environment declares. ``canary`` is a site, empty for none; ``size`` units make a wave: where
+    it is 0, ``share`` of the change's units (0 to 1). At most ``concurrency`` units are at work at once;
     ``pause`` seconds lie between two waves.
     """
 

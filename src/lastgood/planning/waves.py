@@ -35,7 +35,7 @@ class PlannedUnit:
 
 
 def in_order(units: Iterable[UnitId], sites: Sequence[str], needs: Needs, canary: str) -> tuple[UnitId, ...]:
-    """The canary site first, then site by site as declared; inside a site what is needed before what needs it."""
+    """The canary site first, then the sites as declared; in a site, what is needed before what needs it."""
     known = {site: position for position, site in enumerate(sites)} | {canary: -1}
     depths = _depths(needs)
 
@@ -146,13 +146,11 @@ def _wave(group: Sequence[UnitId], planned: Sequence[PlannedUnit], needs: Needs)
     for number, one in enumerate(planned, 1):
         if one.unit not in group:
             continue
-        needed = _below(one.unit.service, needs)
-        after = tuple(
-            other.unit
-            for other in before
-            # One unit migrates a database for all that share it; the others find it done.
-            if (other.unit.site == one.unit.site and other.unit.service in needed) or other.migrates & one.uses
-        )
+        needed = {
+            UnitId(name, one.unit.environment, one.unit.site) for name in _below(one.unit.service, needs)
+        }
+        # One unit migrates a database for all that share it; the others find it done.
+        after = tuple(b.unit for b in before if b.unit in needed or b.migrates & one.uses)
         plan = one.plan
         members.append(Member(number, one.unit, plan.base, plan.target, plan.digest, after))
         before.append(one)
