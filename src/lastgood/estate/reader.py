@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Environment, Site, UnitId
+from lastgood.domain.wave import WavePolicy
 from lastgood.estate import databases, loader, model
 from lastgood.estate.git import Git
 from lastgood.estate.layers import Layer, merge, provenance
@@ -97,6 +98,17 @@ class GitEstate:
             if (not service.sites or site.name in service.sites)
             and (not site.environments or environment.name in site.environments)
         ]
+
+    def waves(self, environment: str) -> WavePolicy:
+        """Raises InvalidInput when there is no such environment."""
+        if environment not in self.declared.waves:
+            what, known = N_("there is no environment '{word}'"), self.declared.waves
+            raise Invalid(unknown(ROOT, 0, what, environment, known))
+        return self.declared.waves[environment]
+
+    def needs(self) -> Mapping[str, Sequence[str]]:
+        """Raises InvalidInput when a service's file is wrong."""
+        return {name: self.service(name).service.needs for name in self.service_names()}
 
     def render(self, unit: UnitId) -> Rendered:
         """Raises InvalidInput naming file, line and mend."""
