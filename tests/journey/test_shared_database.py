@@ -67,7 +67,7 @@ def test_who_needs_what_is_being_taken_out_waits(store: SqlStore, tmp_path: Path
     rollout = way_back(store, "0002_gift")
     wanted = release(DE, "0001_init", "0002_gift")
     parts: Any = None  # accepting needs nothing but the store, the clock and who asks
-    context = Context(store, parts, parts, parts, parts, SystemClock(), Actor("ops", "here"), tmp_path)
+    context = Context(store, parts, parts, parts, parts, parts, SystemClock(), Actor("ops", "here"), tmp_path)
     plan = Plan(PlanKind.DEPLOY, DE, "", wanted.digest, "c1", ())
     with pytest.raises(Conflict) as caught:
         accept_plan(context, plan, wanted, Request("gifts", "team", "de", "ops", NOW))

@@ -28,6 +28,7 @@ def test_a_change_moves_and_keeps_what_is_not_given(store: SqlStore) -> None:
         ended = replace(first, state=ChangeState.RETURNED, outcome=Message("goes"), finished_at=NOW)
         assert work.changes.get("c-1") == ended
         assert [c.id for c in work.changes.open()] == ["c-2"]
+        assert list(work.changes.open_ids()) == ["c-2"]
         assert [c.id for c in work.changes.list()] == ["c-2", "c-1"]
         assert [c.id for c in work.changes.list(limit=1)] == ["c-2"]
 

@@ -31,8 +31,8 @@ def heal(context: Context, unit_id: UnitId, *, reason: str = "") -> Rollout:
     plan = plan_heal(move)
     context.store.put_plan(plan, release, release)
     now = context.clock.now()
-    change = Request(reason or "drift", context.actor.name, str(unit_id), context.actor.name, now)
-    return accept_plan(context, plan, release, change)
+    request = Request(reason or "drift", context.actor.name, str(unit_id), context.actor.name, now)
+    return accept_plan(context, plan, release, request)
 
 
 def current_release(context: Context, unit_id: UnitId) -> Release:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from lastgood.domain.change import Change
 from lastgood.domain.criterion import Sample
-from lastgood.domain.plan import Estimate
-from lastgood.domain.rollout import JournalEntry, Rollout
+from lastgood.domain.message import Message
+from lastgood.domain.plan import Estimate, PlanKind
+from lastgood.domain.rollout import JournalEntry, Rollout, RolloutState
 from lastgood.domain.unit import UnitId
 
 
@@ -33,7 +35,10 @@ class WayBack:
 
 @dataclass(frozen=True)
 class UnitStatus:
-    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive."""
+    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive.
+
+    ``change`` is the open one that the unit belongs to; ``waiting``: its turn has not come there.
+    """
 
     unit: UnitId
     release: str
@@ -46,6 +51,8 @@ class UnitStatus:
     watched: bool
     watched_until: datetime | None
     observed_at: datetime
+    change: str = ""
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,3 +62,36 @@ class Progress:
     rollout: Rollout
     entries: tuple[JournalEntry, ...] = ()
     samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitProgress:
+    """One unit of a change: ``rollout`` is the last of those that moved it, empty before its turn.
+
+    ``state`` is None before that, too. ``error`` is the class of what stopped it, ``stays`` says why it was
+    not taken back.
+    """
+
+    wave: int
+    unit: UnitId
+    rollout: str = ""
+    kind: PlanKind = PlanKind.DEPLOY
+    state: RolloutState | None = None
+    since: datetime | None = None
+    outcome: Message = field(default_factory=lambda: Message(""))
+    error: str = ""
+    stays: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeProgress:
+    """A change as it is now; ``back`` is the newest change that takes it back."""
+
+    change: Change
+    units: tuple[UnitProgress, ...]
+    back: Change | None = None
+    observed_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.change.state.is_open or (self.back is not None and self.back.state.is_open)

@@ -181,6 +181,7 @@ class GitEstateReader:
         self.git = Git(path)
         self._parser = loader.Parser()
         self._last: GitEstate | None = None
+        self._ancestors: dict[tuple[str, str], bool] = {}
 
     def at(self, commit: str) -> GitEstate:
         """Load a commit (any revision Git understands). Raises InvalidInput when it does not exist."""
@@ -214,5 +215,11 @@ class GitEstateReader:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether ``newer`` contains ``older``. Raises InvalidInput when one does not exist."""
-        names = (self.git.resolve(older), self.git.resolve(newer))
-        return self.git.run("merge-base", "--is-ancestor", *names).returncode == 0
+        key = (older, newer)
+        if key not in self._ancestors:
+            names = (self.git.resolve(older), self.git.resolve(newer))
+            found = self.git.run("merge-base", "--is-ancestor", *names).returncode == 0
+            if names != key:
+                return found  # a branch may stand somewhere else when it is asked for again
+            self._ancestors[key] = found
+        return self._ancestors[key]

@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from lastgood.domain.change import ChangePlan
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
-from lastgood.domain.unit import UnitId
+from lastgood.domain.unit import UnitId, named
 from lastgood.domain.wave import Member, Wave, WavePolicy
 
 Needs = Mapping[str, Sequence[str]]
 """Service → the services it needs, directly."""
-NAMED = 4
-"""Units that the title of a wave names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +161,11 @@ def _steps(prefix: str, kind: StepKind, title: str, waves: Sequence[Wave]) -> tu
         Step(
             f"{prefix}:{position + 1}",
             kind,
-            Message(title, {"number": position + 1, "count": len(waves), "units": _named(wave)}),
+            Message(
+                title,
+                {"number": position + 1, "count": len(waves), "units": named(member.unit for member in wave)},
+            ),
             {"wave": position},
         )
         for position, wave in enumerate(waves)
     )
-
-
-def _named(wave: Wave) -> str:
-    names = ", ".join(str(member.unit) for member in wave[:NAMED])
-    return f"{names} (+{len(wave) - NAMED})" if len(wave) > NAMED else names

@@ -62,8 +62,11 @@ class Rollouts(Protocol):
     def open(self) -> Sequence[Rollout]:
         """Those not finished, oldest first."""
 
+    def open_ids(self) -> Sequence[str]:
+        """Their ids. Reads no plan: it is asked again and again."""
+
     def standings(self, rollouts: Iterable[str]) -> Mapping[str, Standing]:
-        """Of those that exist, by id. Reads no plan: it is asked again and again."""
+        """Of those that exist, by id. Reads no plan either."""
 
 
 class Changes(Protocol):
@@ -86,6 +89,9 @@ class Changes(Protocol):
 
     def open(self) -> Sequence[Change]:
         """Those not finished, oldest first."""
+
+    def open_ids(self) -> Sequence[str]:
+        """Their ids."""
 
     def ways_back(self, change: str) -> Sequence[Change]:
         """Those that take it back, newest first."""

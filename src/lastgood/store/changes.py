@@ -74,6 +74,10 @@ class SqlChanges:
     def open(self) -> Sequence[Change]:
         return self._all(_query().where(_changes.state.in_(_OPEN)).order_by(_changes.seq))
 
+    def open_ids(self) -> Sequence[str]:
+        query = select(_changes.id).where(_changes.state.in_(_OPEN)).order_by(_changes.seq)
+        return tuple(self._connection.scalars(query))
+
     def ways_back(self, change: str) -> Sequence[Change]:
         return self._all(_query().where(_changes.undoes == change).order_by(_changes.seq.desc()))
 

@@ -94,6 +94,11 @@ class SqlRollouts:
         query = select(*_COLUMNS).where(table.c.state.in_(_OPEN)).order_by(table.c.seq)
         return tuple(_load(row) for row in self._connection.execute(query))
 
+    def open_ids(self) -> Sequence[str]:
+        table = tables.rollouts
+        query = select(table.c.id).where(table.c.state.in_(_OPEN)).order_by(table.c.seq)
+        return tuple(self._connection.scalars(query))
+
     def standings(self, rollouts: Iterable[str]) -> Mapping[str, Standing]:
         table = tables.rollouts
         query = select(table.c.id, *_COLUMNS[:-1]).where(table.c.id.in_(sorted(set(rollouts))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lastgood.actions.context import Context
 from lastgood.actions.steps.evidence import CollectEvidence
 from lastgood.actions.steps.files import PlaceFiles, SwitchFiles
 from lastgood.actions.steps.gate import Watch
@@ -9,8 +10,10 @@ from lastgood.actions.steps.generations import PlaceArtifact, StartGeneration, S
 from lastgood.actions.steps.keep import KeepRestorePoint
 from lastgood.actions.steps.observe import Observe
 from lastgood.actions.steps.schema import Migrate, Rehearse, RevertSchema, TakeSnapshot
+from lastgood.actions.steps.take_back import TakeBackWave
 from lastgood.actions.steps.tools import Tools
 from lastgood.actions.steps.traffic import ShiftTraffic
+from lastgood.actions.steps.waves import GuardWaves, RollOutWave
 from lastgood.domain.plan import StepKind
 from lastgood.engine.handlers import Handlers
 
@@ -36,4 +39,13 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.VERIFY: watch,
         StepKind.KEEP_RESTORE_POINT: KeepRestorePoint(tools),
         StepKind.STOP_GENERATION: StopGeneration(tools),
+    }
+
+
+def wave_handlers(context: Context) -> Handlers:
+    """The same for the steps of a change, which begin rollouts; ``context`` acts in the runner's name."""
+    return {
+        StepKind.ROLL_OUT_WAVE: RollOutWave(context),
+        StepKind.GUARD_WAVES: GuardWaves(context),
+        StepKind.TAKE_BACK_WAVE: TakeBackWave(context),
     }
