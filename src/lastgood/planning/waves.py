@@ -163,7 +163,7 @@ def _steps(prefix: str, kind: StepKind, title: str, waves: Sequence[Wave]) -> tu
             kind,
             Message(
                 title,
-                {"number": position + 1, "count": len(waves), "units": named(member.unit for member in wave)},
+                {"number": position + 1, "count": len(waves), "units": named(m.unit for m in wave)},
             ),
             {"wave": position},
         )

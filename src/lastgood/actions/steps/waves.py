@@ -106,10 +106,8 @@ class _Moving:
 
         No evidence is not success: nothing builds on it.
         """
-        unsure = any(
-            f.forward is not None and f.forward.state is RolloutState.UNVERIFIED for f in seen.values()
-        )
-        return unsure or self.step.wish() is not None
+        states = {one.forward.state for one in seen.values() if one.forward is not None}
+        return RolloutState.UNVERIFIED in states or self.step.wish() is not None
 
     def passed(self, one: Followed) -> bool:
         """What the next wave, and what waits for this unit, wants of it."""
