@@ -24,7 +24,7 @@ from lastgood.domain.digest import digest_bytes
 from lastgood.domain.image import Image
 from lastgood.domain.release import CanaryStep, FileEntry, Keep, Release, RoleSpec, Windows
 from lastgood.domain.restore_point import PointKind, RestorePoint
-from lastgood.domain.rollout import Change, Rollout, RolloutState
+from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.domain.unit import Role, Target, UnitId
 from lastgood.engine.handlers import Probe, no_probe
 from lastgood.engine.interpreter import Interpreter
@@ -232,8 +232,8 @@ class Theatre:
         with self.store.read() as unit:
             base = unit.releases.get(unit.releases.current(target.unit))
         plan = replace(plan_deploy(move_between(self.context, base, target)), automatic=automatic)
-        change = Change("test", "team", "nobody", "ann", self.clock.now())
-        return accept_plan(self.context, plan, target, change)
+        request = Request("test", "team", "nobody", "ann", self.clock.now())
+        return accept_plan(self.context, plan, target, request)
 
     def run(self, rollout: str, probe: Probe = no_probe) -> Rollout:
         """Bring a rollout to its end, and the way back that follows from it."""
