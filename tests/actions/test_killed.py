@@ -20,7 +20,7 @@ from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.unit import Role
 from lastgood.engine.handlers import Probe
 from lastgood.planning.moves import Move, plan_deploy
-from tests.actions.theatre import UNIT, Theatre, release
+from tests.actions.theatre import UNIT, Theatre, build, release
 
 MOMENTS = ("before effect", "after effect", "after outcome")
 END = [("before finish", "finish"), ("after finish", "finish")]
@@ -55,7 +55,8 @@ class Kill:
 
 
 def program() -> Plan:
-    base, target = release("old", **CHANGES), release("new", **CHANGES)
+    image = build("new").built().image("registry.example.com/shop/web", "new")
+    base, target = release("old", **CHANGES), release("new", **CHANGES, image=image)
     return plan_deploy(Move(base, target, (), {}, lambda kind: (), Difference(settings=("x",)), drains=True))
 
 
@@ -95,8 +96,8 @@ def stand_with_history(theatre: Theatre) -> tuple[Release, Release]:
 def test_the_program_has_every_step_that_is_met_here() -> None:
     kinds = {step.kind for step in program().steps}
     assert {
-        StepKind.CHECK_ROOM, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY, StepKind.DRAIN_TRAFFIC,
-        StepKind.PRUNE,
+        StepKind.CHECK_ROOM, StepKind.FETCH_IMAGE, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY,
+        StepKind.DRAIN_TRAFFIC, StepKind.PRUNE,
     } <= kinds  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def test_forward(theatre: Theatre, moment: str, step: str) -> None:
     assert (end.id, end.state) == (rollout.id, RolloutState.VERIFIED), str(end.outcome)
     assert_whole(theatre, new)
     assert older.image is not None
+    theatre.cache.prune()
     assert not theatre.runtime.has(older.image), "the third newest was pruned"
     assert older.image not in theatre.images.images()
     with theatre.store.read() as unit:

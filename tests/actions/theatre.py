@@ -20,7 +20,7 @@ from lastgood.actions.rollback import rollback
 from lastgood.actions.steps.table import handlers
 from lastgood.actions.steps.tools import Tools
 from lastgood.domain.criterion import Criterion, Signal, SignalKind
-from lastgood.domain.digest import canonical, digest_bytes
+from lastgood.domain.digest import digest_bytes
 from lastgood.domain.image import Image
 from lastgood.domain.release import CanaryStep, FileEntry, Keep, Release, RoleSpec, Windows
 from lastgood.domain.restore_point import PointKind, RestorePoint
@@ -34,9 +34,11 @@ from lastgood.ports.traffic import Destination
 from lastgood.store.database import SqlStore
 from lastgood.store.images import FileImages
 from lastgood.store.resolver import SecretSources
+from lastgood.testing.fake_engine import FakeCache, FakeEngine
 from lastgood.testing.fake_files import FakeFiles, FakeObjects, FakeVault
-from lastgood.testing.fake_runtime import FakeRuntime
+from lastgood.testing.fake_registry import FakeRegistry
 from lastgood.testing.fake_traffic import FakeTraffic
+from lastgood.testing.images import ImageBuild
 
 UNIT = UnitId("shop", "prod", "us")
 OTHER = UnitId("shop", "prod", "de")
@@ -118,6 +120,10 @@ class FakeDrivers:
         return self.built[unit, target.driver]
 
 
+def build(name: str) -> ImageBuild:
+    return ImageBuild(["/" + name], files={f"/{name}": (name.encode(), 0o755)}, busybox=False)
+
+
 def release(text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
     """A release whose configuration says ``text``, from a commit of that name."""
     signal = Signal("answers", SignalKind.RATIO, "proxy")
@@ -126,6 +132,7 @@ def release(text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
         files=(FileEntry("shop.toml", digest_bytes(text.encode())),),
         roles=(RoleSpec(Role.WEB, ("web",)), RoleSpec(Role.WORKER, ("worker",))),
         files_target=Target("files"), runtime=Target("runtime"), traffic=Target("proxy"),
+        registry=Target("registry"),
         criteria=(Criterion("answers", signal, 0.95, 2.0, 20),),
         windows=Windows(watch=2.0, guard=2.0, verify=2.0, drain=2.0),
     )  # fmt: skip
@@ -138,9 +145,10 @@ class Theatre:
     def __init__(self, store: SqlStore, clock: Clock, directory: Path) -> None:
         self.store, self.clock, self.rate = store, clock, 200.0
         self.objects, self.images = FakeObjects(), FileImages(directory / "images")
-        self.runtimes = {unit: FakeRuntime(self.objects) for unit in (UNIT, OTHER)}
-        # One engine, one cache of images.
-        self.runtimes[OTHER].images = self.runtimes[UNIT].images
+        self.cache, self.registry = FakeCache(), FakeRegistry("registry.example.com", self.images)
+        self.runtimes = {
+            unit: FakeEngine(self.objects, self.images, self.cache, unit.slug) for unit in (UNIT, OTHER)
+        }
         self.database = Database()
         self.traffic = {unit: Proxy(unit) for unit in (UNIT, OTHER)}
         self.drivers = FakeDrivers()
@@ -149,8 +157,10 @@ class Theatre:
                 "runtime": self.runtimes[unit],
                 "files": FakeFiles(self.objects),
                 "database": self.database,
+                "registry": self.registry,
+                "proxy": self.traffic[unit],
             }
-            for name, fake in {**fakes, "proxy": self.traffic[unit]}.items():
+            for name, fake in fakes.items():
                 self.drivers.built[unit, name] = fake
         self.context = Context(
             store, self.objects, self.images, FakeVault(), SecretSources(None), self.drivers, clock,
@@ -160,7 +170,7 @@ class Theatre:
         clock.passes.append(self._come)
 
     @property
-    def runtime(self) -> FakeRuntime:
+    def runtime(self) -> FakeEngine:
         return self.runtimes[UNIT]
 
     @property
@@ -168,23 +178,18 @@ class Theatre:
         return self.traffic[UNIT]
 
     def _come(self, seconds: float) -> None:
-        self.proxy.customers(round(seconds * self.rate))
+        for proxy in self.traffic.values():
+            proxy.customers(round(seconds * self.rate))
 
     def release(self, text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
         self.objects.put(text.encode())
         return release(text, unit, **changes)
 
     def image(self, name: str) -> Image:
-        """One with its blobs in the archive."""
-        config, layer = f'{{"name": "{name}"}}'.encode(), name.encode() * 10
-        described = [{"digest": digest_bytes(blob), "size": len(blob)} for blob in (config, layer)]
-        manifest = canonical({"config": described[0], "layers": described[1:]})
-        for blob in (config, layer, manifest):
-            self.images.put_blob(digest_bytes(blob), [blob])
-        digest = digest_bytes(manifest)
-        made = Image("registry.example.com/shop/web", digest, digest, digest_bytes(config), tag=name)
-        self.images.add(made)
-        return made
+        """One that is in the registry and in the archive."""
+        image = self.registry.push(f"shop/web:{name}", build(name))
+        self.registry.fetch(image, self.images)
+        return image
 
     def stand(self, release: Release) -> Release:
         """Have a unit on ``release``, with a verified restore point."""
@@ -198,8 +203,6 @@ class Theatre:
         proxy = self.traffic[unit_id]
         proxy.install()
         proxy.route(Destination(generation.id, self.addresses(release)))
-        if release.image:
-            runtime.hold(release.image)
         return self._keep(release, f"rp-{release_name(release)}", PointKind.VERIFIED)
 
     def _keep(self, release: Release, point: str, kind: PointKind) -> Release:
