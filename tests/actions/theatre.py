@@ -120,10 +120,6 @@ class FakeDrivers:
         return self.built[unit, target.driver]
 
 
-def build(name: str) -> ImageBuild:
-    return ImageBuild(["/" + name], files={f"/{name}": (name.encode(), 0o755)}, busybox=False)
-
-
 def release(text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
     """A release whose configuration says ``text``, from a commit of that name."""
     signal = Signal("answers", SignalKind.RATIO, "proxy")
@@ -145,12 +141,13 @@ class Theatre:
     def __init__(self, store: SqlStore, clock: Clock, directory: Path) -> None:
         self.store, self.clock, self.rate = store, clock, 200.0
         self.objects, self.images = FakeObjects(), FileImages(directory / "images")
-        self.cache, self.registry = FakeCache(), FakeRegistry("registry.example.com", self.images)
+        self.cache = FakeCache()
         self.runtimes = {
             unit: FakeEngine(self.objects, self.images, self.cache, unit.slug) for unit in (UNIT, OTHER)
         }
         self.database = Database()
         self.traffic = {unit: Proxy(unit) for unit in (UNIT, OTHER)}
+        self.registry = FakeRegistry("registry.example.com", self.images)
         self.drivers = FakeDrivers()
         for unit in (UNIT, OTHER):
             fakes = {
@@ -186,10 +183,15 @@ class Theatre:
         return release(text, unit, **changes)
 
     def image(self, name: str) -> Image:
-        """One that is in the registry and in the archive."""
-        image = self.registry.push(f"shop/web:{name}", build(name))
-        self.registry.fetch(image, self.images)
-        return image
+        """One that was fetched."""
+        made = self.push(name)
+        self.registry.fetch(made, self.images)
+        return made
+
+    def push(self, tag: str, text: str = "") -> Image:
+        """``text`` is in it, the tag if there is none; a tag that was there moves."""
+        build = ImageBuild(["/x"], files={"/x": ((text or tag).encode(), 0o755)}, busybox=False)
+        return self.registry.push(f"shop/web:{tag}", build)
 
     def stand(self, release: Release) -> Release:
         """Have a unit on ``release``, with a verified restore point."""
