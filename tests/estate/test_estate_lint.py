@@ -112,7 +112,7 @@ def test_every_mistake_in_one_pass(repository: Repository) -> None:
             "services/web/templates/b.j2": "{% if values.three %}x{% endif %}\n{{ 1 / 0 }}\n",
             "services/web/templates/c.j2": "{% if %}",
             "services/web/sites/us.yaml": "payment: {timeout: 1}\nport: 1\nport: 2\n",
-            "services/api/service.yaml": "descripton: x\nroles: {web: {}}\n",
+            "services/api/service.yaml": "descripton: x\nroles: {web: {replicas: 0}}\n",
             "services/bad/service.yaml": "owner: [\n",
             f"{MIGRATIONS}/0002_more/deploy.sql": "select 1;",
         }
@@ -123,7 +123,7 @@ def test_every_mistake_in_one_pass(repository: Repository) -> None:
         (f"{MIGRATIONS}/0002_more/verify.sql", 0, "the migration '0002_more' has no verify.sql"),
         ("api/service.yaml", 1, "'services/api/service.yaml' has no 'owner'"),
         ("api/service.yaml", 1, "there is no setting 'descripton'"),
-        ("api/service.yaml", 2, "'roles.web' has no 'command'"),
+        ("api/service.yaml", 2, "'roles.web.replicas' is not valid (minimum: 1)"),
         ("bad/service.yaml", 2, "this is not YAML: expected the node content, but found '<stream end>'"),
         ("web/service.yaml", 6, "there is no database 'none'"),
         ("web/service.yaml", 19, "no criterion uses the signal 'orders'"),

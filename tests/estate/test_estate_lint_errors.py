@@ -49,6 +49,31 @@ ERRORS: dict[str, tuple[Change, str, int, str, str]] = {
         "'roles.worker.command' must be a list, not a text",
         "Write it so",
     ),
+    "no command": (
+        edit(SERVICE, '    command: [python3, "{artifact}/app.py", worker]', "    replicas: 2"),
+        SERVICE,
+        13,
+        "the role 'worker' has no command",
+        "Only an image",
+    ),
+    "artifact and image": (
+        edit(SERVICE, "owner:", 'image: "registry.example.com/shop/web:1"\nowner:'),
+        SERVICE,
+        1,
+        "both an artifact and an image",
+        "Remove one",
+    ),
+    "canary that shrinks": (
+        edit(
+            SERVICE,
+            "owner:",
+            "canary: [{percent: 25, watch: 5s}, {percent: 5, watch: 5s}]\nowner:",
+        ),
+        SERVICE,
+        1,
+        "takes a larger share",
+        "for example 5, 25, 50",
+    ),
     "duration": (
         edit(SERVICE, "guard: 10m", "guard: 10 min"),
         SERVICE,
@@ -133,6 +158,29 @@ ERRORS: dict[str, tuple[Change, str, int, str, str]] = {
         19,
         "served by 'postgresql'",
         "postgresql",
+    ),
+    "canary without criteria": (
+        edit(
+            SERVICE,
+            """\
+criteria:
+  orders: {signal: orders, limit: 0.97, window: 5s, least_sample: 20}
+  errors: {signal: errors, limit: 0.9}
+  probe: {signal: probe, limit: 1.5, window: 2}
+""",
+            "canary: [{percent: 5, watch: 1m}]\n",
+        ),
+        SERVICE,
+        22,
+        "canary steps but no criteria",
+        "what good means",
+    ),
+    "shares that don't grow": (
+        edit(SERVICE, "criteria:", "canary: [{percent: 25, watch: 1m}, {percent: 5, watch: 1m}]\ncriteria:"),
+        SERVICE,
+        22,
+        "a larger share than the one before",
+        "Sort them",
     ),
     "undeclared user": (edit(DATABASE, "[web]", "[]"), SERVICE, 6, "which does not list it", "Add 'web'"),
     "user that is none": (

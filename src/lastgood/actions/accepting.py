@@ -8,6 +8,7 @@ from datetime import datetime
 
 from lastgood.actions.context import Context
 from lastgood.actions.holding import resource_lock, stop_change, unit_lock
+from lastgood.actions.set_aside import refuse_quarantined
 from lastgood.domain.audit import Phase
 from lastgood.domain.change import is_change
 from lastgood.domain.digest import short
@@ -36,7 +37,9 @@ def _moment(now: datetime) -> str:
 def accept_plan(
     context: Context, plan: Plan, release: Release, request: Request, *, undoes: str = "", incident: str = ""
 ) -> Rollout:
-    """Raises Conflict when the unit moved since the plan was made, is locked, or (a change) is frozen."""
+    """Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
+    change) is frozen.
+    """
     now = context.clock.now()
     rollout = Rollout(
         rollout_id(now), plan.kind, plan.unit, plan.base, plan.target, plan, request,
@@ -54,9 +57,7 @@ def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Rel
     and keeps those of the resources.
     """
     plan, request = rollout.plan, rollout.change
-    refuse_stale(unit, plan)
-    if plan.kind is PlanKind.DEPLOY:
-        refuse_change(unit, plan, release)
+    refuse_move(unit, plan, release)
     resources = [resource_lock(r) for r in plan.resources]
     if rollout.part_of:
         unit.locks.move(rollout.part_of, rollout.id, [unit_lock(plan.unit)])
@@ -87,7 +88,19 @@ def _take_out(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
         unit.locks.release(holder, [lock])
 
 
-def refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
+def refuse_move(unit: UnitOfWork, plan: Plan, release: Release) -> None:
+    """Raises Conflict when the unit moved since the plan was made, the release is set aside, or (a change) it
+    is frozen or needs what a way back is taking out.
+    """
+    _refuse_stale(unit, plan)
+    if plan.kind is PlanKind.DEPLOY:
+        refuse_frozen(unit, plan)
+        refuse_unsettled(unit, release)
+    if plan.kind is not PlanKind.HEAL:
+        refuse_quarantined(unit, release)
+
+
+def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
     current = unit.releases.current(plan.unit)
     if current != plan.base:
         raise Conflict(
@@ -98,12 +111,6 @@ def refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
             base=short(plan.base) or "-",
             current=short(current) or "-",
         )
-
-
-def refuse_change(unit: UnitOfWork, plan: Plan, release: Release) -> None:
-    """What stops a change, and never a way back. Raises Conflict."""
-    refuse_frozen(unit, plan)
-    refuse_unsettled(unit, release)
 
 
 def refuse_frozen(unit: UnitOfWork, plan: Plan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.context import Context
 from lastgood.actions.holding import refuse_held
+from lastgood.actions.images import has_moved, tag_moved
 from lastgood.actions.plan_change import PlannedChange, plan_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
@@ -30,18 +31,21 @@ def deploy(
     require_change(reason=reason, owner=owner, impact=impact)
     refuse_busy(context, unit_id)
     planned = plan_change(context, unit_id, revision)
-    refuse_other(plan, planned.plan.digest, str(unit_id))
+    if not binds(plan, planned.plan.digest):
+        raise _other_plan(context, planned, plan)
     keep_content(context, planned)
     now = context.clock.now()
     request = Request(reason, owner, impact, context.actor.name, now)
     return accept_plan(context, planned.plan, planned.release, request)
 
 
-def refuse_other(shown: str, now: str, asked: str) -> None:
-    """Raises Conflict when the plan that was shown (a digest or prefix, empty for none) is not today's."""
-    if now.removeprefix("sha256:").startswith(shown.removeprefix("sha256:")):
-        return
-    raise Conflict(
+def binds(shown: str, now: str) -> bool:
+    """Whether the plan that was shown (a digest or prefix, empty for none) is today's."""
+    return now.removeprefix("sha256:").startswith(shown.removeprefix("sha256:"))
+
+
+def other_plan(shown: str, now: str, asked: str) -> Conflict:
+    return Conflict(
         N_("the plan you were shown ({shown}) is not what would run now ({now})"),
         todo=N_("Look at it again: lastgood plan {unit}"),
         where=asked,
@@ -49,6 +53,19 @@ def refuse_other(shown: str, now: str, asked: str) -> None:
         now=short(now),
         unit=asked,
     )
+
+
+def _other_plan(context: Context, planned: PlannedChange, shown: str) -> Conflict:
+    """Why another plan was shown: of all that can differ, people ask least of a tag that moved."""
+    unit_id, now = planned.plan.unit, planned.release.image
+    try:
+        _, release, _ = context.store.plan(shown)
+        before = release.image
+    except InvalidInput:
+        before = None
+    if before is not None and now is not None and has_moved(before, now):
+        return tag_moved(unit_id, before, now)
+    return other_plan(shown, planned.plan.digest, str(unit_id))
 
 
 def require_change(**fields: str) -> None:

@@ -8,8 +8,10 @@ from datetime import datetime
 
 from lastgood.actions.holding import give_back
 from lastgood.actions.incidents import close_incident, open_incident
+from lastgood.actions.set_aside import quarantine_failed
 from lastgood.domain.audit import Phase
 from lastgood.domain.criterion import Verdict
+from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
@@ -20,12 +22,16 @@ from lastgood.ports.persistence import Store, UnitOfWork
 
 RUNNER = "lastgood"
 HARMLESS = frozenset(
-    {StepKind.OBSERVE, StepKind.SNAPSHOT, StepKind.REHEARSE, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT}
-)
+    {
+        StepKind.OBSERVE, StepKind.CHECK_ROOM, StepKind.SNAPSHOT, StepKind.REHEARSE, StepKind.PLACE_FILES,
+        StepKind.PLACE_ARTIFACT,
+    }
+)  # fmt: skip
 """Steps that leave what runs as it is: a failure among them needs no way back."""
 
-
-TOUCHING = frozenset({"shift", "workers", "watch"})
+TOUCHING = frozenset(
+    {StepKind.SPLIT_TRAFFIC, StepKind.SHIFT_TRAFFIC, StepKind.SWITCH_WORKERS, StepKind.WATCH}
+)
 """Steps after which customers may have met the release: its fault freezes the unit."""
 
 
@@ -79,10 +85,11 @@ class RolloutPrograms:
         if failure is None or (kept.get("kept") and not failure.interrupted_by):
             return _ended_well(unit, rollout, failure, bool(kept.get("kept")))
         began = started_steps(unit, rollout.id)
-        effects = [s for s in rollout.plan.steps if s.id in began and s.kind not in HARMLESS]
-        if not effects:
+        kinds = {s.kind for s in rollout.plan.steps if s.id in began}
+        if not kinds - HARMLESS:
             return RolloutState.FAILED, with_step(N_("nothing was changed: {what}"), failure)
-        incident = open_incident(unit, rollout, failure, touched=bool(began & TOUCHING), now=now)
+        incident = open_incident(unit, rollout, failure, touched=bool(kinds & TOUCHING), now=now)
+        self._set_aside(unit, rollout, failure, incident, now)
         if not rollout.plan.automatic and not failure.interrupted_by:
             # The unit may have any part of the new release: going back starts from there.
             unit.releases.set_current(rollout.unit, rollout.target, now)
@@ -98,6 +105,17 @@ class RolloutPrograms:
             reason=str(failure.what), data={"rollout": back.id, "undoes": rollout.id}, at=now,
         )  # fmt: skip
         return RolloutState.RETURNED, with_step(N_("goes back: {what}"), failure)
+
+    def _set_aside(
+        self, unit: UnitOfWork, rollout: Rollout, failure: Failure, incident: Incident, now: datetime
+    ) -> None:
+        found = quarantine_failed(unit, rollout, failure, incident, now)
+        if found:
+            unit.audit.append(
+                actor=RUNNER, origin=self.origin, verb="quarantine", subject=str(rollout.unit),
+                phase=Phase.OUTCOME, reason=str(failure.what), at=now,
+                data={"incident": incident.id, "set_aside": {q.kind.value: q.name for q in found}},
+            )  # fmt: skip
 
     def _rollback(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime

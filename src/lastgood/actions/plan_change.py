@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from lastgood.actions.abilities import classifies_of, migrates_of
+from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
 from lastgood.actions.adopt import take_baseline
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.secrets import with_secrets
+from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
@@ -54,23 +56,26 @@ class NothingToChange(InvalidInput):
 def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> PlannedChange:
     """Plan moving ``unit_id`` to a commit. Takes the baseline when the unit was never touched.
 
-    Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, not
-    promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen).
+    Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, set aside,
+    not promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen, a
+    registry has not the image).
     """
     estate = open_estate(context, revision)
     require_unit(estate, unit_id)
     refuse_mistakes(estate)
-    return plan_unit(context, estate, unit_id, SoFar())
+    return plan_unit(context, estate, unit_id, SoFar(Lookups(context)))
 
 
 @dataclass(frozen=True)
 class SoFar:
     """What planning the other units of the same change has found.
 
+    ``lookups``: a tag means the same image for all of them;
     ``done``: migrations that they will have deployed by then (a database is migrated once per change);
     ``promoted``: (service, environment) seen to be verified in the environment before.
     """
 
+    lookups: Lookups
     done: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     promoted: set[tuple[str, str]] = field(default_factory=set)
 
@@ -81,11 +86,15 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     release, values = with_secrets(context, rendered)
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
+    release = so_far.lookups.with_image(release, rendered.image)
     keep_scripts(context.objects, rendered)
+    _check_canary(context, release)
     base = base_of(context, release)
+    with context.store.read() as unit:
+        refuse_quarantined(unit, release)
     _refuse_stale_commit(context, base, release)
     if (unit_id.service, unit_id.environment) not in so_far.promoted:
-        _refuse_unpromoted(context, estate, release)
+        _refuse_unpromoted(context, estate, release, so_far.lookups)
         so_far.promoted.add((unit_id.service, unit_id.environment))
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
     if not move.changes:
@@ -169,6 +178,18 @@ def _check_release(release: Release, environment: Environment) -> None:
         )
 
 
+def _check_canary(context: Context, release: Release) -> None:
+    if not release.canary:
+        return
+    splits_of(context.drivers, release)
+    if not release.criteria:
+        raise InvalidInput(
+            N_("{service} has canary steps but no criteria: nothing could be said of a share"),
+            todo=N_("Say in service.yaml under criteria what good means, or remove 'canary'."),
+            service=release.unit.service,
+        )
+
+
 def base_of(context: Context, release: Release) -> Release:
     """What the unit is on now, which must be a state there is a way back to."""
     unit_id = release.unit
@@ -207,13 +228,14 @@ def _refuse_stale_commit(context: Context, base: Release, release: Release) -> N
         )
 
 
-def _refuse_unpromoted(context: Context, estate: Estate, release: Release) -> None:
+def _refuse_unpromoted(context: Context, estate: Estate, release: Release, lookups: Lookups) -> None:
     service, name = release.unit.service, release.unit.environment
     for before in environments_before(name, estate.environments):
         units = [u for u in estate.units() if u.service == service and u.environment == before.name]
         if not units:
             continue
-        if was_verified((estate.render(u).release for u in units), _verified(context, units)):
+        meant = (lookups.content_of(estate.render(u)) for u in units)
+        if was_verified(meant, _verified(context, units)):
             return
         raise Conflict(
             N_("commit {commit} of {service} was not verified in {before} yet"),
@@ -235,7 +257,8 @@ def _measured_good(point: RestorePoint) -> bool:
 def _verified(context: Context, units: Sequence[UnitId]) -> list[Release]:
     with context.store.read() as unit:
         points = [p for u in units for p in unit.points.list(u) if _measured_good(p)]
-        return [unit.releases.get(p.release) for p in points]
+        aside = releases_aside(unit, points)
+        return [unit.releases.get(p.release) for p in points if p.release not in aside]
 
 
 def move_between(
@@ -275,7 +298,8 @@ def move_between(
         with context.store.read() as unit:
             return unit.journal.seconds(target.unit, kind)
 
-    return Move(base, target, schemas, classes, timings, changes, reverts)
+    drains = not back and drains_of(context.drivers, target) is not None
+    return Move(base, target, schemas, classes, timings, changes, reverts, drains)
 
 
 def schema_state(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from lastgood.actions.context import Context
+from lastgood.actions.images import Lookups
 from lastgood.actions.plan_change import (
     NothingToChange,
     PlannedChange,
@@ -68,7 +69,7 @@ def plan_many(context: Context, selected: Selection) -> PlannedMany:
     """
     planned: list[PlannedChange] = []
     left: list[UnitId] = []
-    so_far = SoFar()
+    so_far = SoFar(Lookups(context))
     for unit_id in selected.units:
         try:
             one = plan_unit(context, selected.estate, unit_id, so_far)

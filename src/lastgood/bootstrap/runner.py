@@ -67,7 +67,7 @@ def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     clock = SystemClock()
     store = open_store(places.state, clock)
     context = replace(build_context(Places(places.state, places.key), store), actor=Actor(RUNNER, origin()))
-    tools = Tools(context.drivers, context.objects, context.vault, places.evidence)
+    tools = Tools(context.drivers, context.objects, context.vault, context.images, places.evidence)
     programs = ProgramsByKind(RolloutPrograms(store, clock, origin()), ChangePrograms(store, clock, origin()))
     known = {**handlers(tools), **wave_handlers(context)}
     interpreter = Interpreter(store, programs, known, clock, probe)

@@ -12,12 +12,14 @@ from lastgood.bootstrap.many import ManyUnits, kept_up
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
+from lastgood.domain.bundle import Bundle
 from lastgood.domain.errors import Conflict
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.proof import Proof
+from lastgood.domain.quarantine import Quarantine, QuarantineKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -74,6 +76,17 @@ class Service:
         from lastgood.estate.scaffold import scaffold
 
         return scaffold(directory, name=name)
+
+    @staticmethod
+    def init_image(
+        directory: Path, name: str, *, service: str, image: str, port: int, listen: int, ready: str
+    ) -> Sequence[Path]:
+        """Scaffold an estate for a service that runs from ``image`` already; returns the files written."""
+        from lastgood.estate.scaffold import scaffold
+        from lastgood.estate.scaffold_image import image_files
+
+        files = image_files(name, service, image, port, listen, ready)
+        return scaffold(directory, name=name, files=files)
 
     # Changes and ways back -----------------------------------------------------------------------
 
@@ -139,6 +152,25 @@ class Service:
 
         return unfreeze(self._context, unit, reason=reason)
 
+    def quarantined(self, *, lifted: bool = False) -> Sequence[Quarantine]:
+        """What is set aside, newest first; ``lifted``: also what was lifted again."""
+        from lastgood.actions.quarantine import quarantined
+
+        return quarantined(self._context, lifted=lifted)
+
+    def quarantine_add(
+        self, kind: QuarantineKind, name: str, *, service: str = "", reason: str
+    ) -> Quarantine:
+        from lastgood.actions.quarantine import quarantine_add
+
+        return quarantine_add(self._context, kind, name, service=service, reason=reason)
+
+    def quarantine_lift(self, what: str, reason: str) -> Sequence[Quarantine]:
+        """Returns what was lifted."""
+        from lastgood.actions.quarantine import quarantine_lift
+
+        return quarantine_lift(self._context, what, reason=reason)
+
     def drift(self, unit: UnitId) -> Sequence[Drift]:
         from lastgood.actions.heal import find_drift
 
@@ -156,6 +188,11 @@ class Service:
         from lastgood.actions.prove import prove
 
         return prove(self._context, unit, told)
+
+    def bundle(self, unit: UnitId, to: Path, point: str = "") -> Bundle:
+        from lastgood.actions.bundle import bundle
+
+        return bundle(self._context, unit, to=to, point=point)
 
     # What is known -------------------------------------------------------------------------------
 

@@ -71,9 +71,11 @@ def show(
         from lastgood.cli.follow import follow, until_closed
 
         follow(session, rollout, progress.rollout.kind, until_closed)
-    session.document({"progress": progress, "incident": incident, "related": related})
+    everything = session.service.quarantined(lifted=True) if incident else ()
+    aside = [entry for entry in everything if incident and entry.incident == incident.id]
+    session.document({"progress": progress, "incident": incident, "related": related, "set_aside": aside})
     if session.json:
         return
     from lastgood.cli.show_view import show_view
 
-    session.show(show_view(session, progress, incident, related))
+    session.show(show_view(session, progress, incident, related, aside))

@@ -20,7 +20,7 @@ from lastgood.domain.message import N_
 from lastgood.translation import translator
 
 COMMANDS = {
-    "init": ("estate", N_("Start an estate: a small one that works.")),
+    "init": ("init", N_("Start an estate: a small one that works.")),
     "lint": ("estate", N_("Find every mistake in the estate in one pass.")),
     "explain": ("estate", N_("Say which layer gave a key its value, and what it overrode.")),
     "render": ("estate", N_("Show or write the configuration of a unit.")),
@@ -36,7 +36,9 @@ COMMANDS = {
     "drift": ("drift", N_("Find what differs on a unit from what was released.")),
     "heal": ("drift", N_("Have a unit again as it was released: files, processes, traffic.")),
     "prove": ("prove", N_("Prove that a unit can be taken back, while nothing is wrong.")),
+    "bundle": ("bundle", N_("Write a restore point as plain files, for the day without lastgood.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
+    "quarantine": ("quarantine", N_("What failed and is refused everywhere until it is lifted.")),
     "run": ("runner", N_("Be the runner in the foreground, for a service manager.")),
     "audit": ("audit", N_("Who did what, when and why; and whether the record is whole.")),
     "demo": ("demonstration", N_("A shop breaks and comes back, before your eyes.")),

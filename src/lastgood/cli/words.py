@@ -72,7 +72,7 @@ REVERSIBLE = {
     Reversibility.BY_SNAPSHOT: (N_("by snapshot"), "yellow"),
     Reversibility.FORWARD_ONLY: (N_("forward only"), "red"),
 }
-DECLARED = (StepKind.WATCH, StepKind.GUARD, StepKind.VERIFY)
+DECLARED = (StepKind.WATCH_CANARY, StepKind.WATCH, StepKind.GUARD, StepKind.VERIFY)
 
 
 def state_word(rollout: Rollout) -> tuple[str, str]:

@@ -106,6 +106,10 @@ class Rejected(DriverError):
     """The target answered no: trying again will not help."""
 
 
+class NeverReady(Rejected):
+    """What was started did not get ready, or ended: its own fault, so that it is set aside."""
+
+
 class OutcomeUnknown(DriverError):
     """Sent but unanswered: look at the target before doing anything else."""
 

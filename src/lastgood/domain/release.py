@@ -123,24 +123,28 @@ class Keep:
     """``restore_points`` are kept with all they need; older ones are pruned, 0 prunes nothing.
 
     ``image``: ``archive`` keeps the newest verified image as files of our own beside the engine's cache;
-    ``engine`` trusts the engine alone.
+    ``engine`` trusts the engine alone. ``bundles`` is a directory in which a restore bundle of the newest
+    restore point lies ready, empty: none is written.
     """
 
     restore_points: int = 0
     image: str = "archive"
+    bundles: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)
 class Windows:
     """Seconds: ``watch`` after the traffic moved, ``guard`` after that, ``verify`` after a rollback.
 
-    ``recovery`` is the declared recovery-time target (R17).
+    ``recovery`` is the declared recovery-time target (R17). ``drain`` is how long requests and sessions that
+    are open at the old generation may go on after the watch; then they are ended.
     """
 
     watch: float = 10.0
     guard: float = 600.0
     verify: float = 10.0
     recovery: float = 300.0
+    drain: float = field(default=30.0, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ class WayBack:
 
     ``missing`` counts pieces that are not kept here; ``proven_at``: when something last stood there good.
     ``databases_kept`` counts databases with a snapshot; ``databases_proven_at`` is the oldest proof among
-    their newest snapshots, None when one was never proven.
+    their newest snapshots, None when one was never proven. ``unseen`` says why the engine could not be asked
+    for the image that it alone keeps.
     """
 
     point: str
@@ -31,11 +32,13 @@ class WayBack:
     proven_at: datetime
     databases_kept: int = 0
     databases_proven_at: datetime | None = None
+    unseen: Message | None = None
 
 
 @dataclass(frozen=True)
 class UnitStatus:
-    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive.
+    """``rollout`` is the open one, else the newest. ``watched``: a runner is alive. ``aside`` names the
+    incident (or the entry) for which something that runs here was set aside, empty when nothing was.
 
     ``change`` is the open one that the unit belongs to; ``waiting``: its turn has not come there.
     """
@@ -51,6 +54,7 @@ class UnitStatus:
     watched: bool
     watched_until: datetime | None
     observed_at: datetime
+    aside: str = ""
     change: str = ""
     waiting: bool = False
 

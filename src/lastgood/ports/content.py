@@ -47,6 +47,9 @@ class Vault(Protocol):
 
     def has(self, secret: SecretVersion) -> bool: ...
 
+    def sealed(self, secret: SecretVersion) -> bytes:
+        """The sealed copy as it is kept, which whoever has the key opens without us. Raises as ``unseal``."""
+
 
 class ImageArchive(Protocol):
     """Images as files of our own (an OCI layout), so that going back needs no registry and no engine cache.
@@ -68,8 +71,12 @@ class ImageArchive(Protocol):
     def add(self, image: Image) -> None:
         """Name it in the index, once all its blobs are kept. Raises Rejected naming what is missing."""
 
-    def missing(self, image: Image) -> tuple[str, ...]:
-        """Digests of its blobs that are not here or are damaged (read whole); empty: it is all here."""
+    def missing(self, image: Image, *, read: bool = False) -> tuple[str, ...]:
+        """Digests of its blobs that are not here or are damaged; empty: it is all here.
+
+        A blob whose file is the one that was read whole before, unchanged, is not read again; ``read`` reads
+        every byte.
+        """
 
     def size(self, image: Image) -> int:
         """Bytes of its blobs, 0 when it is not here."""

@@ -81,9 +81,10 @@ class Generation:
 class RoleStatus:
     """One role, all its instances together. ``running``: every instance that is wanted runs.
 
-    ``pid`` is that of one that runs, 0 exactly when none does: what must not run twice asks for that.
-    ``addresses`` are host:port of each running instance of a role that listens, sorted; ``restarts`` counts
-    unwanted exits.
+    ``pid`` is that of one that runs, 0 exactly when none does: what must not run twice asks for that. -1:
+    none does now, and one will again without being asked. ``addresses`` are host:port of each running
+    instance of a role that listens, sorted; ``restarts`` counts unwanted exits. ``hopeless``: waiting will
+    not make it ready, as ``detail`` says.
     """
 
     generation: str
@@ -94,6 +95,7 @@ class RoleStatus:
     addresses: tuple[str, ...] = ()
     restarts: int = 0
     detail: str = ""
+    hopeless: bool = False
 
 
 @runtime_checkable

@@ -119,8 +119,14 @@ class RestorePoints(Protocol):
 
     def get(self, point: str) -> RestorePoint: ...
 
-    def list(self, unit: UnitId) -> Sequence[RestorePoint]:
-        """Newest first."""
+    def list(self, unit: UnitId, *, pruned: bool = False) -> Sequence[RestorePoint]:
+        """Newest first; ``pruned``: also those that are no way back any more."""
+
+    def uncleared(self, unit: UnitId) -> Sequence[RestorePoint]:
+        """Those pruned whose content may still be there, oldest first."""
+
+    def prune(self, point: RestorePoint) -> None:
+        """Keep its ``pruned_at`` and ``cleared_at``."""
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
         """Insert or replace by id."""

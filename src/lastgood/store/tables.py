@@ -188,6 +188,8 @@ restore_points = Table(
     _unit(),
     _release("release"),
     Column("document", Document, nullable=False),
+    Column("pruned_at", Moment),
+    Column("cleared_at", Moment),
     Index(None, "unit", "seq"),
     sqlite_autoincrement=True,
 )

@@ -81,8 +81,20 @@ class AgeVault:
     def unseal(self, secret: SecretVersion) -> str:
         """Raises DriverError: copy or key missing or damaged (wrong path), not permitted."""
         path = self._path(secret)
+        sealed = self.sealed(secret)
         try:
-            sealed = path.read_bytes()
+            value: str = pyrage.decrypt(sealed, [self._identity]).decode("utf-8", "surrogateescape")
+        except pyrage.DecryptError:
+            raise self._unreadable(secret, path) from None
+        if self._version(secret.name, value) != secret:
+            raise self._unreadable(secret, path)
+        return value
+
+    def sealed(self, secret: SecretVersion) -> bytes:
+        """An age file. Raises DriverError: missing (wrong path), not permitted."""
+        path = self._path(secret)
+        try:
+            return path.read_bytes()
         except FileNotFoundError as error:
             raise DriverError(
                 N_("there is no sealed copy of secret {name} version {version}"),
@@ -95,13 +107,6 @@ class AgeVault:
             ) from error
         except OSError as error:
             raise file_error(error, path) from error
-        try:
-            value: str = pyrage.decrypt(sealed, [self._identity]).decode("utf-8", "surrogateescape")
-        except pyrage.DecryptError:
-            raise self._unreadable(secret, path) from None
-        if self._version(secret.name, value) != secret:
-            raise self._unreadable(secret, path)
-        return value
 
     def has(self, secret: SecretVersion) -> bool:
         """Whether it can be unsealed here and now."""

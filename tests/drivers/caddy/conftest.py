@@ -29,7 +29,7 @@ def upstream(name: str) -> Iterator[Destination]:
     process = subprocess.Popen([sys.executable, str(UPSTREAM), name], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
-        yield Destination(name, process.stdout.readline().decode().strip())
+        yield Destination(name, (process.stdout.readline().decode().strip(),))
     finally:
         process.kill()
         process.wait()

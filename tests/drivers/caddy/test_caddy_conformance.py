@@ -47,17 +47,17 @@ class TestFakeTraffic(TrafficConformance):
     def ask(self, build: Callable[[], ShiftsTraffic]) -> Ask:
         def one() -> tuple[int, str]:
             there = build().current()
-            return (200 if there.address else 503), there.generation
+            return (200 if there.addresses else 503), there.generation
 
         return one
 
     @pytest.fixture
     def red(self) -> Destination:
-        return Destination("red", "127.0.0.1:1001")
+        return Destination("red", ("127.0.0.1:1001",))
 
     @pytest.fixture
     def blue(self) -> Destination:
-        return Destination("blue", "127.0.0.1:1002")
+        return Destination("blue", ("127.0.0.1:1002",))
 
 
 class TestCaddyMeasures(MeasuresConformance):

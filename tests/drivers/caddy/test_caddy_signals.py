@@ -38,7 +38,7 @@ def test_errors_that_caddy_makes_itself_count(lab, driver) -> None:
     cursor = driver.begin(RATIO)
     for status in (200, 301, 404, 500, 503):
         assert lab.ask(f"/?status={status}")[0] == status
-    driver.route(Destination("dead", f"127.0.0.1:{free_port()}"))
+    driver.route(Destination("dead", (f"127.0.0.1:{free_port()}",)))
     assert lab.ask()[0] == 502
     driver.route(Destination())
     assert lab.ask()[0] == 503

@@ -174,7 +174,7 @@ def test_a_route_changed_by_hand_is_not_believed(lab, red, blue) -> None:
 
 def test_a_port_in_use_is_told_and_nothing_changed(lab, red) -> None:
     lab.config("POST", "", {"apps": {"http": {"servers": {}}}})
-    taken = lab.build(listen=red.address)
+    taken = lab.build(listen=red.addresses[0])
     with pytest.raises(Rejected, match="address already in use"):
         taken.install()
     assert lab.config() == {"apps": {"http": {"servers": {}}}}
@@ -184,7 +184,7 @@ def test_a_port_in_use_is_told_and_nothing_changed(lab, red) -> None:
 
 def test_something_else_at_the_address_is_noticed(lab, red, blue) -> None:
     lab.build().install()
-    mistaken = lab.build(listen=blue.address)
+    mistaken = lab.build(listen=blue.addresses[0])
     with pytest.raises(Rejected, match="something else answers"):
         mistaken.route(red)
 
@@ -218,7 +218,7 @@ def test_a_pointer_that_is_no_destination_is_nowhere(lab, line) -> None:
 def test_a_dead_upstream_fails_at_once(lab, red) -> None:
     driver = lab.build()
     driver.install()
-    driver.route(Destination("dead", f"127.0.0.1:{free_port()}"))
+    driver.route(Destination("dead", (f"127.0.0.1:{free_port()}",)))
     begun = time.monotonic()
     assert lab.ask()[0] == 502
     assert time.monotonic() - begun < 1.0
@@ -263,14 +263,14 @@ def test_the_admin_api_may_be_a_unix_socket(lab, red) -> None:
 @pytest.mark.parametrize(
     "destination",
     [
-        Destination("a b", "127.0.0.1:1"),
-        Destination("a\nb", "127.0.0.1:1"),
-        Destination("a", "127.0.0.1"),
-        Destination("a", "127.0.0.1:0"),
-        Destination("a", "127.0.0.1:99999"),
-        Destination("a", "{env.X}:1"),
-        Destination("-", "127.0.0.1:1"),
-        Destination("a", ""),
+        Destination("a b", ("127.0.0.1:1",)),
+        Destination("a\nb", ("127.0.0.1:1",)),
+        Destination("a", ("127.0.0.1",)),
+        Destination("a", ("127.0.0.1:0",)),
+        Destination("a", ("127.0.0.1:99999",)),
+        Destination("a", ("{env.X}:1",)),
+        Destination("-", ("127.0.0.1:1",)),
+        Destination("a"),
     ],
 )
 def test_what_is_no_destination_is_refused(lab, red, destination) -> None:
@@ -311,8 +311,8 @@ if how == "nobody" and os.geteuid() == 0:
 print("ready", flush=True)
 try:
     while True:
-        for generation, address in destinations:
-            driver.route(Destination(generation, address))
+        for generation, addresses in destinations:
+            driver.route(Destination(generation, tuple(addresses)))
         if how != "loop":
             break
 except Rejected as error:
@@ -322,7 +322,7 @@ except Rejected as error:
 
 def child(lab, how: str, *destinations: Destination) -> subprocess.Popen[bytes]:
     settings = {"admin": lab.server.admin, "listen": lab.listen, "pointers": str(lab.pointers)}
-    given = json.dumps([settings, [(d.generation, d.address) for d in destinations], how])
+    given = json.dumps([settings, [(d.generation, d.addresses) for d in destinations], how])
     return subprocess.Popen([sys.executable, "-c", ROUTE, given], stdout=subprocess.PIPE)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -14,7 +17,7 @@ SERVED = Signal("served", SignalKind.RATIO, "caddy")
 
 
 def test_it_keeps_its_rate_and_says_who_answered(red) -> None:
-    answers = run(Load(f"http://{red.address}/", rate=200, connections=4, seconds=1))
+    answers = run(Load(f"http://{red.addresses[0]}/", rate=200, connections=4, seconds=1))
     result = summary(answers)
     assert (result["total"], result["failed"], result["resets"]) == (200, 0, 0)
     assert result["answers"]["red"]["count"] == 200
@@ -24,13 +27,13 @@ def test_it_keeps_its_rate_and_says_who_answered(red) -> None:
 
 
 def test_a_stall_is_charged_to_every_request_that_was_due(red) -> None:
-    answers = run(Load(f"http://{red.address}/?delay=0.1", rate=20, connections=1, seconds=1))
+    answers = run(Load(f"http://{red.addresses[0]}/?delay=0.1", rate=20, connections=1, seconds=1))
     assert len(answers) == 20
     assert max(answer.latency for answer in answers) > 1
 
 
 def test_server_errors_are_failures(red) -> None:
-    result = summary(run(Load(f"http://{red.address}/?status=503", rate=50, connections=2, seconds=0.2)))
+    result = summary(run(Load(f"http://{red.addresses[0]}/?status=503", rate=50, connections=2, seconds=0.2)))
     assert (result["failed"], result["statuses"]) == (result["total"], {"503": result["total"]})
 
 
@@ -53,7 +56,7 @@ def test_a_cut_connection_is_a_failure(lab, red, eventually) -> None:
 
 
 def test_a_closed_loop_sends_as_fast_as_it_is_answered(red) -> None:
-    result = summary(run(Load(f"http://{red.address}/", rate=0, connections=1, seconds=0.3)))
+    result = summary(run(Load(f"http://{red.addresses[0]}/", rate=0, connections=1, seconds=0.3)))
     assert result["total"] > 50
     assert result["failed"] == 0
 
@@ -66,7 +69,7 @@ def test_it_sends_to_this_machine_only(url, capsys) -> None:
 
 def test_its_exit_code_says_whether_all_were_served(red, capsys) -> None:
     fast = ["--rate", "50", "--seconds", "0.2", "--json"]
-    assert main([f"http://{red.address}/", *fast]) == 0
+    assert main([f"http://{red.addresses[0]}/", *fast]) == 0
     assert main([f"http://127.0.0.1:{free_port()}/", *fast]) == 1
     assert '"refused": 10' in capsys.readouterr().out
 
@@ -76,3 +79,16 @@ def test_percentiles_are_nearest_rank() -> None:
     assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
     assert percentile([7.0], 0.5) == 7
     assert percentile([], 0.5) is None
+
+
+def test_it_can_be_told_to_end_and_reports_what_it_did(red) -> None:
+    command = [sys.executable, "-m", "lastgood.testing.load", f"http://{red.addresses[0]}/", "--json"]
+    load = subprocess.Popen([*command, "--rate", "200", "--seconds", "600"], stdout=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        load.communicate(timeout=1)
+    load.terminate()
+    output, _ = load.communicate(timeout=10)
+    result = json.loads(output)
+    assert load.returncode == 0
+    assert result["failed"] == 0
+    assert 0 < result["total"] < 2000

@@ -45,8 +45,8 @@ def test_a_child_sees_little_and_known(bench: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OPERATORS_OWN", "1")
     bench.up(bench.generation("g1", web()))
     seen = bench.driver.status()[0]
-    environment = page(seen.address)
-    assert environment["PORT"] == seen.address.partition(":")[2]
+    environment = page(seen.addresses[0])
+    assert environment["PORT"] == seen.addresses[0].partition(":")[2]
     assert environment["COLOUR"] == "blue"
     assert environment["LASTGOOD_UNIT"] == "shop@prod/us"
     assert environment["LASTGOOD_GENERATION"] == "g1"
@@ -59,19 +59,19 @@ def test_a_child_sees_little_and_known(bench: Any, monkeypatch: pytest.MonkeyPat
 def test_the_environment_of_the_first_start_stays(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     generation = bench.generation("g1", web())
     bench.up(generation)
-    before = page(bench.driver.status()[0].address)["PATH"]
+    before = page(bench.driver.status()[0].addresses[0])["PATH"]
     monkeypatch.setenv("PATH", "/nowhere")
     bench.driver.start(generation, [Role.WEB])
     os.kill(bench.driver.status()[0].pid, 9)
     eventually(lambda: (s := bench.driver.ready(generation, Role.WEB)).running and s.restarts == 1)
-    assert page(bench.driver.status()[0].address)["PATH"] == before
+    assert page(bench.driver.status()[0].addresses[0])["PATH"] == before
 
 
 def test_secrets_reach_the_child_and_nothing_else(bench: Any) -> None:
     token = bench.tools.vault.seal("TOKEN", SECRET)
     generation = bench.generation("g1", web(), secrets=(token,))
     bench.up(generation)
-    assert page(bench.driver.status()[0].address)["TOKEN"] == SECRET
+    assert page(bench.driver.status()[0].addresses[0])["TOKEN"] == SECRET
     shim = bench.shim("g1")
     for name in ("cmdline", "environ"):
         assert SECRET.encode() not in Path(f"/proc/{shim}/{name}").read_bytes()
@@ -91,7 +91,7 @@ def test_a_new_shim_gets_the_secrets_again(bench: Any) -> None:
     bench.driver.start(generation, [Role.WEB])
     os.kill(bench.driver.status()[0].pid, 9)
     eventually(lambda: (s := bench.driver.ready(generation, Role.WEB)).running and s.restarts == 1)
-    assert page(bench.driver.status()[0].address)["TOKEN"] == SECRET
+    assert page(bench.driver.status()[0].addresses[0])["TOKEN"] == SECRET
 
 
 def test_logs_are_withheld_when_their_secrets_are_unknown(bench: Any) -> None:
@@ -117,12 +117,12 @@ def test_last_words_are_redacted_too(bench: Any) -> None:
 def test_the_port_stays_over_restarts_and_shims(bench: Any) -> None:
     generation = bench.generation("g1", web())
     bench.up(generation)
-    address = bench.driver.status()[0].address
+    address = bench.driver.status()[0].addresses[0]
     for _ in range(2):
         before = bench.driver.status()[0].pid
         os.kill(before, 9)
         eventually(lambda b=before: (s := bench.driver.ready(generation, Role.WEB)).running and s.pid != b)
-        assert bench.driver.status()[0].address == address
+        assert bench.driver.status()[0].addresses[0] == address
         bench.kill_shim("g1")
         bench.driver.start(generation, [Role.WEB])
 
@@ -130,12 +130,12 @@ def test_the_port_stays_over_restarts_and_shims(bench: Any) -> None:
 def test_a_port_that_was_taken_meanwhile_is_given_up(bench: Any) -> None:
     generation = bench.generation("g1", web())
     bench.up(generation)
-    address = bench.driver.status()[0].address
+    address = bench.driver.status()[0].addresses[0]
     bench.driver.stop("g1", [Role.WEB])
     with socket.create_server(("127.0.0.1", int(address.partition(":")[2]))):
         bench.driver.start(generation, [Role.WEB])
         eventually(lambda: bench.driver.ready(generation, Role.WEB).running)
-        assert bench.driver.status()[0].address != address
+        assert bench.driver.status()[0].addresses[0] != address
 
 
 def test_ports_come_from_the_range_and_run_out_plainly(bench: Any) -> None:
@@ -147,7 +147,7 @@ def test_ports_come_from_the_range_and_run_out_plainly(bench: Any) -> None:
         bench.driver.start(generation, [Role.WEB])
         assert "no free port" in bench.driver.ready(generation, Role.WEB).detail
     eventually(lambda: bench.driver.ready(generation, Role.WEB).running)
-    assert bench.driver.status()[0].address == f"127.0.0.1:{port}"
+    assert bench.driver.status()[0].addresses[0] == f"127.0.0.1:{port}"
 
 
 def test_two_generations_never_share_a_port_of_the_range(bench: Any) -> None:
@@ -164,7 +164,7 @@ def test_two_generations_never_share_a_port_of_the_range(bench: Any) -> None:
     for start in starts:
         start.join()
     eventually(lambda: all(bench.driver.ready(g, Role.WEB).running for g in generations))
-    assert len({s.address for s in bench.driver.status()}) == 3
+    assert len({s.addresses[0] for s in bench.driver.status()}) == 3
     assert all(s.restarts == 0 for s in bench.driver.status())
 
 
@@ -175,7 +175,7 @@ def test_another_process_on_the_port_does_not_pass_for_ready(bench: Any) -> None
     bench.driver.start(generation, [Role.WEB])
     seen = eventually(lambda: (s := bench.driver.status()[0]).running and s)
     assert "does not listen" in bench.driver.ready(generation, Role.WEB).detail
-    with socket.create_server(("127.0.0.1", int(seen.address.partition(":")[2]))):
+    with socket.create_server(("127.0.0.1", int(seen.addresses[0].partition(":")[2]))):
         assert "does not listen" in bench.driver.ready(generation, Role.WEB).detail
 
 

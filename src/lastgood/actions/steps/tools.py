@@ -10,7 +10,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.release import DatabaseTarget, Migration, Release
 from lastgood.domain.unit import Role
 from lastgood.engine.handlers import Result, StepContext
-from lastgood.ports.content import Objects, Vault
+from lastgood.ports.content import ImageArchive, Objects, Vault
 from lastgood.ports.drivers import Drivers, MigrationScript
 
 BACKGROUND = (Role.WORKER, Role.SCHEDULER)
@@ -23,6 +23,7 @@ class Tools:
     drivers: Drivers
     objects: Objects
     vault: Vault
+    images: ImageArchive
     evidence_directory: Path
 
     def script(self, migration: Migration) -> MigrationScript:

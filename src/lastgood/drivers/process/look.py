@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 from typing import Any
 
+from lastgood.domain.redactor import Redactor
 from lastgood.domain.unit import Role
 from lastgood.drivers.process import layout, logs, proc
-from lastgood.drivers.process.redact import Redactor
 from lastgood.ports.drivers import RoleStatus
 
 PROBE_TIMEOUT = 1.0

@@ -1,4 +1,4 @@
-"""What is set aside."""
+"""What is set aside, and which restore points were pruned."""
 
 from __future__ import annotations
 
@@ -21,3 +21,5 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_quarantine_lifted_at"), "quarantine", ["lifted_at"], unique=False)
+    op.add_column("restore_points", sa.Column("pruned_at", sa.String(length=32), nullable=True))
+    op.add_column("restore_points", sa.Column("cleared_at", sa.String(length=32), nullable=True))
