@@ -130,7 +130,8 @@ def _loaded(imports: Sequence[str], path: Path) -> set[Path]:
         f"import sys, json, {', '.join(imports)}\n"
         "print(json.dumps([m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)]))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
+    found_in = os.pathsep.join([str(path), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": found_in, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
