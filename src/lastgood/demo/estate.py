@@ -20,6 +20,8 @@ UNITS = tuple(
     UnitId(SERVICE, *at)
     for at in (("dev", "us"), ("staging", "us"), ("prod", "us"), ("prod", "de"), ("prod", "jp"))
 )
+SITES = tuple(unit for unit in UNITS if unit.environment == "prod")
+"""Where the shop with containers opens."""
 SECOND = Path("databases/shop/migrations/0002_gift_notes")
 WINDOWS = {"watch": "4s", "guard": "6s", "verify": "4s"}
 

@@ -18,7 +18,7 @@ from lastgood.bootstrap.service import Service
 from lastgood.demo import estate
 from lastgood.demo.ledger import LedgerResult, check
 from lastgood.demo.processes import stop_shoppers
-from lastgood.demo.world import World, remember, start_world
+from lastgood.demo.world import CUSTOMERS, World, remember, start_world
 from lastgood.domain.errors import DriverError
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import PlanKind
@@ -90,7 +90,7 @@ class Story:
     def _write_estate(self) -> None:
         world = self._world
         estate.write_estate(
-            world.estate, postgres_url_base=world.postgres, caddy_admin=world.caddy_admin,
+            world.estate, postgres_url_base=world.postgres, caddy_admin=world.servers["caddy"],
             pointers_dir=world.pointers, files_root=world.files_root, process_root=world.process_root,
             ports=world.ports, python=sys.executable, windows=WINDOWS,
             payment_key_file=world.payment_key_file,
@@ -157,7 +157,7 @@ class Story:
                 )
             finally:
                 os.close(log)
-            self._world = remember(self._world, f"customers {label(unit)}", process.pid)
+            self._world = remember(self._world, f"{CUSTOMERS} {label(unit)}", process.pid)
             self._told.world = self._world
 
     def _must_be_verified(self, act: str, unit: UnitId) -> None:

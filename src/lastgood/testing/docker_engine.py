@@ -13,6 +13,7 @@ import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,8 @@ from typing import Any
 CGROUPS = Path("/sys/fs/cgroup")
 BRIDGE, BRIDGE_NET, SPARE_NET = "lgd{n}", "10.213.{n}.1/24", "10.214.{n}.0/24"
 """The kernel gives a name away once: who has made the interface has its subnets."""
+PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "runc")
+"""What an engine starts, with its directory in the arguments."""
 
 
 class EngineFailed(Exception):
@@ -65,7 +68,7 @@ class DockerEngine:
     @property
     def pid(self) -> int:
         """0 when it doesn't run."""
-        return self._process.pid if self._process is not None else 0
+        return next(iter(self._pids()), 0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -136,11 +139,12 @@ class DockerEngine:
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise EngineFailed(self._words())
-        asked = subprocess.run(
-            ["curl", "-sf", "--max-time", "2", "--unix-socket", str(self.socket), "http://d/_ping"],
-            capture_output=True,
-        )
-        return asked.returncode == 0
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.settimeout(2)
+            connection.connect(str(self.socket))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in connection.recv(100)
+        return False
 
     def _send(self, number: signal.Signals) -> None:
         pids = self._pids()
@@ -172,8 +176,8 @@ class DockerEngine:
 
     def _end_processes(self) -> bool:
         """Kill what outlived the engine, shims and what runs under them; whether there was any."""
-        listed = _processes()
-        mine = [pid for pid, command in listed if f"{self.directory}/" in command and pid != os.getpid()]
+        listed = [(pid, c) for pid, c in _processes() if c.partition("\0")[0].rpartition("/")[2] in PROGRAMS]
+        mine = [pid for pid, command in listed if f"{self.directory}/" in command]
         found = [*mine, *(pid for shim in mine for pid in _descendants(shim))]
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
