@@ -12,9 +12,11 @@ from lastgood.testing.registry_server import RegistryServer
 
 HERE = Path(__file__).parent
 NAME = "shop/storefront"
-RELEASES = {"1": ("shop",), "2": ("shop", "shop_next")}
-"""Tag → folders laid one over the other, as ``estate`` does with the artifact."""
+RELEASES = {"1": (), "2": ("extras.py",), "3": ("extras.py", "payments.py")}
+"""Tag → the modules it has of the next release; everything else is the first one's."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURE = ARCHITECTURES.get(platform.machine(), platform.machine())
+PLATFORM = f"linux/{ARCHITECTURE}"
 USER = "10001:10001"
 
 
@@ -27,17 +29,14 @@ def shop_layer() -> bytes:
 
 def shop_image(layer: bytes, release: str) -> ImageBuild:
     """One release on ``layer``; a role's command is the role and its arguments."""
-    files = {
-        f"/app/shop/{file.name}": (file.read_bytes(), 0o644)
-        for folder in RELEASES[release]
-        for file in sorted((HERE / folder).iterdir())
-        if file.suffix in (".py", ".html")
-    }
+    sources = [file for file in (HERE / "shop").iterdir() if file.suffix in (".py", ".html")]
+    changed = {name: HERE / "shop_next" / name for name in RELEASES[release]}
+    files = {f"/app/shop/{file.name}": (changed.get(file.name, file).read_bytes(), 0o644) for file in sources}
     return ImageBuild(
         entrypoint=(str(interpreter.PROGRAM), "-B", "/app/shop"),
-        env={**interpreter.ENVIRONMENT, "SHOP_HOST": "0.0.0.0"},
+        env={**interpreter.ENVIRONMENT, "SHOP_HOST": "0.0.0.0", "SHOP_RELEASE": release},
         files=files,
-        architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
+        architecture=ARCHITECTURE,
         layers=(layer,),
         busybox=False,
         user=USER,

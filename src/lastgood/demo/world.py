@@ -101,6 +101,11 @@ class World:
         return self.directory / "process"
 
     @property
+    def haproxy_state(self) -> Path:
+        """Where HAProxy finds its servers as they were left."""
+        return self.directory / "haproxy" / "state"
+
+    @property
     def seen(self) -> Path:
         """What the customers wrote down."""
         return self.directory / "customers.jsonl"
