@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from lastgood import __version__
 from lastgood.bootstrap.service import Service
+from lastgood.demo.acts import US, Told, label, service_of, step_time
 from lastgood.demo.ledger import LedgerResult, SiteLedger, read
 from lastgood.demo.rates import success_rates
 from lastgood.demo.report_data import (
@@ -21,7 +22,6 @@ from lastgood.demo.report_data import (
     StepRow,
     Words,
 )
-from lastgood.demo.story import US, Told, label, service_of, step_time
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rollout import JournalEntry, Rollout, RolloutState
