@@ -52,9 +52,12 @@ class Told:
     good_commit: str = ""
     bad_commit: str = ""
     ends: dict[tuple[str, UnitId], Rollout] = field(default_factory=dict)
-    """(act, unit) → the last rollout: act is ``good`` or ``bad``."""
+    """(act, unit) → the last rollout: act is ``good``, ``bad``, or what a story calls its own."""
     failed: str = ""
     """The rollout that broke its gate."""
+    without_registry: str = ""
+    """The rollback that had neither registry nor engine cache, on ``JP``."""
+    in_containers: bool = False
     customers_left: float = 0.0
     ledger: LedgerResult | None = None
     ended: float = 0.0
@@ -104,12 +107,16 @@ class Acts:
 
     def _deploy(self, act: str, unit: UnitId, why: Mapping[str, str]) -> str:
         rollout = self._service_here().deploy(unit, **why)
-        for progress in self._service_here().follow(rollout.id, lambda r: False):
+        self._follow(act, unit, rollout.id)
+        return rollout.id
+
+    def _follow(self, act: str, unit: UnitId, rollout: str) -> None:
+        """Show a rollout, and its way back, to the end."""
+        for progress in self._service_here().follow(rollout, lambda r: False):
             self._observer.progress(unit, progress)
             if any(e.step == "shift" and e.mark is Mark.DONE for e in progress.entries):
                 self._customers(unit, RATES[unit])
             self._told.ends[act, unit] = progress.rollout
-        return rollout.id
 
     def _service_here(self) -> Service:
         """Threads do not share a service."""

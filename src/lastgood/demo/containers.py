@@ -55,7 +55,7 @@ def start_container_world(directory: Path) -> World:
     ports = dict(zip(SITES, free_ports(len(SITES)), strict=True))
     starts = {
         "docker": lambda: _start_engine(directory),
-        "registry": lambda: _start_registry(directory),
+        "registry": lambda: _fill_registry(directory),
         "haproxy": lambda: _start_haproxy(directory, ports),
         "postgres": lambda: start_postgres(directory, SITES),
     }
@@ -100,11 +100,21 @@ def refuse_without_parts(directory: Path) -> None:
         )
 
 
-def registry_of(world: World) -> RegistryServer:
-    """The registry, to be started again after it was stopped."""
+def start_registry(world: World) -> RegistryServer:
+    """Start the registry again after it was stopped, with all that is in it."""
     registry = open_registry(world.directory / "registry")
     registry.address = world.servers["registry"]
+    try:
+        registry.start()
+    except (RuntimeError, OSError) as problem:
+        raise not_started("docker-registry", world.directory, problem) from problem
     return registry
+
+
+def prune_images(world: World) -> None:
+    """What somebody does who wants room on the disk."""
+    for engine in engines(world.directory):
+        engine.docker("image", "prune", "--all", "--force")
 
 
 def _start_engine(directory: Path) -> Started:
@@ -116,7 +126,7 @@ def _start_engine(directory: Path) -> Started:
     return engine.host, ProcessMark.of(engine.pid)
 
 
-def _start_registry(directory: Path) -> Started:
+def _fill_registry(directory: Path) -> Started:
     """The registry with the images of all releases in it."""
     registry = open_registry(directory / "registry")
     try:

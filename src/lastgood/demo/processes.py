@@ -31,6 +31,11 @@ def stop_shoppers(directory: Path) -> int:
     return _end(_found(_shops(directory.resolve())), signal.SIGTERM)
 
 
+def stop_registry(directory: Path) -> int:
+    """Have no registry any more; what was pushed stays. Returns how many processes there were."""
+    return _end(_found(_of("docker-registry", f"{directory}/registry/")), signal.SIGTERM)
+
+
 def end_all(directory: Path) -> int:
     """Customers first, then lastgood's runner, the shops, the proxies, the container engine with its
     containers, and the database; returns how many.
