@@ -234,7 +234,7 @@ class Theatre:
     def run(self, rollout: str, probe: Probe = no_probe) -> Rollout:
         """Bring a rollout to its end, and the way back that follows from it."""
         tools = Tools(
-            self.drivers, self.objects, self.images, self.context.vault, self.directory / "evidence"
+            self.drivers, self.objects, self.context.vault, self.images, self.directory / "evidence"
         )
         programs = RolloutPrograms(self.store, self.clock, "here")
         interpreter = Interpreter(self.store, programs, handlers(tools), self.clock, probe)

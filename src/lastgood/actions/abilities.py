@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from lastgood.actions.secrets import logins_of, secrets_of_service
 from lastgood.domain.criterion import Signal
 from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
@@ -25,6 +26,7 @@ from lastgood.ports.drivers import (
     Runs,
     Snapshots,
 )
+from lastgood.ports.images import KeepsImages, ResolvesImages
 from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 
 Ability = TypeVar("Ability")
@@ -82,11 +84,38 @@ def database_target(release: Release, database: DatabaseTarget) -> Target:
     version of its password, which belongs to the release.
     """
     settings = {**database.target.settings, "resource": database.resource}
+    return Target(database.target.driver, _with_version(release, settings))
+
+
+def registry_of(drivers: Drivers, release: Release) -> ResolvesImages:
+    """Where its image comes from, with the login of that time. Raises InvalidInput when none is named."""
+    if release.registry is None:
+        raise InvalidInput(
+            N_("{unit} has an image, but no registry that knows it"),
+            todo=N_("Add 'registry' to service.yaml, or leave it out for the usual one."),
+            where=str(release.unit),
+            unit=str(release.unit),
+        )
+    settings = dict(release.registry.settings)
+    if logins := logins_of(release):
+        settings["hosts"] = {host: _with_version(release, login) for host, login in logins.items()}
+    target = Target(release.registry.driver, settings)
+    return _able(drivers, release.unit, target, ResolvesImages)
+
+
+def _with_version(release: Release, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings whose password is a secret by name, with its version in the release."""
     password = settings.get("password")
-    if isinstance(password, Mapping):
-        version = next((s.version for s in release.secrets if s.name == password.get("secret")), "")
-        settings["password"] = {**password, "version": version}
-    return Target(database.target.driver, settings)
+    if not isinstance(password, Mapping):
+        return settings
+    version = next((s.version for s in release.secrets if s.name == password.get("secret")), "")
+    return {**settings, "password": {**password, "version": version}}
+
+
+def engine_of(drivers: Drivers, release: Release) -> KeepsImages | None:
+    """None where what runs the release keeps no images."""
+    runtime = runtime_of(drivers, release) if release.image else None
+    return runtime if isinstance(runtime, KeepsImages) else None
 
 
 def migrates_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Migrates:
@@ -150,8 +179,8 @@ def generation_of(drivers: Drivers, release: Release) -> Generation:
 def unplaced(release: Release) -> Generation:
     """The release as something that may run one day: nothing was written for it yet."""
     return Generation(
-        generation_id(release), release.unit, release.roles, release.artifact, None, release.secrets,
-        release.image, release.files,
+        generation_id(release), release.unit, release.roles, release.artifact, None,
+        secrets_of_service(release), release.image, release.files,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.context import Context
+from lastgood.actions.images import has_moved, tag_moved
 from lastgood.actions.plan_change import PlannedChange, plan_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
@@ -31,18 +32,31 @@ def deploy(
     planned = plan_change(context, unit_id, revision)
     shown = plan.removeprefix("sha256:")
     if shown and not planned.plan.digest.removeprefix("sha256:").startswith(shown):
-        raise Conflict(
-            N_("the plan you were shown ({shown}) is not what would run now ({now})"),
-            todo=N_("Look at it again: lastgood plan {unit}"),
-            where=str(unit_id),
-            shown=short(plan),
-            now=short(planned.plan.digest),
-            unit=str(unit_id),
-        )
+        raise _other_plan(context, planned, shown)
     keep_content(context, planned)
     now = context.clock.now()
     change = Change(reason, owner, impact, context.actor.name, now)
     return accept_plan(context, planned.plan, planned.release, change)
+
+
+def _other_plan(context: Context, planned: PlannedChange, shown: str) -> Conflict:
+    """Why another plan was shown: of all that can differ, people ask least of a tag that moved."""
+    unit_id, now = planned.plan.unit, planned.release.image
+    try:
+        _, release, _ = context.store.plan(shown)
+        before = release.image
+    except InvalidInput:
+        before = None
+    if before is not None and now is not None and has_moved(before, now):
+        return tag_moved(unit_id, before, now)
+    return Conflict(
+        N_("the plan you were shown ({shown}) is not what would run now ({now})"),
+        todo=N_("Look at it again: lastgood plan {unit}"),
+        where=str(unit_id),
+        shown=short(shown),
+        now=short(planned.plan.digest),
+        unit=str(unit_id),
+    )
 
 
 def require_change(**fields: str) -> None:

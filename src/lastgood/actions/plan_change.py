@@ -9,6 +9,7 @@ from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, sp
 from lastgood.actions.adopt import take_baseline
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.secrets import with_secrets
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
@@ -48,20 +49,23 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
     """Plan moving ``unit_id`` to a commit. Takes the baseline when the unit was never touched.
 
     Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, set aside,
-    not promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen).
+    not promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen, a
+    registry has not the image).
     """
     estate = _open_estate(context, unit_id, revision)
     rendered = estate.render(unit_id)
     release, values = with_secrets(context, rendered)
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
+    lookups = Lookups(context)
+    release = lookups.with_image(release, rendered.image)
     keep_scripts(context.objects, rendered)
     _check_canary(context, release)
     base = base_of(context, release)
     with context.store.read() as unit:
         refuse_quarantined(unit, release)
     _refuse_stale_commit(context, base, release)
-    _refuse_unpromoted(context, estate, release)
+    _refuse_unpromoted(context, estate, release, lookups)
     move = move_between(context, base, release, rendered.contents)
     if not move.changes:
         raise InvalidInput(
@@ -184,13 +188,14 @@ def _refuse_stale_commit(context: Context, base: Release, release: Release) -> N
         )
 
 
-def _refuse_unpromoted(context: Context, estate: Estate, release: Release) -> None:
+def _refuse_unpromoted(context: Context, estate: Estate, release: Release, lookups: Lookups) -> None:
     service, name = release.unit.service, release.unit.environment
     for before in environments_before(name, estate.environments):
         units = [u for u in estate.units() if u.service == service and u.environment == before.name]
         if not units:
             continue
-        if was_verified((estate.render(u).release for u in units), _verified(context, units)):
+        meant = (lookups.content_of(estate.render(u)) for u in units)
+        if was_verified(meant, _verified(context, units)):
             return
         raise Conflict(
             N_("commit {commit} of {service} was not verified in {before} yet"),

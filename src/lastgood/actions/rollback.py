@@ -7,6 +7,7 @@ from dataclasses import replace
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.images import can_start
 from lastgood.actions.plan_change import move_between
 from lastgood.actions.points import came_from, choose_point, passed_over, refuse_pruned
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
@@ -60,7 +61,9 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
 
 
 def refuse_incomplete(context: Context, target: Release) -> None:
-    missing = missing_content(context.objects, context.vault, target)
+    image = target.image
+    blobs = context.images.missing(image) if image else ()
+    missing = tuple(piece for piece in missing_content(context, target) if piece not in blobs)
     if missing:
         raise NotReversible(
             N_("release {release} is not whole here: {count} pieces are missing or damaged, first {first}"),
@@ -69,6 +72,17 @@ def refuse_incomplete(context: Context, target: Release) -> None:
             release=short(target.digest),
             count=len(missing),
             first=missing[0],
+        )
+    if image is not None and not can_start(context, context.drivers, target):
+        raise NotReversible(
+            N_("the image {image} is neither kept here whole nor in the engine"),
+            todo=N_(
+                "Fetch it while the registry has it: lastgood prove {unit}; or choose another restore point "
+                "with --to."
+            ),
+            where=str(target.unit),
+            image=image.pinned,
+            unit=str(target.unit),
         )
 
 

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.images import left_to_engine
 from lastgood.actions.points import came_from, choose_point
 from lastgood.actions.set_aside import releases_aside
 from lastgood.domain.audit import AuditRecord
-from lastgood.domain.errors import NotReversible
+from lastgood.domain.errors import DriverError, NotReversible
 from lastgood.domain.incident import Incident
+from lastgood.domain.message import Message
 from lastgood.domain.plan import Estimate, PlanKind, StepKind
 from lastgood.domain.quarantine import first_holding
 from lastgood.domain.release import Release
@@ -23,7 +25,13 @@ from lastgood.ports.persistence import UnitOfWork
 
 FOLLOW_SECONDS = 0.1
 """Between looks while following; a look is one small query."""
-COLD = (StepKind.START_GENERATION, StepKind.SHIFT_TRAFFIC, StepKind.SWITCH_WORKERS, StepKind.SWITCH_FILES)
+COLD = (
+    StepKind.HOLD_IMAGE,
+    StepKind.START_GENERATION,
+    StepKind.SHIFT_TRAFFIC,
+    StepKind.SWITCH_WORKERS,
+    StepKind.SWITCH_FILES,
+)
 WARM = (StepKind.SHIFT_TRAFFIC,)
 
 
@@ -69,13 +77,24 @@ def _way_back(
         return None
     target = unit.releases.get(point.release)
     warm = deploying is not None and deploying.state is RolloutState.GUARDING
-    missing = missing_content(context.objects, context.vault, target, sound)
+    missing = missing_content(context, target, sound)
+    lacking, unseen = _in_engine(context, target)
     estimate = _estimate(unit, unit_id, WARM if warm else COLD)
     kept, proven_at = _copies(unit, release)
     return WayBack(
-        point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at,
-        kept, proven_at,
+        point.id, point.release, point.kind.value, warm, len(missing) + lacking, estimate, point.created_at,
+        kept, proven_at, unseen,
     )  # fmt: skip
+
+
+def _in_engine(context: Context, release: Release) -> tuple[int, Message | None]:
+    """How many images are missing that the engine alone keeps, and why it could not be asked."""
+    try:
+        return len(left_to_engine(context.drivers, release)), None
+    except DriverError as error:
+        if error.own_state:
+            raise
+        return 0, error.what
 
 
 def way_back_point(unit: UnitOfWork, unit_id: UnitId, current: str) -> RestorePoint | None:

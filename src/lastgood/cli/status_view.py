@@ -86,6 +86,8 @@ def way_back_text(t: Translator, back: WayBack | None) -> Text:
     text.append(", " + _soon(t, back.estimate), "dim")
     if back.missing:
         text.append("\n✗ " + t.text(N_("{count} pieces are missing"), count=back.missing), "bold red")
+    if back.unseen is not None:
+        text.append("\n? " + t.text(N_("its image was not seen")), "yellow")
     if back.kind == PointKind.BASELINE.value:
         text.append("\n" + t.text(N_("baseline")), "yellow")
     return text
@@ -150,6 +152,9 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
         text.append(
             "\n✗ " + t.text(N_("{count} pieces are missing or damaged"), count=back.missing), "bold red"
         )
+    elif back.unseen is not None:
+        template = N_("not known whether its image is in the engine: {why}")
+        text.append("\n? " + t.text(template, why=t(back.unseen)), "yellow")
     else:
         text.append("\n" + t.text(N_("whole: everything it needs is kept here")), "green")
     seen = (
@@ -193,6 +198,12 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
         if status.aside:
             template = N_("{unit}: something it runs was set aside ({aside}): see lastgood quarantine list")
             lines.append(Text(t.text(template, unit=status.unit, aside=status.aside), "magenta"))
+        if status.way_back is not None and status.way_back.missing:
+            template = N_(
+                "! {unit}: the way back is not whole. lastgood prove {unit} says what is missing and fetches "
+                "images again"
+            )
+            lines.append(Text(t.text(template, unit=status.unit), "bold red"))
         if status.frozen:
             template = N_('{unit}: frozen: {reason}. Lift it: lastgood unfreeze {unit} --reason "…"')
             lines.append(

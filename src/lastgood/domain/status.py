@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lastgood.domain.criterion import Sample
+from lastgood.domain.message import Message
 from lastgood.domain.plan import Estimate
 from lastgood.domain.rollout import JournalEntry, Rollout
 from lastgood.domain.unit import UnitId
@@ -17,7 +18,8 @@ class WayBack:
 
     ``missing`` counts pieces that are not kept here; ``proven_at``: when something last stood there good.
     ``databases_kept`` counts databases with a snapshot; ``databases_proven_at`` is the oldest proof among
-    their newest snapshots, None when one was never proven.
+    their newest snapshots, None when one was never proven. ``unseen`` says why the engine could not be asked
+    for the image that it alone keeps.
     """
 
     point: str
@@ -29,6 +31,7 @@ class WayBack:
     proven_at: datetime
     databases_kept: int = 0
     databases_proven_at: datetime | None = None
+    unseen: Message | None = None
 
 
 @dataclass(frozen=True)

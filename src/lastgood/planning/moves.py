@@ -42,6 +42,7 @@ def plan_deploy(move: Move) -> Plan:
     steps = [
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
         *build.check_room(target, base),
+        *build.fetch_image(target),
         *build.prepare_schema(target, move.schemas),
         *build.place(target),
         *build.migrate(target, move.schemas, move.classes),
@@ -81,6 +82,7 @@ def plan_rollback(move: Move) -> Plan:
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
     steps = [
+        *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
         *_back_to(move.target, move.base),
@@ -94,6 +96,7 @@ def plan_heal(move: Move) -> Plan:
     """Have everything of the current release there again: files, processes, traffic (R6)."""
     target = move.target
     steps = [
+        *build.hold_image(target),
         *build.place(target),
         *build.start("start", N_("Have the generation running"), target),
         *build.switch_files("switch", N_("Switch the configuration"), target, target),

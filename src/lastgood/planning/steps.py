@@ -52,6 +52,22 @@ def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step
     return steps
 
 
+def fetch_image(release: Release) -> list[Step]:
+    """Forward: what the tag named when this was planned, brought to where it stays."""
+    return _image("image", StepKind.FETCH_IMAGE, N_("Fetch the image {image}"), release)
+
+
+def hold_image(release: Release) -> list[Step]:
+    """Back: what is here already. Its kind is another one, for it takes another time."""
+    return _image("image", StepKind.HOLD_IMAGE, N_("Have the image {image} ready"), release)
+
+
+def _image(id: str, kind: StepKind, title: str, release: Release) -> list[Step]:
+    if release.image is None:
+        return []
+    return [Step(id, kind, Message(title, {"image": str(release.image)}), {"release": release.digest})]
+
+
 def place(release: Release) -> list[Step]:
     """Content brought to where it will be used; nothing uses it yet."""
     steps = []

@@ -7,6 +7,7 @@ from lastgood.actions.steps.evidence import CollectEvidence
 from lastgood.actions.steps.files import PlaceFiles, SwitchFiles
 from lastgood.actions.steps.gate import Watch, WatchCanary
 from lastgood.actions.steps.generations import PlaceArtifact, StartGeneration, StopGeneration, SwitchWorkers
+from lastgood.actions.steps.images import FetchImage, HoldImage
 from lastgood.actions.steps.keep import KeepRestorePoint
 from lastgood.actions.steps.observe import Observe
 from lastgood.actions.steps.prune import Prune
@@ -26,6 +27,8 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.CHECK_ROOM: CheckRoom(tools),
         StepKind.SNAPSHOT: TakeSnapshot(tools),
         StepKind.REHEARSE: Rehearse(tools),
+        StepKind.FETCH_IMAGE: FetchImage(tools),
+        StepKind.HOLD_IMAGE: HoldImage(tools),
         StepKind.PLACE_FILES: PlaceFiles(tools),
         StepKind.PLACE_ARTIFACT: PlaceArtifact(tools),
         StepKind.MIGRATE: Migrate(tools),
