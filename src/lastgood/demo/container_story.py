@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lastgood.demo import container_estate as estate
 from lastgood.demo.acts import DE, JP, LINGER, US, WINDOWS, Acts
-from lastgood.demo.containers import prune_images, start_container_world, start_registry
+from lastgood.demo.containers import prune_everything, start_container_world, start_registry
 from lastgood.demo.processes import stop_registry
 from lastgood.demo.world import World, remember
 from lastgood.domain.message import N_
@@ -37,16 +37,16 @@ class ContainerStory(Acts):
         self._in_waves("good", {"reason": "gift notes", "impact": "checkout"})
 
     def _bad_image(self) -> None:
-        self._act(N_("Image 3 is healthy, but one checkout in five fails: no other site gets it"))
+        self._act(N_("Image 3 is healthy, but one checkout in five fails: the waves stop"))
         self._told.bad_commit = estate.commit_third(self._world.estate)
         why = {"reason": "3-D Secure", "impact": "checkout", "owner": "shop-team"}
         self._told.failed = self._deploy("bad", US, why)
         time.sleep(LINGER)
 
     def _without_registry(self) -> None:
-        self._act(N_("The registry is down and somebody prunes all images: back to image 1 all the same"))
+        self._act(N_("No registry, and somebody ran docker system prune -a: back to image 1"))
         stop_registry(self._world.directory)
-        prune_images(self._world)
+        prune_everything(self._world)
         service = self._service_here()
         self._told.without_registry = service.rollback(JP, reason="gift notes are not wanted in Japan")
         self._follow("back", JP, self._told.without_registry)
