@@ -20,7 +20,7 @@ from lastgood.actions.rollback import rollback
 from lastgood.actions.steps.table import handlers
 from lastgood.actions.steps.tools import Tools
 from lastgood.domain.criterion import Criterion, Signal, SignalKind
-from lastgood.domain.digest import canonical, digest_bytes
+from lastgood.domain.digest import digest_bytes
 from lastgood.domain.image import Image
 from lastgood.domain.release import CanaryStep, FileEntry, Keep, Release, RoleSpec, Windows
 from lastgood.domain.restore_point import PointKind, RestorePoint
@@ -35,8 +35,10 @@ from lastgood.store.database import SqlStore
 from lastgood.store.images import FileImages
 from lastgood.store.resolver import SecretSources
 from lastgood.testing.fake_files import FakeFiles, FakeObjects, FakeVault
+from lastgood.testing.fake_registry import FakeRegistry
 from lastgood.testing.fake_runtime import FakeRuntime
 from lastgood.testing.fake_traffic import FakeTraffic
+from lastgood.testing.images import ImageBuild
 
 UNIT = UnitId("shop", "prod", "us")
 OTHER = UnitId("shop", "prod", "de")
@@ -126,6 +128,7 @@ def release(text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
         files=(FileEntry("shop.toml", digest_bytes(text.encode())),),
         roles=(RoleSpec(Role.WEB, ("web",)), RoleSpec(Role.WORKER, ("worker",))),
         files_target=Target("files"), runtime=Target("runtime"), traffic=Target("proxy"),
+        registry=Target("registry"),
         criteria=(Criterion("answers", signal, 0.95, 2.0, 20),),
         windows=Windows(watch=2.0, guard=2.0, verify=2.0, drain=2.0),
     )  # fmt: skip
@@ -143,12 +146,14 @@ class Theatre:
         self.runtimes[OTHER].images = self.runtimes[UNIT].images
         self.database = Database()
         self.traffic = {unit: Proxy(unit) for unit in (UNIT, OTHER)}
+        self.registry = FakeRegistry("registry.example.com", self.images)
         self.drivers = FakeDrivers()
         for unit in (UNIT, OTHER):
             fakes = {
                 "runtime": self.runtimes[unit],
                 "files": FakeFiles(self.objects),
                 "database": self.database,
+                "registry": self.registry,
             }
             for name, fake in {**fakes, "proxy": self.traffic[unit]}.items():
                 self.drivers.built[unit, name] = fake
@@ -175,16 +180,15 @@ class Theatre:
         return release(text, unit, **changes)
 
     def image(self, name: str) -> Image:
-        """One with its blobs in the archive."""
-        config, layer = f'{{"name": "{name}"}}'.encode(), name.encode() * 10
-        described = [{"digest": digest_bytes(blob), "size": len(blob)} for blob in (config, layer)]
-        manifest = canonical({"config": described[0], "layers": described[1:]})
-        for blob in (config, layer, manifest):
-            self.images.put_blob(digest_bytes(blob), [blob])
-        digest = digest_bytes(manifest)
-        made = Image("registry.example.com/shop/web", digest, digest, digest_bytes(config), tag=name)
-        self.images.add(made)
+        """One that was fetched."""
+        made = self.push(name)
+        self.registry.fetch(made, self.images)
         return made
+
+    def push(self, tag: str, text: str = "") -> Image:
+        """``text`` is in it, the tag if there is none; a tag that was there moves."""
+        build = ImageBuild(["/x"], files={"/x": ((text or tag).encode(), 0o755)}, busybox=False)
+        return self.registry.push(f"shop/web:{tag}", build)
 
     def stand(self, release: Release) -> Release:
         """Have a unit on ``release``, with a verified restore point."""

@@ -216,12 +216,12 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.haproxy.driver import HaproxyDriver
 from lastgood.drivers.haproxy.settings import Settings
-from lastgood.ports.traffic import Destination
+from lastgood.ports.traffic import Destination, Leave
 
 values, destinations, how = json.loads(sys.argv[1])
 driver = HaproxyDriver(Settings.of(UnitId("storefront", "prod", "us"), values))
 driver.current()  # everything is imported before the user changes
-if how == "full":
+if how.startswith("full"):
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 if how == "nobody" and os.geteuid() == 0:
     os.setuid(65534)
@@ -229,7 +229,8 @@ print("ready", flush=True)
 try:
     while True:
         for generation, addresses in destinations:
-            driver.route(Destination(generation, tuple(addresses)))
+            leave = Leave.CUT if how == "full cut" else Leave.DRAIN
+            driver.route(Destination(generation, tuple(addresses)), leave)
         if how != "loop":
             break
 except Rejected as error:
@@ -284,14 +285,17 @@ def test_without_room_for_the_record_nothing_happens(lab, red, blue, how, told) 
     assert {path.suffix for path in lab.state.iterdir()} == {".json", ".state"}
 
 
-def test_what_cannot_be_kept_for_a_reload_is_told_when_traffic_went(lab, red, blue) -> None:
+@pytest.mark.parametrize("how", ["full", "full cut"])
+def test_what_cannot_be_kept_for_a_reload_is_told_when_traffic_went(lab, red, blue, how) -> None:
     driver = lab.build()
     driver.install()
     driver.route(blue)
     driver.route(red)
-    output = child(lab, "full", blue).communicate()[0]
+    held = lab.open("/socket")
+    output = child(lab, how, blue).communicate()[0]
     assert output.startswith(b"ready\nno cause | "), output
     assert driver.current() == blue
+    assert held.is_open() is (how == "full"), "a cut ends sessions all the same"
     assert driver.observe().facts["saved for the next start"] is False
     driver.route(blue)
     assert driver.observe().facts["saved for the next start"] is True

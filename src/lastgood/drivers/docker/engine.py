@@ -18,6 +18,7 @@ from lastgood.drivers.docker.settings import DockerSettings
 
 GONE, IN_USE = 404, 409
 LOOK_EVERY = 0.01
+SETTLED_WITHIN = 5.0
 Json = dict[str, Any]
 
 
@@ -75,9 +76,20 @@ class Engine:
         return ""
 
     def restart_policy(self, id: str, policy: str) -> None:
-        """``always`` or ``no``; nothing for a container that is no more."""
+        """``always`` or ``no``; nothing for a container that is no more.
+
+        In the moment in which a container ends, the engine can't change it, and takes the change back.
+        """
+        end = time.monotonic() + SETTLED_WITHIN
         with self._call(f"POST /containers/{id}/update") as client:
-            _tried((GONE,), client.update_container, id, restart_policy={"Name": policy})
+            while True:
+                try:
+                    _tried((GONE,), client.update_container, id, restart_policy={"Name": policy})
+                    return
+                except vendor.APIError as error:
+                    if "annot update" not in explanation(error) or time.monotonic() >= end:
+                        raise
+                time.sleep(LOOK_EVERY)
 
     def unpause(self, id: str) -> None:
         with self._call(f"POST /containers/{id}/unpause") as client:
@@ -187,10 +199,8 @@ class Engine:
 
     def events(self, filters: Mapping[str, Any], since: float) -> list[Json]:
         """What happened since then, by the engine's clock, as far as it remembers."""
-        span = {
-            "since": f"{since:.6f}",
-            "until": f"{self.now():.6f}",
-        }  # later than now, and it waits for more
+        # Were "until" later than now, the engine would wait for more.
+        span = {"since": f"{since:.6f}", "until": f"{self.now():.6f}"}
         with self._call("GET /events", changes=False) as client:
             return list(client.events(**span, filters=dict(filters), decode=True))
 
