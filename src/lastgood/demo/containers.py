@@ -112,7 +112,7 @@ def start_registry(world: World) -> RegistryServer:
 
 
 def prune_everything(world: World) -> None:
-    """What somebody does who wants room on the disk: stopped containers go, and all images that run nowhere."""
+    """What somebody does who wants room: stopped containers go, and all images that run nowhere."""
     for engine in engines(world.directory):
         engine.docker("system", "prune", "--all", "--force")
 
