@@ -272,14 +272,17 @@ def test_two_changes_at_once(company: Company) -> None:
     assert company.on("api/jp") == "old"
 
 
-def test_a_frozen_unit_refuses_the_whole_change(company: Company) -> None:
+@pytest.mark.parametrize(("text", "why"), [("newer", "page@prod/de is frozen"), ("new", "set aside")])
+def test_one_unit_that_is_frozen_or_set_aside_refuses_the_whole_change(
+    company: Company, text: str, why: str
+) -> None:
     company.fate["page/de"] = "breaks"
     company.accept("page/de")
     company.run()
     company.fate.clear()
-    begun = len(company.order("begun"))
-    with pytest.raises(Conflict, match="page@prod/de is frozen"):
-        company.accept()
+    with pytest.raises(Conflict, match=why) as caught:
+        company.accept(text=text)
+    assert "page@prod" in str(caught.value)
     company.run()
-    assert len(company.order("begun")) == begun
+    assert company.order("begun") == ["page/de"]
     assert company.holders() == set()

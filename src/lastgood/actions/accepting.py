@@ -57,11 +57,7 @@ def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Rel
     and keeps those of the resources.
     """
     plan, request = rollout.plan, rollout.change
-    refuse_stale(unit, plan)
-    if plan.kind is PlanKind.DEPLOY:
-        refuse_change(unit, plan, release)
-    if plan.kind is not PlanKind.HEAL:
-        refuse_quarantined(unit, release)
+    refuse_move(unit, plan, release)
     resources = [resource_lock(r) for r in plan.resources]
     if rollout.part_of:
         unit.locks.move(rollout.part_of, rollout.id, [unit_lock(plan.unit)])
@@ -92,7 +88,19 @@ def _take_out(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
         unit.locks.release(holder, [lock])
 
 
-def refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
+def refuse_move(unit: UnitOfWork, plan: Plan, release: Release) -> None:
+    """Raises Conflict when the unit moved since the plan was made, the release is set aside, or (a change) it
+    is frozen or needs what a way back is taking out.
+    """
+    _refuse_stale(unit, plan)
+    if plan.kind is PlanKind.DEPLOY:
+        refuse_frozen(unit, plan)
+        refuse_unsettled(unit, release)
+    if plan.kind is not PlanKind.HEAL:
+        refuse_quarantined(unit, release)
+
+
+def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
     current = unit.releases.current(plan.unit)
     if current != plan.base:
         raise Conflict(
@@ -103,12 +111,6 @@ def refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
             base=short(plan.base) or "-",
             current=short(current) or "-",
         )
-
-
-def refuse_change(unit: UnitOfWork, plan: Plan, release: Release) -> None:
-    """What stops a change, and never a way back. Raises Conflict."""
-    refuse_frozen(unit, plan)
-    refuse_unsettled(unit, release)
 
 
 def refuse_frozen(unit: UnitOfWork, plan: Plan) -> None:

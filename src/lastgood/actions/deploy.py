@@ -31,19 +31,21 @@ def deploy(
     require_change(reason=reason, owner=owner, impact=impact)
     refuse_busy(context, unit_id)
     planned = plan_change(context, unit_id, revision)
-    _refuse_moved_tag(context, planned, plan)
-    refuse_other(plan, planned.plan.digest, str(unit_id))
+    if not binds(plan, planned.plan.digest):
+        raise _other_plan(context, planned, plan)
     keep_content(context, planned)
     now = context.clock.now()
     request = Request(reason, owner, impact, context.actor.name, now)
     return accept_plan(context, planned.plan, planned.release, request)
 
 
-def refuse_other(shown: str, now: str, asked: str) -> None:
-    """Raises Conflict when the plan that was shown (a digest or prefix, empty for none) is not today's."""
-    if now.removeprefix("sha256:").startswith(shown.removeprefix("sha256:")):
-        return
-    raise Conflict(
+def binds(shown: str, now: str) -> bool:
+    """Whether the plan that was shown (a digest or prefix, empty for none) is today's."""
+    return now.removeprefix("sha256:").startswith(shown.removeprefix("sha256:"))
+
+
+def other_plan(shown: str, now: str, asked: str) -> Conflict:
+    return Conflict(
         N_("the plan you were shown ({shown}) is not what would run now ({now})"),
         todo=N_("Look at it again: lastgood plan {unit}"),
         where=asked,
@@ -53,17 +55,17 @@ def refuse_other(shown: str, now: str, asked: str) -> None:
     )
 
 
-def _refuse_moved_tag(context: Context, planned: PlannedChange, shown: str) -> None:
-    """Raises Conflict when that is why another plan was shown: people ask least of a tag."""
-    now = planned.release.image
-    if not shown or now is None:
-        return
+def _other_plan(context: Context, planned: PlannedChange, shown: str) -> Conflict:
+    """Why another plan was shown: of all that can differ, people ask least of a tag that moved."""
+    unit_id, now = planned.plan.unit, planned.release.image
     try:
-        _, release, _ = context.store.plan(shown.removeprefix("sha256:"))
+        _, release, _ = context.store.plan(shown)
+        before = release.image
     except InvalidInput:
-        return
-    if release.image is not None and has_moved(release.image, now):
-        raise tag_moved(planned.plan.unit, release.image, now)
+        before = None
+    if before is not None and now is not None and has_moved(before, now):
+        return tag_moved(unit_id, before, now)
+    return other_plan(shown, planned.plan.digest, str(unit_id))
 
 
 def require_change(**fields: str) -> None:

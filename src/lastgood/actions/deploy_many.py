@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lastgood.actions.accepting import change_id, refuse_change, refuse_stale
+from lastgood.actions.accepting import change_id, refuse_move
 from lastgood.actions.context import Context
-from lastgood.actions.deploy import keep_content, refuse_busy, refuse_other, require_change
+from lastgood.actions.deploy import binds, keep_content, other_plan, refuse_busy, require_change
 from lastgood.actions.holding import resource_lock, unit_lock
 from lastgood.actions.plan_many import PlannedMany, plan_many, select
 from lastgood.domain.audit import Phase
@@ -36,7 +36,8 @@ def deploy_many(
     for unit_id in selected.units:
         refuse_busy(context, unit_id)
     planned = plan_many(context, selected)
-    refuse_other(plan, planned.plan.digest, " ".join(f"'{name}'" for name in wanted))
+    if not binds(plan, planned.plan.digest):
+        raise other_plan(plan, planned.plan.digest, " ".join(f"'{name}'" for name in wanted))
     for one in planned.units:
         keep_content(context, one)
     return accept_change(
@@ -51,8 +52,7 @@ def accept_change(context: Context, planned: PlannedMany, request: Request) -> C
     with context.store.write() as unit:
         for one in planned.units:
             try:
-                refuse_stale(unit, one.plan)
-                refuse_change(unit, one.plan, one.release)
+                refuse_move(unit, one.plan, one.release)
             except LastgoodError as error:
                 error.about(str(one.plan.unit))
                 raise

@@ -70,6 +70,7 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
 class SoFar:
     """What planning the other units of the same change has found.
 
+    ``lookups``: a tag means the same image for all of them;
     ``done``: migrations that they will have deployed by then (a database is migrated once per change);
     ``promoted``: (service, environment) seen to be verified in the environment before; ``lookups``: what
     registries said.
