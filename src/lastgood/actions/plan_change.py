@@ -72,7 +72,8 @@ class SoFar:
 
     ``lookups``: a tag means the same image for all of them;
     ``done``: migrations that they will have deployed by then (a database is migrated once per change);
-    ``promoted``: (service, environment) seen to be verified in the environment before.
+    ``promoted``: (service, environment) seen to be verified in the environment before; ``lookups``: what
+    registries said.
     """
 
     lookups: Lookups
