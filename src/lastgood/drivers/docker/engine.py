@@ -17,8 +17,8 @@ from lastgood.drivers.docker.faults import explanation, mapped
 from lastgood.drivers.docker.settings import DockerSettings
 
 GONE, IN_USE = 404, 409
-ENDING = ("stopped container", "not found: not found")
-"""How the engine refuses to update a container whose process has just ended."""
+CANT_UPDATE = "Cannot update container"
+"""How the engine refuses to update a container whose process just ended: in many words, which begin so."""
 UPDATE_TRIES, UPDATE_PAUSE = 60, 0.05
 LOOK_EVERY = 0.01
 Json = dict[str, Any]
@@ -88,7 +88,7 @@ class Engine:
                     _tried((GONE,), client.update_container, id, restart_policy={"Name": policy})
                     return
                 except vendor.APIError as error:
-                    if not tries_left or not any(word in explanation(error) for word in ENDING):
+                    if not tries_left or CANT_UPDATE not in explanation(error):
                         raise
                 time.sleep(UPDATE_PAUSE)
 
