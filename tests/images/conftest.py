@@ -19,6 +19,11 @@ GOOD = ("one", "two", "three", "four", "five")
 BROKEN = ("exit", "exit_later", "deaf", "broken", "lies", "unhealthy", "greedy", "hungry", "tires")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Known without xdist as well."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that share servers run in one worker")
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[DockerEngine]:
     with docker_engine("--live-restore") as started:

@@ -9,7 +9,7 @@
  *
  *   exit       ends at once                        exit_later  ends after 3 s
  *   deaf       never listens                       hungry      eats memory from its first real request on
- *   broken     500 to everything                   greedy      eats memory from its start on
+ *   broken     500 to everything                   greedy      eats memory before it listens
  *   lies       500 to everything but /healthz      unhealthy   500 to /healthz
  *   tires      500 to everything but /healthz from its hundredth real request on
  *
@@ -213,8 +213,8 @@ static void stop(void) {
 }
 
 static void eat(void) {
-    char *memory = malloc(EATEN_AT_ONCE);
-    if (memory) memset(memory, 1, EATEN_AT_ONCE);
+    volatile char *memory = malloc(EATEN_AT_ONCE);
+    for (size_t i = 0; memory && i < EATEN_AT_ONCE; i += 1024) memory[i] = 1;
 }
 
 static void listen_on(int port) {
@@ -234,8 +234,8 @@ static int web(int port) {
     poller = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = term}, ready[256];
     epoll_ctl(poller, EPOLL_CTL_ADD, term, &event);
+    while (is("greedy")) eat();
     if (!is("deaf")) listen_on(port);
-    if (is("greedy")) eats_from = now_ms();
     printf("%s %s listens on %d\n", config.text, generation, port);
     fflush(stdout);
     while (!stopping || waiting_count) {

@@ -24,16 +24,19 @@ from tests.images.world import DEV, Parts, World
 
 pytestmark = pytest.mark.xdist_group("images")
 
+LONG = "1m"
 BEFORE_TRAFFIC = {
-    "exit": "exited with 3",
-    "deaf": "/healthz",
-    "broken": "answered 500",
-    "unhealthy": "answered 500",
-    "greedy": "ran out of its memory of 64 MiB",
-    "other-processor": "made for other processors",
-    "no-entry": "no such file",
+    "exit": (LONG, "exited with 3"),
+    "greedy": (LONG, "ran out of its memory of 64 MiB"),
+    "other-processor": (LONG, "made for other processors"),
+    "no-entry": ("1s", "no such file"),
+    "deaf": ("1s", "GET /healthz"),
+    "broken": ("1s", "answered 500"),
+    "unhealthy": ("1s", "answered 500"),
 }
-"""What is wrong, and how the outcome says it. All of it is seen before a customer meets it."""
+"""What is wrong, how long it may take to get ready, and how the outcome says it. What ends again and again is
+not waited for that long. All of it is seen before a customer meets it.
+"""
 
 UNDER_TRAFFIC = {"lies": "failed with", "exit_later": "this image ends after 3 s", "hungry": "listens on"}
 """What only customers can find out, and what the evidence keeps of it."""
@@ -52,11 +55,8 @@ def shop(
     push(shelf, "shop/page:no-entry", image("x", entrypoint=["/nothing"]))
     with haproxy(directory) as front:
         world = World(directory / "world", Parts(engine, shelf, front))
-        world.service_yaml["roles"]["web"]["ready"]["timeout"] = "1500ms"
-        world.service_yaml["windows"]["guard"] = "4s"
         runner = Runner(world.places).start()
         with customers(world.ports[DEV], directory, rate=50, connections=3):
-            world.service_yaml["windows"]["guard"] = "500ms"
             deploy_well(world, "one")
             world.service_yaml["windows"]["guard"] = "4s"
             yield world
@@ -78,11 +78,14 @@ def break_it(world: World, name: str) -> tuple[Rollout, Rollout]:
 @pytest.mark.parametrize("name", BEFORE_TRAFFIC)
 def test_found_before_any_customer(shop: World, tmp_path: Path, name: str) -> None:
     before = portrait(shop)
+    limit, words = BEFORE_TRAFFIC[name]
+    shop.service_yaml["roles"]["web"]["ready"]["timeout"] = limit
     with customers(shop.ports[DEV], tmp_path) as crowd:
         failed, end = break_it(shop, name)
     crowd.assert_unharmed()
     assert set(crowd.result["answers"]) == {"one"}, "nobody was sent to the broken one"
-    assert BEFORE_TRAFFIC[name] in str(failed.outcome)
+    assert words in str(failed.outcome)
+    assert ("will not get ready" in str(failed.outcome)) is (limit == LONG)
     assert end.state is RolloutState.VERIFIED, str(end.outcome)
     assert portrait(shop) == before
     assert_whole(shop, "one")

@@ -86,7 +86,6 @@ class World:
         self.service_yaml.setdefault("secrets", {"TOKEN": {"file": str(self.token)}})
         listen = "127.0.0.1:{{ values.port }}"
         self.service_yaml.setdefault("traffic", {"driver": "haproxy", "listen": listen})
-        self.estate_yaml = {**self._estate(), **self.estate_yaml}
         self.serve()
 
     @property
@@ -136,7 +135,7 @@ class World:
         """Commit the estate with the image ``name`` (a tag, or a whole reference) and these values."""
         reference = name if "/" in name else f"{self.parts.registry.address}/shop/page:{name}"
         shown = {**VALUES, "text": name.rpartition(":")[2], **values, "image": reference}
-        self.write("lastgood.yaml", self.estate_yaml)
+        self.write("lastgood.yaml", {**self._estate(), **self.estate_yaml})
         for service in self.services:
             folder = f"services/{service}"
             self.write(f"{folder}/service.yaml", self.service_yaml)
