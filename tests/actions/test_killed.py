@@ -117,6 +117,7 @@ def test_forward(theatre: Theatre, moment: str, step: str) -> None:
     assert theatre.images.missing(new.image) == ()
     assert theatre.runtime.has(new.image)
     assert older.image is not None
+    theatre.cache.prune()
     assert not theatre.runtime.has(older.image), "the third newest was pruned"
     assert older.image not in theatre.images.images()
     with theatre.store.read() as unit:

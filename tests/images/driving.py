@@ -8,7 +8,7 @@ from tests.images.world import DEV, World
 from tests.journey.conftest import wait_for
 from tests.journey.driving import begin, end_of, until
 
-__all__ = ["back", "begin", "commit", "deploy", "deploy_well", "end_of", "fail", "until", "wait_for"]
+__all__ = ["back", "begin", "deploy", "deploy_well", "end_of", "until", "wait_for"]
 
 
 def deploy(world: World, name: str, unit: UnitId = DEV, **values: object) -> Rollout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_every_message_is_handled_once_and_by_one_generation_at_a_time(world: Wo
     handled = queue.handled()
     assert sorted(one.message for one in handled) == [f"{n:06}" for n in range(queue.sent)]
     assert len({one.worker for one in handled}) == 3, "each generation had its turn"
-    for one, following in zip(handled, handled[1:], strict=False):
+    for one, following in itertools.pairwise(handled):
         assert one.ended <= following.began, "two were at work at once"
     assert not (world.spool() / "double").exists()
     assert_whole(world, "one")

@@ -14,6 +14,7 @@ from lastgood.drivers.haproxy.servers import Admin, routing
 from lastgood.ports.traffic import Destination, Leave, Share
 from lastgood.testing.caddy_server import free_port
 from tests.drivers.haproxy.conftest import STICKY, Customer, Lab, eventually, generation
+from tests.drivers.haproxy.relay import relay
 
 
 @pytest.fixture
@@ -328,24 +329,32 @@ def test_a_static_algorithm_can_route_and_says_why_it_cannot_split(bare, red, bl
 
 
 def test_visitors_that_come_back_in_spite_of_a_cut_are_told(bare, red, blue) -> None:
+    """Each look comes when they are there again."""
     bare.serve(*STICKY, "option persist")
-    driver = bare.build(cut_grace=0.0)
-    driver.install()
-    driver.route(blue)
+    bare.build().install()
+    bare.build().route(blue)
     customer = known(bare, "blue")
     over = threading.Event()
 
     def insist() -> None:
         while not over.is_set():
             with contextlib.suppress(http.client.HTTPException, OSError):
-                Customer(bare.listen, customer.cookie).ask("/?delay=0.1")
+                Customer(bare.listen, customer.cookie).ask("/?delay=0.5")
 
-    thread = threading.Thread(target=insist)
-    thread.start()
+    def wait(number: int, line: str) -> None:
+        if line.startswith("show info"):
+            eventually(lambda: bare.sessions() > 0)
+
+    threads = [threading.Thread(target=insist) for _ in range(4)]
+    for thread in threads:
+        thread.start()
     try:
-        eventually(lambda: bare.sessions() == 1)
-        with pytest.raises(Rejected, match="requests still come"):
-            driver.route(red, Leave.CUT)
+        with relay(bare.server.socket) as between:
+            between.on_line = wait
+            driver = bare.build(sockets=[between.address], cut_grace=0.0)
+            with pytest.raises(Rejected, match="requests still come"):
+                driver.route(red, Leave.CUT)
     finally:
         over.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

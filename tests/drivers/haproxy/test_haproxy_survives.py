@@ -109,7 +109,8 @@ def test_a_haproxy_that_forgets_is_seen_and_put_right(lab, red, blue) -> None:
 @pytest.mark.parametrize("leave", Leave)
 @pytest.mark.parametrize("fault", Fault)
 def test_cut_off_at_any_line_it_is_whole_after_it_was_repeated(lab, red, blue, fault, leave) -> None:
-    driver = lab.build()
+    patient = {"cut_grace": 30.0}  # the customer's own requests end by themselves, however slow the machine
+    driver = lab.build(**patient)
     driver.install()
     over = threading.Event()
     answers: set[tuple[int, str]] = set()
@@ -124,10 +125,11 @@ def test_cut_off_at_any_line_it_is_whole_after_it_was_repeated(lab, red, blue, f
     try:
         for at in range(MOST_LINES):
             driver.route(red)
+            eventually(lambda: driver.open_requests("blue") == 0)
             driver.close("blue")
             with relay(lab.server.socket) as between:
                 between.fault, between.at = fault, at
-                through = lab.build(sockets=[between.address])
+                through = lab.build(sockets=[between.address], **patient)
                 told = None
                 try:
                     through.route(blue, leave)
