@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lastgood.demo import container_estate as estate
-from lastgood.demo.acts import JP, LINGER, US, WINDOWS, Acts
+from lastgood.demo.acts import DE, JP, LINGER, US, WINDOWS, Acts
 from lastgood.demo.containers import prune_everything, start_container_world, start_registry
 from lastgood.demo.estate import SERVICE, SITES
 from lastgood.demo.processes import stop_registry
 from lastgood.demo.world import World, remember
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.unit import UnitId
 
 
@@ -52,8 +52,14 @@ class ContainerStory(Acts):
         service = self._service_here()
         self._told.without_registry = service.rollback(JP, reason="gift notes are not wanted in Japan")
         self._follow("back", JP, self._told.without_registry)
+        self._act(N_("What the prune took from the other sites is put back"))
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self._heal, (US, DE)))
         registry = start_registry(self._world)
         self._told.world = remember(self._world, "registry", registry.pid)
+
+    def _heal(self, unit: UnitId) -> None:
+        self._follow("heal", unit, self._service_here().heal(unit, "somebody pruned the engine").id)
 
     def _all_good(self, act: str, why: Mapping[str, str]) -> None:
         self._in_waves(act, why)
@@ -72,5 +78,7 @@ class ContainerStory(Acts):
                         followed[one.unit] = pool.submit(self._follow, act, one.unit, one.rollout)
         for future in followed.values():
             future.result()
-        self._observer.outcome(progress.change.outcome)
+        spared = [str(one.unit) for one in progress.units if not one.rollout]
+        stopped = Message(N_("the waves stopped; never begun: {units}"), {"units": ", ".join(spared)})
+        self._observer.outcome(stopped if spared else progress.change.outcome)
         return {member.unit: change.rollout_of(member) for member in change.plan.members()}
