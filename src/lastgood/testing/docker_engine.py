@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -132,11 +133,12 @@ class DockerEngine:
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise EngineFailed(self._words())
-        asked = subprocess.run(
-            ["curl", "-sf", "--max-time", "2", "--unix-socket", str(self.socket), "http://d/_ping"],
-            capture_output=True,
-        )
-        return asked.returncode == 0
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(2)
+            asking.connect(str(self.socket))
+            asking.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return asking.recv(64).startswith(b"HTTP/1.0 200")
+        return False
 
     def _gone(self) -> None:
         assert self._process is not None
