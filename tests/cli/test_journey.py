@@ -69,8 +69,26 @@ def _what_is_known_afterwards(cli: Cli) -> None:
         assert said in page, page
     assert cli.data("show", failed)["related"][0]["id"] == f"{failed}-back"
     assert cli("show", failed, "--follow", code=5).stdout.count("traffic back after") == 1
+    _set_aside_and_lifted(cli, failed)
     assert "frozen" in cli("deploy", UNIT, *CHANGE, "--yes", code=4).stderr
     assert cli.data("unfreeze", UNIT, "--reason", "seen")["lifted"] == 1
+
+
+def _set_aside_and_lifted(cli: Cli, failed: str) -> None:
+    """The release that failed and its commit; its artifact served well before."""
+    incident = f"in-{failed}"
+    assert f"lastgood quarantine lift {incident}" in cli("deploy", UNIT, *CHANGE, "--yes", code=4).stderr
+    assert cli("show", failed).stdout.count("set aside: ") == 2
+    table = " ".join(cli("quarantine", "list", COLUMNS="80").stdout.split())
+    assert table.count(incident) == 2, table
+    assert {e["kind"] for e in cli.data("quarantine", "list")} == {"release", "commit"}
+    cli("quarantine", "lift", incident, code=2)
+    lifted = cli.data("quarantine", "lift", incident, "--reason", "a wrong address")
+    assert [e["lifted_reason"] for e in lifted] == ["a wrong address"] * 2
+    assert "nothing is set aside" in cli("quarantine", "list").stdout
+    by_hand = cli.data("quarantine", "add", "commit", "HEAD", "--service", "page", "--reason", "slow")
+    assert by_hand["name"] in cli("quarantine", "lift", by_hand["name"][:8], "--reason", "fast").stdout
+    assert "lifted by" in cli("quarantine", "list", "--all").stdout
 
 
 def _drift_and_back(world: World, cli: Cli) -> None:

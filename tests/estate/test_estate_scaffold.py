@@ -15,6 +15,7 @@ from lastgood.domain.errors import InvalidInput
 from lastgood.domain.unit import Role, UnitId
 from lastgood.estate.reader import GitEstateReader
 from lastgood.estate.scaffold import scaffold
+from lastgood.estate.scaffold_image import image_files
 from tests.estate.repositories import Repository
 
 
@@ -134,3 +135,33 @@ def test_the_author_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ["git", "log", "--format=%an %ae"], cwd=root, check=True, capture_output=True, text=True
     )
     assert shown.stdout == "Ada ada@example.org\n"
+
+
+def test_one_for_an_image_lints_clean_and_names_what_runs_now(tmp_path: Path) -> None:
+    files = image_files("harbour", "web", "registry.example.com/shop/web:1.4", 8080, 80, "/up")
+    scaffold(tmp_path, name="harbour", files=files)
+    estate = GitEstateReader(tmp_path).at("HEAD")
+    assert estate.lint() == []
+    (unit,) = estate.units()
+    assert str(unit) == "web@prod/us"
+    rendered = estate.render(unit)
+    assert rendered.image == "registry.example.com/shop/web:1.4"
+    release = rendered.release
+    assert [t.driver for t in (release.runtime, release.traffic, release.registry) if t] == [
+        "docker",
+        "haproxy",
+        "registry",
+    ]
+    assert [(step.percent, step.seconds) for step in release.canary] == [(5.0, 30.0), (25.0, 30.0)]
+    assert release.roles[0].ready is not None
+    assert (release.roles[0].replicas, release.roles[0].ready.path) == (2, "/up")
+    assert release.keep.restore_points == 5
+
+
+@pytest.mark.parametrize(
+    ("service", "image", "word"),
+    [("web", "shop/web:1", "is not an image"), ("Web!", "registry.example.com/shop/web:1", "not a name")],
+)
+def test_one_for_an_image_that_can_not_be_meant_is_refused(service: str, image: str, word: str) -> None:
+    with pytest.raises(InvalidInput, match=word):
+        image_files("harbour", service, image, 8080, 80, "/")

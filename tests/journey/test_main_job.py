@@ -49,7 +49,8 @@ def test_every_act_is_in_the_audit_with_intent_and_outcome(world: World) -> None
     assert records == [
         ("adopt", "outcome"),
         ("deploy", "intent"), ("deploy", "outcome"),
-        ("deploy", "intent"), ("rollback", "intent"), ("deploy", "outcome"), ("rollback", "outcome"),
+        ("deploy", "intent"), ("quarantine", "outcome"), ("rollback", "intent"), ("deploy", "outcome"),
+        ("rollback", "outcome"),
     ]  # fmt: skip
     assert world.service().verify_audit() is None
 

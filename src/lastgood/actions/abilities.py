@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from lastgood.actions.secrets import logins_of, secrets_of_service
 from lastgood.domain.criterion import Signal
 from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
@@ -17,13 +19,15 @@ from lastgood.ports.drivers import (
     Classifies,
     Drivers,
     Generation,
+    HasConnections,
     Measures,
     Migrates,
     Places,
     Runs,
     Snapshots,
 )
-from lastgood.ports.traffic import ShiftsTraffic
+from lastgood.ports.images import KeepsImages, ResolvesImages
+from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 
 Ability = TypeVar("Ability")
 
@@ -56,16 +60,62 @@ def traffic_of(drivers: Drivers, release: Release) -> ShiftsTraffic | None:
     return _able(drivers, release.unit, target, ShiftsTraffic) if target else None
 
 
+def splits_of(drivers: Drivers, release: Release) -> SplitsTraffic:
+    """Raises InvalidInput where the proxy can't send a share of the requests."""
+    driver = traffic_of(drivers, release)
+    if isinstance(driver, SplitsTraffic):
+        return driver
+    raise InvalidInput(
+        N_("the traffic driver {driver} can't send a share of the requests, which canary steps need"),
+        todo=N_("Use one that can (haproxy, nginx), or remove 'canary' from service.yaml."),
+        where=str(release.unit),
+        driver=release.traffic.driver if release.traffic else "-",
+    )
+
+
+def drains_of(drivers: Drivers, release: Release) -> DrainsTraffic | None:
+    """None where the proxy does not know what is still open."""
+    driver = traffic_of(drivers, release)
+    return driver if isinstance(driver, DrainsTraffic) else None
+
+
 def database_target(release: Release, database: DatabaseTarget) -> Target:
     """The target with the name of the resource, which its driver gives to what it keeps, and with the
     version of its password, which belongs to the release.
     """
     settings = {**database.target.settings, "resource": database.resource}
+    return Target(database.target.driver, _with_version(release, settings))
+
+
+def registry_of(drivers: Drivers, release: Release) -> ResolvesImages:
+    """Where its image comes from, with the login of that time. Raises InvalidInput when none is named."""
+    if release.registry is None:
+        raise InvalidInput(
+            N_("{unit} has an image, but no registry that knows it"),
+            todo=N_("Add 'registry' to service.yaml, or leave it out for the usual one."),
+            where=str(release.unit),
+            unit=str(release.unit),
+        )
+    settings = dict(release.registry.settings)
+    if logins := logins_of(release):
+        settings["hosts"] = {host: _with_version(release, login) for host, login in logins.items()}
+    target = Target(release.registry.driver, settings)
+    return _able(drivers, release.unit, target, ResolvesImages)
+
+
+def _with_version(release: Release, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings whose password is a secret by name, with its version in the release."""
     password = settings.get("password")
-    if isinstance(password, Mapping):
-        version = next((s.version for s in release.secrets if s.name == password.get("secret")), "")
-        settings["password"] = {**password, "version": version}
-    return Target(database.target.driver, settings)
+    if not isinstance(password, Mapping):
+        return settings
+    version = next((s.version for s in release.secrets if s.name == password.get("secret")), "")
+    return {**settings, "password": {**password, "version": version}}
+
+
+def engine_of(drivers: Drivers, release: Release) -> KeepsImages | None:
+    """None where what runs the release keeps no images."""
+    runtime = runtime_of(drivers, release) if release.image else None
+    return runtime if isinstance(runtime, KeepsImages) else None
 
 
 def migrates_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Migrates:
@@ -74,6 +124,12 @@ def migrates_of(drivers: Drivers, release: Release, database: DatabaseTarget) ->
 
 def snapshots_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Snapshots:
     return _able(drivers, release.unit, database_target(release, database), Snapshots)
+
+
+def connections_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasConnections | None:
+    """None where the server can't be asked for its room."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, HasConnections) else None
 
 
 def classifies_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Classifies:
@@ -114,11 +170,17 @@ def release_name(release: Release) -> str:
 
 def generation_of(drivers: Drivers, release: Release) -> Generation:
     """The release as something that runs; its configuration is the placed directory."""
-    places = files_of(drivers, release)
-    config = places.place(release_name(release), release.files) if places else None
+    generation, places = unplaced(release), files_of(drivers, release)
+    if places is None:
+        return generation
+    return replace(generation, config=places.place(release_name(release), release.files), files=())
+
+
+def unplaced(release: Release) -> Generation:
+    """The release as something that may run one day: nothing was written for it yet."""
     return Generation(
-        generation_id(release), release.unit, release.roles, release.artifact, config, release.secrets,
-        release.image, () if places else release.files,
+        generation_id(release), release.unit, release.roles, release.artifact, None,
+        secrets_of_service(release), release.image, release.files,
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def _refuse_after_back(unit: UnitOfWork, rollout: Rollout) -> None:
 def take_as_good(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
     """Make an unverified release a restore point because a person said so; refused when it is not whole."""
     release = unit.releases.get(rollout.target)
-    if missing := missing_content(context.objects, context.vault, release):
+    if missing := missing_content(context, release):
         raise DriverError(
             N_("the restore point would not be whole: {missing} is not kept here"),
             todo=N_("Check the disk under the state directory, then deploy again."),

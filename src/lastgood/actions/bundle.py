@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from lastgood.actions.bundling.write import write_bundle
 from lastgood.actions.context import Context
-from lastgood.actions.rollback import choose_point, refuse_incomplete
+from lastgood.actions.points import choose_point
+from lastgood.actions.rollback import refuse_incomplete
+from lastgood.actions.set_aside import releases_aside
 from lastgood.domain.audit import Phase
 from lastgood.domain.bundle import Bundle
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import UnitId
+from lastgood.ports.persistence import UnitOfWork
 
 
 def bundle(context: Context, unit_id: UnitId, *, to: Path, point: str = "") -> Bundle:
@@ -23,8 +25,7 @@ def bundle(context: Context, unit_id: UnitId, *, to: Path, point: str = "") -> B
     the unit's drivers can't be written down as commands, DriverError when ``to`` can't be written.
     """
     with context.store.read() as unit:
-        points = unit.points.list(unit_id)
-        chosen = choose_point(unit_id, points, "", point) if point else _newest_good(unit_id, points)
+        chosen = _named_or_newest(unit, unit_id, point)
         release = unit.releases.get(chosen.release)
     refuse_incomplete(context, release)
     made = f"{context.clock.now():%Y-%m-%d %H:%M:%S %Z}"
@@ -37,9 +38,13 @@ def bundle(context: Context, unit_id: UnitId, *, to: Path, point: str = "") -> B
     return written
 
 
-def _newest_good(unit_id: UnitId, points: Sequence[RestorePoint]) -> RestorePoint:
+def _named_or_newest(unit: UnitOfWork, unit_id: UnitId, named: str) -> RestorePoint:
+    points = unit.points.list(unit_id)
+    if named:
+        return choose_point(unit_id, points, "", named)
+    aside = releases_aside(unit, points)
     for point in points:
-        if point.kind is not PointKind.BASELINE:
+        if point.kind is not PointKind.BASELINE and point.release not in aside:
             return point
     raise NotReversible(
         N_("{unit} has no restore point to go back to"),

@@ -1,4 +1,6 @@
-"""prove: that a unit can be taken back, shown while nothing is wrong; changes nothing that runs."""
+"""prove: that a unit can be taken back, shown while nothing is wrong; changes nothing that runs, and fetches
+images again that are not whole.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Callable
 from lastgood.actions.abilities import snapshots_of
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.proving import prove_images
 from lastgood.actions.status import way_back_point
 from lastgood.domain.audit import Phase
 from lastgood.domain.digest import short
@@ -19,7 +22,8 @@ from lastgood.domain.unit import UnitId
 
 
 def prove(context: Context, unit_id: UnitId, told: Callable[[Message], None] = lambda step: None) -> Proof:
-    """Read every piece of the way back, and load the newest snapshot of each database beside it.
+    """Read every piece of the way back, mend its images, and load the newest snapshot of each database beside
+    it.
 
     ``told`` hears what begins. What fails is in the result, after the rest was proven too. Raises
     NotReversible when there is nothing to go back to.
@@ -33,15 +37,16 @@ def prove(context: Context, unit_id: UnitId, told: Callable[[Message], None] = l
             {"release": short(target.digest), "current": short(current.digest)},
         )
     )
+    images = prove_images(context, (target, current), current, told)
     sound: set[str] = set()
-    missing = missing_content(context.objects, context.vault, target, sound)
-    missing_current = missing_content(context.objects, context.vault, current, sound)
+    missing = missing_content(context, target, sound)
+    missing_current = missing_content(context, current, sound)
     databases = tuple(
         _prove_database(context, current, d, newest.get(d.resource), told) for d in current.databases
     )
     proof = Proof(
         unit_id, point.id, point.kind.value, target.digest, current.digest, missing, missing_current,
-        databases, context.clock.now(),
+        databases, context.clock.now(), images,
     )  # fmt: skip
     with context.store.write() as unit:
         context.audit(unit, "prove", str(unit_id), Phase.OUTCOME, "", _noted(proof))
@@ -101,5 +106,8 @@ def _noted(proof: Proof) -> dict[str, object]:
         "point": proof.point,
         "good": proof.good,
         "missing": [*proof.missing, *proof.missing_current],
+        "images": {
+            i.digest: [str(e) for e in i.errors] or f"{i.fetched} bytes fetched" for i in proof.images
+        },
         "databases": {d.resource: str(d.error or d.snapshot) for d in proof.databases},
     }

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.holding import keeper, stop_change, unit_lock
+from lastgood.actions.images import can_start
 from lastgood.actions.plan_change import move_between
+from lastgood.actions.points import came_from, choose_point, passed_over, refuse_pruned
+from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.audit import Phase
+from lastgood.domain.change import Change, is_change
 from lastgood.domain.digest import short
-from lastgood.domain.errors import Conflict, InvalidInput, NotReversible
+from lastgood.domain.errors import Conflict, NotReversible
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.release import Release
-from lastgood.domain.restore_point import PointKind, RestorePoint
-from lastgood.domain.rollout import Change, Rollout, StopRequest
+from lastgood.domain.rollout import Request, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import plan_rollback
 from lastgood.ports.persistence import UnitOfWork
@@ -28,15 +32,17 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
     Raises NotReversible when there is no restore point, Conflict when another way back is at work.
     """
     with context.store.write() as unit:
-        holder = unit.locks.holder(f"unit:{unit_id}")
-        if holder:
+        holder = unit.locks.holder(unit_lock(unit_id))
+        if is_change(holder):
+            _refuse_going_back(unit.changes.get(holder), unit_id)
+        elif holder:
             return _turn_back(context, unit, unit.rollouts.get(holder), to, reason)
         open_incidents = [i.id for i in unit.incidents.list(unit_id) if i.closed_at is None]
     plan, target = plan_way_back(context, unit_id, to)
     now = context.clock.now()
-    change = Change(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
+    request = Request(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
     incident = open_incidents[0] if open_incidents else ""
-    return accept_plan(context, plan, target, change, incident=incident).id
+    return accept_plan(context, plan, target, request, incident=incident).id
 
 
 def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
@@ -44,67 +50,24 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
     with context.store.read() as unit:
         current = unit.releases.current(unit_id)
         points = unit.points.list(unit_id)
-        point = choose_point(unit_id, points, current, to, came_from(unit, unit_id, current))
+        aside = releases_aside(unit, points)
+        refuse_pruned(unit, unit_id, points, to)
+        before = came_from(unit, unit_id, current)
+        point = choose_point(unit_id, points, current, to, before, aside)
         base, target = unit.releases.get(current), unit.releases.get(point.release)
+        refuse_quarantined(unit, target)
     refuse_incomplete(context, target)
     plan = plan_rollback(move_between(context, base, target, back=True))
+    passed = () if to else passed_over(points, current, before, aside)
+    plan = replace(plan, notes=(*passed, *plan.notes))
     context.store.put_plan(plan, target, base)
     return plan, target
 
 
-def came_from(unit: UnitOfWork, unit_id: UnitId, current: str) -> str:
-    """The release that the unit was on before it was deployed to where it is; empty when unknown."""
-    deploys = (r for r in unit.rollouts.list(unit_id, 200) if r.kind is PlanKind.DEPLOY)
-    return next((r.base for r in deploys if r.target == current), "")
-
-
-def choose_point(
-    unit_id: UnitId, points: Sequence[RestorePoint], current: str, to: str = "", before: str = ""
-) -> RestorePoint:
-    """``points`` newest first. Without ``to``: ``before``, the release the unit came from, if that is a good
-    one; else the newest good one that is older than where the unit is.
-
-    A baseline is only taken by name: it was never verified, and may be an empty place.
-    """
-    if to:
-        wanted = to.removeprefix("sha256:")
-        for point in points:
-            if point.id == to or (
-                len(wanted) >= 6 and point.release.removeprefix("sha256:").startswith(wanted)
-            ):
-                return point
-        raise InvalidInput(
-            N_("{unit} has no restore point {point}"),
-            todo=N_("It has: {points}"),
-            where=str(unit_id),
-            unit=str(unit_id),
-            point=to,
-            points=", ".join(f"{p.id} ({short(p.release)})" for p in points[:5]) or "-",
-        )
-    here = next((i for i, p in enumerate(points) if p.release == current), -1)
-    older = [p for p in points[here + 1 :] if p.release != current]
-    older.sort(key=lambda point: point.release != before)
-    for point in older:
-        if point.kind is not PointKind.BASELINE:
-            return point
-    if older:
-        raise NotReversible(
-            N_("{unit} has no older good state; only its baseline is left, which was never verified"),
-            todo=N_("If that is what you want, name it: lastgood rollback {unit} --to {point}"),
-            where=str(unit_id),
-            unit=str(unit_id),
-            point=older[0].id,
-        )
-    raise NotReversible(
-        N_("{unit} has no restore point to go back to"),
-        todo=N_("A restore point is kept when a guard window ends well; see lastgood status {unit}."),
-        where=str(unit_id),
-        unit=str(unit_id),
-    )
-
-
 def refuse_incomplete(context: Context, target: Release) -> None:
-    missing = missing_content(context.objects, context.vault, target)
+    image = target.image
+    blobs = context.images.missing(image) if image else ()
+    missing = tuple(piece for piece in missing_content(context, target) if piece not in blobs)
     if missing:
         raise NotReversible(
             N_("release {release} is not whole here: {count} pieces are missing or damaged, first {first}"),
@@ -113,6 +76,17 @@ def refuse_incomplete(context: Context, target: Release) -> None:
             release=short(target.digest),
             count=len(missing),
             first=missing[0],
+        )
+    if image is not None and not can_start(context, context.drivers, target):
+        raise NotReversible(
+            N_("the image {image} is neither kept here whole nor in the engine"),
+            todo=N_(
+                "Fetch it while the registry has it: lastgood prove {unit}; or choose another restore point "
+                "with --to."
+            ),
+            where=str(target.unit),
+            image=image.pinned,
+            unit=str(target.unit),
         )
 
 
@@ -136,4 +110,29 @@ def _turn_back(context: Context, unit: UnitOfWork, working: Rollout, to: str, re
     why = reason or "rollback"
     unit.wishes.ask(StopRequest(working.id, "back", context.actor.name, why, context.clock.now()))
     context.audit(unit, "rollback", str(working.unit), Phase.INTENT, why, {"undoes": working.id})
+    _stop_its_change(context, unit, working, why)
     return working.id
+
+
+def _stop_its_change(context: Context, unit: UnitOfWork, working: Rollout, why: str) -> None:
+    """What a person takes back by hand is no reason to go on with the others, nor to take them back."""
+    change_id = keeper(unit, working.part_of)
+    if not change_id:
+        return
+    change, wish = unit.changes.get(change_id), unit.wishes.asked(change_id)
+    if change.kind is PlanKind.DEPLOY and wish is None:
+        stop_change(
+            unit, change, StopRequest(change_id, "stop", context.actor.name, why, context.clock.now())
+        )
+
+
+def _refuse_going_back(change: Change, unit_id: UnitId) -> None:
+    """A change that goes back brings this unit along; one that goes forward gives it up to a person."""
+    if change.kind is PlanKind.ROLLBACK:
+        raise Conflict(
+            N_("{unit} is being taken back by {change} already"),
+            todo=N_("Follow it with lastgood show {change} --follow; it ends by itself."),
+            where=str(unit_id),
+            unit=str(unit_id),
+            change=change.id,
+        )

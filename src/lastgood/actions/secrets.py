@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
+from typing import Any
 
 from lastgood.actions.context import Context
-from lastgood.domain.release import Release
+from lastgood.domain.release import Release, SecretVersion
 from lastgood.ports.estate import Rendered
 
 
@@ -16,14 +17,36 @@ def password_names(release: Release) -> set[str]:
     return {s["password"]["secret"] for s in settings if isinstance(s.get("password"), Mapping)}
 
 
-def with_secrets(context: Context, rendered: Rendered) -> tuple[Release, dict[str, str]]:
-    """The release with the versions of its secrets, and their values by name.
+def logins_of(release: Release) -> Mapping[str, Mapping[str, Any]]:
+    """The logins of registries that the release names, by registry."""
+    hosts = release.registry.settings.get("hosts") if release.registry else None
+    known = hosts.items() if isinstance(hosts, Mapping) else ()
+    return {host: login for host, login in known if isinstance(login, Mapping)}
 
-    A database's password is sealed at once, because planning has to look at the database; all others
+
+def login_names(release: Release) -> set[str]:
+    """Secrets that are the passwords of the registry that the release's image comes from."""
+    passwords = [login.get("password") for login in logins_of(release).values()]
+    return {p["secret"] for p in passwords if isinstance(p, Mapping) and p.get("secret")}
+
+
+def secrets_of_service(release: Release) -> tuple[SecretVersion, ...]:
+    """Those that the service gets: how its image was fetched is none of its business."""
+    hidden = login_names(release)
+    return tuple(secret for secret in release.secrets if secret.name not in hidden)
+
+
+def with_secrets(
+    context: Context, rendered: Rendered, only: Container[str] | None = None
+) -> tuple[Release, dict[str, str]]:
+    """The release with the versions of its secrets, and their values by name; ``only``: of these.
+
+    Passwords of databases and registries are sealed at once, because planning has to ask them; all others
     are sealed when the change is accepted. Raises InvalidInput for a secret that is missing.
     """
-    values = {reference.name: context.secrets.resolve(reference) for reference in rendered.secrets}
-    for name in password_names(rendered.release) & values.keys():
+    wanted = [reference for reference in rendered.secrets if only is None or reference.name in only]
+    values = {reference.name: context.secrets.resolve(reference) for reference in wanted}
+    for name in (password_names(rendered.release) | login_names(rendered.release)) & values.keys():
         context.vault.seal(name, values[name])
     versions = tuple(context.vault.version(name, value) for name, value in sorted(values.items()))
     return replace(rendered.release, secrets=versions), values

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
-from lastgood.actions.rollback import came_from, choose_point
+from lastgood.actions.following import follow_units
+from lastgood.actions.images import left_to_engine
+from lastgood.actions.points import came_from, choose_point
+from lastgood.actions.set_aside import releases_aside
 from lastgood.domain.audit import AuditRecord
-from lastgood.domain.errors import NotReversible
+from lastgood.domain.errors import DriverError, NotReversible
 from lastgood.domain.incident import Incident
+from lastgood.domain.message import Message
 from lastgood.domain.plan import Estimate, PlanKind, StepKind
+from lastgood.domain.quarantine import first_holding
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -21,7 +28,13 @@ from lastgood.ports.persistence import UnitOfWork
 
 FOLLOW_SECONDS = 0.1
 """Between looks while following; a look is one small query."""
-COLD = (StepKind.START_GENERATION, StepKind.SHIFT_TRAFFIC, StepKind.SWITCH_WORKERS, StepKind.SWITCH_FILES)
+COLD = (
+    StepKind.HOLD_IMAGE,
+    StepKind.START_GENERATION,
+    StepKind.SHIFT_TRAFFIC,
+    StepKind.SWITCH_WORKERS,
+    StepKind.SWITCH_FILES,
+)
 WARM = (StepKind.SHIFT_TRAFFIC,)
 
 
@@ -30,7 +43,17 @@ def unit_statuses(context: Context, watched: bool, only: UnitId | None = None) -
     sound: set[str] = set()
     with context.store.read() as unit:
         known = [only] if only else sorted(unit.releases.units())
-        return [_status(context, unit, u, watched, sound) for u in known]
+        held = _in_changes(unit)
+        return [replace(_status(context, unit, u, watched, sound), **held.get(u, {})) for u in known]
+
+
+def _in_changes(unit: UnitOfWork) -> Mapping[UnitId, dict[str, Any]]:
+    """Units of open changes: which one, and whether their turn is still to come."""
+    return {
+        one.unit: {"change": change.id, "waiting": one.forward is None}
+        for change in unit.changes.open()
+        for one in follow_units(unit, change).values()
+    }
 
 
 def _status(
@@ -41,6 +64,7 @@ def _status(
     newest = next(iter(unit.rollouts.list(unit_id, limit=1)), None)
     frozen = next((str(f.reason) for f in unit.incidents.freezes(unit_id)), "")
     incident = next((i.id for i in unit.incidents.list(unit_id) if i.closed_at is None), "")
+    aside = first_holding(unit.quarantine.list(), release) if release else None
     last_sample = None
     if newest is not None and newest.state.is_open:
         since = context.clock.now() - timedelta(days=30)
@@ -48,7 +72,7 @@ def _status(
     return UnitStatus(
         unit_id, current, release.commit if release else "", newest.finished_at if newest else None, newest,
         _way_back(context, unit, unit_id, release, newest, sound), frozen, incident, watched, last_sample,
-        context.clock.now(),
+        context.clock.now(), (aside.incident or aside.id) if aside else "",
     )  # fmt: skip
 
 
@@ -66,13 +90,24 @@ def _way_back(
         return None
     target = unit.releases.get(point.release)
     warm = deploying is not None and deploying.state is RolloutState.GUARDING
-    missing = missing_content(context.objects, context.vault, target, sound)
+    missing = missing_content(context, target, sound)
+    lacking, unseen = _in_engine(context, target)
     estimate = _estimate(unit, unit_id, WARM if warm else COLD)
     kept, proven_at = _copies(unit, release)
     return WayBack(
-        point.id, point.release, point.kind.value, warm, len(missing), estimate, point.created_at,
-        kept, proven_at,
+        point.id, point.release, point.kind.value, warm, len(missing) + lacking, estimate, point.created_at,
+        kept, proven_at, unseen,
     )  # fmt: skip
+
+
+def _in_engine(context: Context, release: Release) -> tuple[int, Message | None]:
+    """How many images are missing that the engine alone keeps, and why it could not be asked."""
+    try:
+        return len(left_to_engine(context.drivers, release)), None
+    except DriverError as error:
+        if error.own_state:
+            raise
+        return 0, error.what
 
 
 def way_back_point(unit: UnitOfWork, unit_id: UnitId, current: str) -> RestorePoint | None:
@@ -81,7 +116,7 @@ def way_back_point(unit: UnitOfWork, unit_id: UnitId, current: str) -> RestorePo
     deploying = _deploying(next(iter(unit.rollouts.list(unit_id, limit=1)), None))
     if deploying is not None:
         return next((p for p in points if p.release == deploying.base), None)
-    return _good_or_baseline(unit_id, points, current, came_from(unit, unit_id, current))
+    return _good_or_baseline(unit, unit_id, points, current)
 
 
 def _deploying(newest: Rollout | None) -> Rollout | None:
@@ -97,11 +132,12 @@ def _copies(unit: UnitOfWork, release: Release | None) -> tuple[int, datetime | 
 
 
 def _good_or_baseline(
-    unit_id: UnitId, points: Sequence[RestorePoint], current: str, before: str
+    unit: UnitOfWork, unit_id: UnitId, points: Sequence[RestorePoint], current: str
 ) -> RestorePoint | None:
     """What ``rollback`` would choose; else the baseline, which it takes only by name."""
+    before, aside = came_from(unit, unit_id, current), releases_aside(unit, points)
     try:
-        return choose_point(unit_id, points, current, before=before)
+        return choose_point(unit_id, points, current, before=before, aside=aside)
     except NotReversible:
         return next((p for p in points if p.kind is PointKind.BASELINE and p.release != current), None)
 

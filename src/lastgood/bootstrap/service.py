@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.actions.context import Context
+from lastgood.bootstrap.many import ManyUnits, kept_up
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.bundle import Bundle
-from lastgood.domain.errors import Conflict, DriverError
+from lastgood.domain.errors import Conflict
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.proof import Proof
+from lastgood.domain.quarantine import Quarantine, QuarantineKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -36,6 +38,11 @@ class Service:
         from lastgood.bootstrap.parts import build_context
 
         return build_context(self.places)
+
+    @cached_property
+    def many(self) -> ManyUnits:
+        """Changes over many units."""
+        return ManyUnits(self.places, lambda: self._context)
 
     # The estate ----------------------------------------------------------------------------------
 
@@ -69,6 +76,17 @@ class Service:
         from lastgood.estate.scaffold import scaffold
 
         return scaffold(directory, name=name)
+
+    @staticmethod
+    def init_image(
+        directory: Path, name: str, *, service: str, image: str, port: int, listen: int, ready: str
+    ) -> Sequence[Path]:
+        """Scaffold an estate for a service that runs from ``image`` already; returns the files written."""
+        from lastgood.estate.scaffold import scaffold
+        from lastgood.estate.scaffold_image import image_files
+
+        files = image_files(name, service, image, port, listen, ready)
+        return scaffold(directory, name=name, files=files)
 
     # Changes and ways back -----------------------------------------------------------------------
 
@@ -134,6 +152,25 @@ class Service:
 
         return unfreeze(self._context, unit, reason=reason)
 
+    def quarantined(self, *, lifted: bool = False) -> Sequence[Quarantine]:
+        """What is set aside, newest first; ``lifted``: also what was lifted again."""
+        from lastgood.actions.quarantine import quarantined
+
+        return quarantined(self._context, lifted=lifted)
+
+    def quarantine_add(
+        self, kind: QuarantineKind, name: str, *, service: str = "", reason: str
+    ) -> Quarantine:
+        from lastgood.actions.quarantine import quarantine_add
+
+        return quarantine_add(self._context, kind, name, service=service, reason=reason)
+
+    def quarantine_lift(self, what: str, reason: str) -> Sequence[Quarantine]:
+        """Returns what was lifted."""
+        from lastgood.actions.quarantine import quarantine_lift
+
+        return quarantine_lift(self._context, what, reason=reason)
+
     def drift(self, unit: UnitId) -> Sequence[Drift]:
         from lastgood.actions.heal import find_drift
 
@@ -183,19 +220,8 @@ class Service:
         """
         from lastgood.actions.status import follow
 
-        restarts = 0
-        for looks, progress in enumerate(follow(self._context, rollout, wanted), 1):
-            yield progress
-            if looks % 10 == 0 and progress.rollout.state.is_open and not self.runner():
-                restarts += 1
-                if restarts > 5:
-                    raise DriverError(
-                        N_("the runner does not stay up; {rollout} waits for it"),
-                        todo=N_("See {log}, mend the cause, then: lastgood run"),
-                        rollout=progress.rollout.id,
-                        log=str(self.places.runner_log),
-                    )
-                self.resume()
+        followed = follow(self._context, rollout, wanted)
+        return kept_up(self.places, followed, lambda p: p.rollout.id if p.rollout.state.is_open else "")
 
     def audit(self, subject: str = "", limit: int = 100) -> Sequence[AuditRecord]:
         from lastgood.actions.status import audit_records

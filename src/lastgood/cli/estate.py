@@ -15,33 +15,6 @@ NAMED = {"context_settings": {"help_option_names": ["-h", "--help"]}, "cls": Com
 
 
 @app.command(
-    help=N_("It is committed if the directory is in no repository yet."),
-    epilog="lastgood init shop --name shop",
-    **NAMED,  # type: ignore[arg-type]
-)
-def init(
-    ctx: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help=N_("Where; here if not said."))] = Path(),
-    name: Annotated[
-        str,
-        typer.Option(metavar="NAME", help=N_("What the estate is called; the directory's name if not said.")),
-    ] = "",
-) -> None:
-    """Scaffold an estate."""
-    from lastgood.bootstrap.service import Service
-    from lastgood.cli.session import Session
-
-    session = Session(ctx)
-    called = name or directory.resolve().name.lower().replace("_", "-")
-    written = Service.init(directory, called)
-    session.document({"directory": directory.resolve(), "name": called, "files": written})
-    for path in written:
-        session.say("  {path}", path=path)
-    session.say(N_("An estate named {name} is in {directory}."), name=called, directory=directory.resolve())
-    session.say(N_("Next: lastgood lint; then start Caddy (caddy start) and lastgood plan hello@dev/us"))
-
-
-@app.command(
     help=N_(
         "Each with its place and the mend. The exit code is 2 when there are errors; warnings alone are 0."
     ),

@@ -75,11 +75,22 @@ class Lines:
                     "bold green",
                 )
             )
-        elif step.step.kind is StepKind.COLLECT_EVIDENCE and step.data.get("directory"):
-            lines.append(Text(f"    {step.data['directory']}", "dim"))
-        elif step.step.kind is StepKind.KEEP_RESTORE_POINT and step.data.get("point"):
-            lines.append(Text(f"    {step.data['point']}", "dim"))
-        return lines
+        return [*lines, *self._results(step)]
+
+    def _results(self, step: StepTrace) -> list[Text]:
+        """What a step left behind, in a line where there is something to know."""
+        kind, data = step.step.kind, step.data
+        if kind is StepKind.COLLECT_EVIDENCE and data.get("directory"):
+            return [Text(f"    {data['directory']}", "dim")]
+        if kind is StepKind.KEEP_RESTORE_POINT and data.get("point"):
+            return [Text(f"    {data['point']}", "dim")]
+        if kind is StepKind.DRAIN_TRAFFIC and data.get("ended"):
+            ended = self.t.text(N_("{count} open requests and sessions were ended"), count=data["ended"])
+            return [Text(f"    {ended}", "yellow")]
+        if kind is StepKind.PRUNE:
+            left = [f"    {point}: {self.t.retell(why)}" for point, why in data.get("left", {}).items()]
+            return [Text(line, "dim") for line in (*(f"    {p}" for p in data.get("pruned", ())), *left)]
+        return []
 
     def _verdict(self, trace: Trace, step: StepTrace) -> list[Text]:
         lines = []

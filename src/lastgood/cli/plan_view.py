@@ -29,6 +29,9 @@ SETTINGS = {
     "traffic": N_("how traffic reaches it"),
     "criteria": N_("what good means"),
     "windows": N_("how long it is watched"),
+    "canary": N_("its canary steps"),
+    "keep": N_("what is kept for going back"),
+    "registry": N_("where its image comes from"),
 }
 
 
@@ -64,9 +67,9 @@ def difference_lines(t: Translator, difference: Difference) -> list[Text | Table
     parts: list[Text | Table] = []
     for file in difference.files:
         parts += _file(t, file)
-    if difference.artifact:
-        before, after = difference.artifact
-        parts.append(_change(t, N_("artifact"), f"{before or '-'} → {after or '-'}"))
+    for title, pair in ((N_("artifact"), difference.artifact), (N_("image"), difference.image)):
+        if pair:
+            parts.append(_change(t, title, f"{pair[0] or '-'} → {pair[1] or '-'}"))
     for title, names in (
         (N_("secrets"), difference.secrets),
         (N_("migrates"), difference.migrations),

@@ -13,8 +13,9 @@ app = commands()
 @app.command(
     cls=Command,
     help=N_(
-        "Reads every piece that the way back needs, and loads the newest copy of each database into a "
-        "scratch database. Nothing that runs is changed. The exit code is 7 when something is not whole."
+        "Reads every piece that the way back needs, fetches what is missing of its images again, and loads "
+        "the newest copy of each database into a scratch database. Nothing that runs is changed. The exit "
+        "code is 7 when something is not whole."
     ),
     epilog="lastgood prove storefront@prod/us",
 )

@@ -12,7 +12,7 @@ from lastgood.cli import words
 from lastgood.cli.session import Session
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_, Message
-from lastgood.domain.proof import DatabaseProof, Proof
+from lastgood.domain.proof import DatabaseProof, ImageProof, Proof
 from lastgood.domain.restore_point import PointKind
 from lastgood.translation import Translator
 
@@ -39,6 +39,8 @@ def proof_view(t: Translator, proof: Proof) -> Group:
     )  # fmt: skip
     lines = [head, *_pieces(t, proof.release, proof.missing)]
     lines += _pieces(t, proof.current, proof.missing_current)
+    for image in proof.images:
+        lines += _image(t, image)
     for database in proof.databases:
         lines += _database(t, database)
     lines.append(Text(t.text(N_("looked at {time}"), time=words.moment(proof.observed_at)), "dim"))
@@ -56,6 +58,27 @@ def _pieces(t: Translator, release: str, missing: Sequence[str]) -> list[Text]:
         lines.append(Text("    " + t.text(N_("… and {count} more"), count=len(missing) - LISTED), "dim"))
     todo = N_("Restore the state directory from a backup, or deploy again what is missing.")
     return [*lines, Text("  → " + t.text(todo))]
+
+
+def _image(t: Translator, image: ImageProof) -> list[Text]:
+    places = {
+        (True, True): N_("{image}: whole here, and held in the engine"),
+        (True, False): N_("{image}: whole here"),
+        (False, True): N_("{image}: held in the engine"),
+        (False, False): N_("{image}: neither whole here nor held in the engine"),
+    }
+    good = not image.errors
+    seen = t.text(places[image.kept, image.held], image=image.image)
+    lines = [Text(("● " if good else "✗ ") + seen, "green" if good else "bold red")]
+    if image.lacked and good:
+        template = N_("{count} pieces were missing or damaged and were fetched again ({size} KiB)")
+        size = -(-image.fetched // 1024)
+        lines.append(Text("    " + t.text(template, count=image.lacked, size=size), "yellow"))
+    lines += [Text(f"    {t(error)}", "red") for error in image.errors]
+    if not good:
+        todo = N_("Mend the cause and prove again: as long as the registry has it, it can be fetched.")
+        lines.append(Text("  → " + t.text(todo)))
+    return lines
 
 
 def _database(t: Translator, database: DatabaseProof) -> list[Text]:

@@ -13,12 +13,14 @@ from rich.text import Text
 from lastgood.cli import words
 from lastgood.cli.blocks import bounds, chart, is_ratio, points
 from lastgood.cli.criteria import number, style
+from lastgood.cli.quarantine_view import aside_lines
 from lastgood.cli.session import Session
 from lastgood.cli.trace import StepState, StepTrace, Trace
 from lastgood.domain.criterion import GateResult, Sample
 from lastgood.domain.digest import short
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_
+from lastgood.domain.quarantine import Quarantine
 from lastgood.domain.rollout import Rollout
 from lastgood.domain.status import Progress
 from lastgood.translation import Translator
@@ -36,7 +38,11 @@ Parts = list[Table | Text]
 
 
 def show_view(
-    session: Session, progress: Progress, incident: Incident | None, related: Sequence[Rollout]
+    session: Session,
+    progress: Progress,
+    incident: Incident | None,
+    related: Sequence[Rollout],
+    aside: Sequence[Quarantine] = (),
 ) -> Group:
     """Everything that is kept of a rollout, in the order in which it is asked."""
     t = session.t
@@ -52,7 +58,7 @@ def show_view(
         parts.append(_gate(t, progress.rollout.gate))
     parts += _pictures(t, trace)
     if incident is not None:
-        parts += _incident(t, incident)
+        parts += [*_incident(t, incident), *aside_lines(t, aside)]
     for other in related:
         word, colour = words.state_word(other)
         parts.append(Text.assemble(("↩ ", "yellow"), t.text(N_("taken back by {rollout}"), rollout=other.id),
@@ -78,6 +84,8 @@ def _head(t: Translator, rollout: Rollout) -> Parts:
     parts: Parts = [head, Text(f"{rollout.id}  {when}", "dim"), Text(about)]
     if rollout.outcome:
         parts.append(Text(t(rollout.outcome), colour))
+    if rollout.part_of:
+        parts.append(Text(t.text(N_("part of {change}"), change=rollout.part_of), "dim"))
     if rollout.undoes:
         parts.append(Text("↩ " + t.text(N_("takes back {rollout}"), rollout=rollout.undoes), "yellow"))
     return parts

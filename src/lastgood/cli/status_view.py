@@ -65,10 +65,15 @@ def _table(t: Translator, units: Sequence[UnitStatus]) -> Table:
         if status.commit:
             release.append(f"\n{words.commit(status.commit)}", "dim")
         state = state_text(t, status)
+        if status.change:
+            part = N_("waits in {change}") if status.waiting else N_("part of {change}")
+            state.append("\n" + t.text(part, change=status.change), "dim")
         if status.frozen:
             state.append("\n❄ " + t.text(N_("frozen")), "bright_blue")
         if status.incident:
             state.append("\n! " + t.text(N_("incident open")), "red")
+        if status.aside:
+            state.append("\n⊘ " + t.text(N_("set aside")), "magenta")
         since = Text(words.moment(status.since)) if status.since else Text("-")
         table.add_row(Text(str(status.unit)), state, release, since, way_back_text(t, status.way_back))
     return table
@@ -84,6 +89,8 @@ def way_back_text(t: Translator, back: WayBack | None) -> Text:
     text.append(", " + _soon(t, back.estimate), "dim")
     if back.missing:
         text.append("\n✗ " + t.text(N_("{count} pieces are missing"), count=back.missing), "bold red")
+    if back.unseen is not None:
+        text.append("\n? " + t.text(N_("its image was not seen")), "yellow")
     if back.kind == PointKind.BASELINE.value:
         text.append("\n" + t.text(N_("baseline")), "yellow")
     return text
@@ -122,10 +129,15 @@ def _page(t: Translator, status: UnitStatus) -> Table:
         if rollout.outcome:
             row(N_("outcome"), t(rollout.outcome))
     row(N_("way back"), _way_back_page(t, status))
+    if status.change:
+        part = N_("{change}, its turn has not come") if status.waiting else N_("{change}, not over")
+        row(N_("change"), t.text(part, change=status.change))
     if status.frozen:
         row(N_("frozen"), Text(t.retell(status.frozen), "bright_blue"))
     if status.incident:
         row(N_("incident"), Text(status.incident, "red"))
+    if status.aside:
+        row(N_("set aside"), Text(status.aside, "magenta"))
     return page
 
 
@@ -146,6 +158,9 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
         text.append(
             "\n✗ " + t.text(N_("{count} pieces are missing or damaged"), count=back.missing), "bold red"
         )
+    elif back.unseen is not None:
+        template = N_("not known whether its image is in the engine: {why}")
+        text.append("\n? " + t.text(template, why=t(back.unseen)), "yellow")
     else:
         text.append("\n" + t.text(N_("whole: everything it needs is kept here")), "green")
     seen = (
@@ -164,6 +179,12 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
 def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
     """What a person has to do, with the command for it."""
     lines: list[Text | Table] = []
+    watched = {status.change: status.watched for status in units if status.change}
+    for change, runs in watched.items():
+        at_work = N_("{change} is at work: lastgood show {change}, lastgood rollback --change {change}")
+        stopped = N_("! {change} stands still: no runner. Resume: lastgood run")
+        text = t.text(at_work if runs else stopped, change=change)
+        lines.append(Text(text, "cyan" if runs else "bold red"))
     for status in units:
         rollout = status.rollout
         if rollout is not None and rollout.state.is_open and not status.watched:
@@ -185,6 +206,15 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
             lines.append(Text(t.text(template, unit=status.unit), "yellow"))
         if rollout is not None and rollout.state is RolloutState.INCOMPLETE:
             template = N_("! {unit}: the way back stopped. Mend the cause, then: lastgood rollback {unit}")
+            lines.append(Text(t.text(template, unit=status.unit), "bold red"))
+        if status.aside:
+            template = N_("{unit}: something it runs was set aside ({aside}): see lastgood quarantine list")
+            lines.append(Text(t.text(template, unit=status.unit, aside=status.aside), "magenta"))
+        if status.way_back is not None and status.way_back.missing:
+            template = N_(
+                "! {unit}: the way back is not whole. lastgood prove {unit} says what is missing and fetches "
+                "images again"
+            )
             lines.append(Text(t.text(template, unit=status.unit), "bold red"))
         if status.frozen:
             template = N_('{unit}: frozen: {reason}. Lift it: lastgood unfreeze {unit} --reason "…"')

@@ -14,7 +14,7 @@ from lastgood.domain.plan import PlanKind, Step, StepKind
 from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState
 from lastgood.domain.status import Progress
 
-WATCHES = (StepKind.WATCH, StepKind.GUARD, StepKind.VERIFY)
+WATCHES = (StepKind.WATCH_CANARY, StepKind.WATCH, StepKind.GUARD, StepKind.VERIFY)
 
 
 class StepState(str, Enum):

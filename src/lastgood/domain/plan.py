@@ -32,6 +32,7 @@ class StepKind(str, Enum):
     PLACE_FILES = "place_files"
     PLACE_ARTIFACT = "place_artifact"
     FETCH_IMAGE = "fetch_image"
+    HOLD_IMAGE = "hold_image"
     CHECK_ROOM = "check_room"
     MIGRATE = "migrate"
     REVERT_SCHEMA = "revert_schema"
@@ -50,6 +51,9 @@ class StepKind(str, Enum):
     WRITE_BUNDLE = "write_bundle"
     STOP_GENERATION = "stop_generation"
     PRUNE = "prune"
+    ROLL_OUT_WAVE = "roll_out_wave"
+    GUARD_WAVES = "guard_waves"
+    TAKE_BACK_WAVE = "take_back_wave"
 
 
 class PlanKind(str, Enum):
@@ -97,6 +101,7 @@ class Difference:
 
     files: tuple[FileDifference, ...] = ()
     artifact: tuple[str, str] | None = None
+    image: tuple[str, str] | None = None
     secrets: tuple[str, ...] = ()
     migrations: tuple[str, ...] = ()
     reverts: tuple[str, ...] = ()
@@ -104,7 +109,13 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(
-            self.files or self.artifact or self.secrets or self.migrations or self.reverts or self.settings
+            self.files
+            or self.artifact
+            or self.image
+            or self.secrets
+            or self.migrations
+            or self.reverts
+            or self.settings
         )
 
 

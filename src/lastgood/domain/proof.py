@@ -27,6 +27,25 @@ class DatabaseProof:
 
 
 @dataclass(frozen=True)
+class ImageProof:
+    """The image of one release, read whole, and mended where that was possible.
+
+    ``lacked`` counts the blobs that were missing from our archive or damaged there, ``fetched`` the bytes
+    that mended it; ``kept``: it is whole there now; ``held``: the engine has it and protects it. ``errors``
+    say what could not be mended.
+    """
+
+    image: str
+    digest: str
+    kept: bool
+    held: bool
+    lacked: int = 0
+    fetched: int = 0
+    seconds: float = 0.0
+    errors: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
 class Proof:
     """Of the restore point ``point``, whose release is ``release``; ``current`` is where the unit is.
 
@@ -42,9 +61,10 @@ class Proof:
     missing_current: tuple[str, ...]
     databases: tuple[DatabaseProof, ...]
     observed_at: datetime
+    images: tuple[ImageProof, ...] = ()
 
     @property
     def good(self) -> bool:
         """Everything that was looked at is whole."""
-        failed = any(database.error for database in self.databases)
+        failed = any(database.error for database in self.databases) or any(i.errors for i in self.images)
         return not (self.missing or self.missing_current or failed)

@@ -136,13 +136,15 @@ class Keep:
 class Windows:
     """Seconds: ``watch`` after the traffic moved, ``guard`` after that, ``verify`` after a rollback.
 
-    ``recovery`` is the declared recovery-time target (R17).
+    ``recovery`` is the declared recovery-time target (R17). ``drain`` is how long requests and sessions that
+    are open at the old generation may go on after the watch; then they are ended.
     """
 
     watch: float = 10.0
     guard: float = 600.0
     verify: float = 10.0
     recovery: float = 300.0
+    drain: float = field(default=30.0, metadata=LATER)
 
 
 @dataclass(frozen=True)

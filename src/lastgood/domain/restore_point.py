@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 from lastgood.domain.criterion import GateResult
+from lastgood.domain.digest import LATER
 from lastgood.domain.unit import UnitId
 
 
@@ -20,7 +21,10 @@ class PointKind(str, Enum):
 
 @dataclass(frozen=True)
 class RestorePoint:
-    """``release`` is the digest of a release whose whole content is kept here."""
+    """``release`` is the digest of a release whose whole content is kept here.
+
+    ``pruned_at``: no way back since then. ``cleared_at``: what only it needed is gone since then.
+    """
 
     id: str
     unit: UnitId
@@ -30,6 +34,8 @@ class RestorePoint:
     rollout: str = ""
     gate: GateResult | None = None
     snapshots: tuple[str, ...] = field(default_factory=tuple)
+    pruned_at: datetime | None = field(default=None, metadata=LATER)
+    cleared_at: datetime | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

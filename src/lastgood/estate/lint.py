@@ -7,7 +7,16 @@ from typing import TypeVar
 
 from lastgood.domain.message import N_
 from lastgood.domain.unit import UnitId
-from lastgood.estate import databases, lint_files, lint_service, lint_values, loader, model
+from lastgood.estate import (
+    databases,
+    lint_files,
+    lint_registries,
+    lint_service,
+    lint_values,
+    lint_waves,
+    loader,
+    model,
+)  # fmt: skip
 from lastgood.estate.layers import Layer
 from lastgood.estate.opened import OpenEstate
 from lastgood.estate.problems import ERROR, Invalid, problem
@@ -49,9 +58,12 @@ def lint(estate: OpenEstate) -> Sequence[Problem]:
     findings.add(estate.tree.problems)
     known = _databases(estate, findings)
     services = _services(estate, findings)
+    findings.add(lint_waves.waves(estate))
+    findings.add(lint_waves.needs(estate, services))
     for database in known.values():
         findings.add(lint_service.database(estate, database, services))
     findings.add(lint_files.databases(estate))
+    findings.add(lint_registries.logins(estate.declared, services))
     if not services:
         findings.add(
             [problem(ROOT, 0, N_("the estate has no service"), N_("Add services/<name>/service.yaml."))]
@@ -148,11 +160,12 @@ def _settings(
     estate: OpenEstate, service: model.ServiceDeclared, declared: dict[str, object]
 ) -> list[object]:
     """What of a service can hold templates, and the driver settings it falls back on."""
-    uses = [use for use in (service.files, service.runtime, service.traffic) if use is not None]
+    uses = [use for use in (service.files, service.runtime, service.traffic, service.registry) if use]
     drivers = {use.driver for use in uses} | {signal.driver for signal in service.signals.values()}
     tables = [estate.declared.drivers, *estate.declared.overrides.values()]
     return [
         service.artifact,
+        service.image,
         [use.settings for use in uses],
         [[role.command, role.environment] for role in service.roles],
         [[secret.env, secret.file] for secret in service.secrets],

@@ -31,7 +31,7 @@ def service(estate: OpenEstate, service: model.ServiceDeclared, databases: Datab
     yield from _signals(service, databases)
     yield from _criteria(estate, service)
     for secret in service.secrets:
-        yield from _reference(secret, service.file, service.document, ("secrets", secret.name))
+        yield from reference(secret, service.file, service.document, ("secrets", secret.name))
 
 
 def _line(service: model.ServiceDeclared, *path: str | int) -> int:
@@ -110,6 +110,13 @@ def _canary(service: model.ServiceDeclared) -> Iterator[Problem]:
             _line(service, "canary"),
             N_("the service has canary steps but no traffic to share out"),
             N_("Add 'traffic', or remove 'canary'."),
+        )
+    if service.canary and not service.criteria:
+        yield problem(
+            service.file,
+            _line(service, "canary"),
+            N_("the service has canary steps but no criteria: nothing could be said of a share"),
+            N_("Say under 'criteria' what good means, or remove 'canary'."),
         )
     percents = [step.percent for step in service.canary]
     for index, (before, after) in enumerate(itertools.pairwise(percents)):
@@ -212,7 +219,7 @@ def _criteria(estate: OpenEstate, service: model.ServiceDeclared) -> Iterator[Pr
         )
 
 
-def _reference(secret: model.SecretDeclared, file: str, document: Document, path: Path) -> Iterator[Problem]:
+def reference(secret: model.SecretDeclared, file: str, document: Document, path: Path) -> Iterator[Problem]:
     """A reference that can't be one; its text is not shown, it may be the secret itself."""
     if isinstance(secret.env, str) and secret.env and not _VARIABLE.fullmatch(secret.env):
         yield problem(
@@ -264,4 +271,4 @@ def database(
             reference="{env: …}",
         )
     if database.password is not None:
-        yield from _reference(database.password, database.file, document, (*above, "password"))
+        yield from reference(database.password, database.file, document, (*above, "password"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from lastgood.domain.errors import InvalidInput
@@ -108,8 +109,9 @@ if __name__ == "__main__":
 '''
 
 
-def scaffold(directory: Path, *, name: str) -> list[Path]:
-    """Write an estate into ``directory`` and commit it when that is not in a repository yet.
+def scaffold(directory: Path, *, name: str, files: Mapping[str, str] | None = None) -> list[Path]:
+    """Write an estate into ``directory``: ``files`` (path to text), or a small web service to be replaced.
+    It is committed when the directory is not in a repository yet.
 
     Returns the files, relative to ``directory``. Raises InvalidInput when the name can't be used, when
     an estate is there already, or when a file would be overwritten; nothing is written then.
@@ -127,7 +129,7 @@ def scaffold(directory: Path, *, name: str) -> list[Path]:
             where=str(directory / ROOT),
             path=str(directory),
         )
-    files = _files(directory.resolve(), name)
+    files = files or _files(directory.resolve(), name)
     for path in files:
         if (directory / path).exists():
             raise InvalidInput(

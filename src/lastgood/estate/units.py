@@ -20,7 +20,7 @@ from lastgood.domain.release import (
     SecretReference,
 )
 from lastgood.domain.unit import Site, Target, UnitId
-from lastgood.estate import artifact, model
+from lastgood.estate import artifact, model, registries
 from lastgood.estate.layers import merge
 from lastgood.estate.problems import Invalid, invalid, unknown
 from lastgood.estate.render import Context, Renderer, Text, leaves
@@ -117,6 +117,9 @@ class ServiceUnits:
         if found is not None:
             parts.append(found[1])
         by_name = {name: d for (name, _), d in zip(compiled.databases, databases, strict=True)}
+        image, registry, logins = registries.image_of(
+            self.service, compiled.image, compiled.registry, context
+        )
         release = Release(
             unit=unit,
             commit=self.shared.commit,
@@ -131,12 +134,11 @@ class ServiceUnits:
                 self._criterion(c, make, context, traffic, by_name) for c, make in compiled.signals
             ),
             windows=self.service.windows,
-            registry=compiled.registry(context) if compiled.registry else None,
+            registry=registry,
             canary=self.service.canary,
             keep=self.service.keep,
         )
-        image = str(compiled.image(context)) if compiled.image else ""
-        return Rendered(release, compiled.secrets(context), _contents(parts), image)
+        return Rendered(release, (*compiled.secrets(context), *logins), _contents(parts), image)
 
     # -- files ------------------------------------------------------------------------------------
 
@@ -192,12 +194,6 @@ class ServiceUnits:
                 directories[key] = artifact.from_tree(self.shared.tree, self.service.name, path, file, line)
         return directories[key]
 
-    def _image(self) -> Make | None:
-        setting: Any = self.service.image
-        if not setting:
-            return None
-        return self.shared.renderer.settings(setting) or (lambda context: setting)
-
     # -- settings ---------------------------------------------------------------------------------
 
     def _compile(self, environment: str) -> _InEnvironment:
@@ -206,7 +202,7 @@ class ServiceUnits:
             files=self._use(service.files, environment),
             runtime=self._use(service.runtime, environment),
             traffic=self._use(service.traffic, environment),
-            image=self._image(),
+            image=registries.image_maker(service, self.shared.renderer),
             registry=self._use(service.registry, environment),
             roles=self._roles(),
             databases=tuple((name, self._database(name, environment)) for name in service.databases),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from lastgood.domain.digest import short
+from lastgood.domain.image import Image
 from lastgood.domain.plan import Difference, FileDifference
 from lastgood.domain.release import FileEntry, Release
 
@@ -31,6 +33,7 @@ def difference(
     return Difference(
         files=_files(base.files if base else (), target.files, read),
         artifact=(short(old_artifact), short(new_artifact)) if old_artifact != new_artifact else None,
+        image=_image(base.image if base else None, target.image),
         secrets=_secrets(base, target),
         migrations=tuple(pending),
         reverts=tuple(reverts),
@@ -67,9 +70,34 @@ def _secrets(base: Release | None, target: Release) -> tuple[str, ...]:
     return tuple(name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name))
 
 
+def _image(old: Image | None, new: Image | None) -> tuple[str, str] | None:
+    """``1.3@8f2ac1…`` of both, with the repository where that is another one; empty for none."""
+    if (old and replace(old, tag="")) == (new and replace(new, tag="")):
+        return None
+    here = old is not None and new is not None and old.repository == new.repository
+
+    def named(image: Image | None) -> str:
+        if image is None:
+            return ""
+        name = ":".join(part for part in ("" if here else image.repository, image.tag) if part)
+        return "@".join(part for part in (name, short(image.digest)) if part)
+
+    return named(old), named(new)
+
+
 def _settings(base: Release | None, target: Release) -> tuple[str, ...]:
-    """Names of the parts that differ besides files, artifact, secrets and migrations."""
+    """Names of the parts that differ besides files, artifact, image, secrets and migrations."""
     if base is None:
         return ()
-    parts = ("roles", "files_target", "runtime", "traffic", "criteria", "windows")
+    parts = (
+        "roles",
+        "files_target",
+        "runtime",
+        "traffic",
+        "criteria",
+        "windows",
+        "canary",
+        "keep",
+        "registry",
+    )
     return tuple(p for p in parts if getattr(base, p) != getattr(target, p))

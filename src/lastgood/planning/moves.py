@@ -11,7 +11,9 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Difference, Estimate, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
+from lastgood.planning.canary import canary, canary_notes, serves, split_ids
 from lastgood.planning.schema import SchemaMove
+from lastgood.ports.traffic import Leave
 
 Classes = Mapping[str, tuple[Reversibility, str, str]]
 """Migration name → (reversibility, deciding statement, reason)."""
@@ -21,7 +23,7 @@ Timings = Callable[[StepKind], Sequence[float]]
 
 @dataclass(frozen=True)
 class Move:
-    """Everything a plan is computed from."""
+    """Everything a plan is computed from. ``drains``: the proxy knows what is still open at a generation."""
 
     base: Release
     target: Release
@@ -31,29 +33,47 @@ class Move:
     changes: Difference
     reverts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Resource → migrations that the way to ``target`` takes out again, newest first."""
+    drains: bool = False
 
 
 def plan_deploy(move: Move) -> Plan:
     """A change: prepare without effect, migrate, start beside the old one, shift, watch, guard."""
     base, target = move.base, move.target
-    guard = N_("Guard window: the old generation stays warm")
     steps = [
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
+        *build.check_room(target, base),
+        *build.fetch_image(target),
         *build.prepare_schema(target, move.schemas),
         *build.place(target),
         *build.migrate(target, move.schemas, move.classes),
         *build.start("start", N_("Start the new generation beside the old one"), target),
+        *canary(target, base),
         *build.switch_files("switch", N_("Switch the configuration"), target, base),
-        *build.shift_traffic("shift", N_("Shift the traffic"), target, base),
+        *build.shift_traffic("shift", N_("Shift the traffic"), target, base, Leave.DRAIN),
         *build.switch_workers("workers", N_("Old workers stop, new ones start"), target, base),
-        build.watch("watch", StepKind.WATCH, N_("Watch the criteria"), target, target.windows.watch),
-        build.watch("guard", StepKind.GUARD, guard, target, target.windows.guard),
-        Step("keep", StepKind.KEEP_RESTORE_POINT, Message(N_("Keep a verified restore point")),
-             {"release": target.digest}),
+        *_watched(move),
         *build.write_bundle(target),
         *build.stop_generation("retire", N_("Stop the old generation"), base, target),
-    ]  # fmt: skip
-    return _plan(PlanKind.DEPLOY, move, steps, way_back(move), _notes(move))
+        *build.prune(target),
+    ]
+    notes = (*canary_notes(target, base), *_notes(move))
+    return _plan(PlanKind.DEPLOY, move, steps, way_back(move), notes)
+
+
+def _watched(move: Move) -> list[Step]:
+    """Watch, let the old generation's requests end, guard, keep.
+
+    What is open at the old generation had the watch to end by itself; the rest, and visitors whom a cookie
+    binds to it, come over before the guard, which then judges the new generation by everybody.
+    """
+    target, windows = move.target, move.target.windows
+    guard = N_("Guard window: the old generation stays warm")
+    return [
+        build.watch("watch", StepKind.WATCH, N_("Watch the criteria"), target, windows.watch),
+        *(build.drain(target, move.base) if move.drains and serves(move.base) else ()),
+        build.watch("guard", StepKind.GUARD, guard, target, windows.guard),
+        build.keep(target),
+    ]
 
 
 def plan_rollback(move: Move) -> Plan:
@@ -62,6 +82,7 @@ def plan_rollback(move: Move) -> Plan:
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
     steps = [
+        *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
         *_back_to(move.target, move.base),
@@ -75,10 +96,11 @@ def plan_heal(move: Move) -> Plan:
     """Have everything of the current release there again: files, processes, traffic (R6)."""
     target = move.target
     steps = [
+        *build.hold_image(target),
         *build.place(target),
         *build.start("start", N_("Have the generation running"), target),
         *build.switch_files("switch", N_("Switch the configuration"), target, target),
-        *build.shift_traffic("shift", N_("Shift the traffic"), target, target),
+        *build.shift_traffic("shift", N_("Shift the traffic"), target, target, Leave.DRAIN),
         *build.switch_workers("workers", N_("Have the workers running"), target, None),
         build.observe("check", N_("Check that nothing differs any more"), move.target.digest),
     ]
@@ -121,13 +143,14 @@ def revertible(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
 def _back_to(target: Release, source: Release) -> list[Step]:
     """Traffic, evidence, workers, files, then the failed generation stops; nothing is removed."""
     ready, shift = N_("Have the old generation ready"), N_("Traffic back to the old generation")
+    moved = [*split_ids(source, target), "shift"]
     hand_over, switch = N_("Failed workers stop, old ones start"), N_("Switch the configuration back")
     stop = N_("Stop the failed generation, keep its logs")
     evidence = Step("back:evidence", StepKind.COLLECT_EVIDENCE, Message(N_("Collect the evidence")),
                     {"release": source.digest})  # fmt: skip
     return [
-        *build.start("back:start", ready, target, undoes=["shift"]),
-        *build.shift_traffic("back:shift", shift, target, source, undoes=["shift"]),
+        *build.start("back:start", ready, target, undoes=moved),
+        *build.shift_traffic("back:shift", shift, target, source, Leave.CUT, undoes=moved),
         evidence,
         *build.switch_workers("back:workers", hand_over, target, source, undoes=["workers"]),
         *build.switch_files("back:switch", switch, target, source, undoes=["switch"]),
@@ -158,7 +181,7 @@ def _plan(
 
 
 def _estimated(step: Step, timings: Timings) -> Step:
-    if step.kind in (StepKind.WATCH, StepKind.GUARD):
+    if step.kind in (StepKind.WATCH, StepKind.WATCH_CANARY, StepKind.GUARD):
         return replace(step, estimate=Estimate(float(step.params["seconds"])))
     known = sorted(timings(step.kind))
     return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step

@@ -10,6 +10,7 @@ from lastgood.domain.plan import Reversibility, Step, StepKind
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Role
 from lastgood.planning.schema import SchemaMove
+from lastgood.ports.traffic import Leave
 
 BACKGROUND = (Role.WORKER, Role.SCHEDULER)
 """Roles that run in exactly one generation at a time."""
@@ -17,6 +18,14 @@ BACKGROUND = (Role.WORKER, Role.SCHEDULER)
 
 def observe(id: str, title: str, release: str) -> Step:
     return Step(id, StepKind.OBSERVE, Message(title), {"release": release})
+
+
+def check_room(release: Release, base: Release) -> list[Step]:
+    """Asked before anything is prepared: two generations of ``web`` will run side by side."""
+    if not (release.runtime and release.has_role(Role.WEB)) or release.digest == base.digest:
+        return []
+    title = Message(N_("Check the proxy, and that a second generation fits beside the first"))
+    return [Step("room", StepKind.CHECK_ROOM, title, _pair(release, base))]
 
 
 def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step]:
@@ -41,6 +50,22 @@ def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step
             Step(f"rehearse:{resource}", StepKind.REHEARSE, title, rehearsal),
         ]
     return steps
+
+
+def fetch_image(release: Release) -> list[Step]:
+    """Forward: what the tag named when this was planned, brought to where it stays."""
+    return _image("image", StepKind.FETCH_IMAGE, N_("Fetch the image {image}"), release)
+
+
+def hold_image(release: Release) -> list[Step]:
+    """Back: what is here already. Its kind is another one, for it takes another time."""
+    return _image("image", StepKind.HOLD_IMAGE, N_("Have the image {image} ready"), release)
+
+
+def _image(id: str, kind: StepKind, title: str, release: Release) -> list[Step]:
+    if release.image is None:
+        return []
+    return [Step(id, kind, Message(title, {"image": str(release.image)}), {"release": release.digest})]
 
 
 def place(release: Release) -> list[Step]:
@@ -93,11 +118,14 @@ def switch_files(id: str, title: str, release: Release, base: Release | None, **
     return [Step(id, StepKind.SWITCH_FILES, Message(title), params, Reversibility.EXACT, undo)]
 
 
-def shift_traffic(id: str, title: str, release: Release, base: Release | None, **params: Any) -> list[Step]:
+def shift_traffic(
+    id: str, title: str, release: Release, base: Release | None, leave: Leave, **params: Any
+) -> list[Step]:
+    """``leave``: how requests leave what they went to before."""
     if release.traffic is None and (base is None or base.traffic is None):
         return []
     undo = Message(N_("the old generation still runs: traffic flips back"))
-    params = {**_pair(release, base), **params}
+    params = {**_pair(release, base), "leave": leave.value, **params}
     return [Step(id, StepKind.SHIFT_TRAFFIC, Message(title), params, Reversibility.WARM, undo)]
 
 
@@ -128,6 +156,27 @@ def write_bundle(release: Release) -> list[Step]:
         return []
     title = Message(N_("Write the restore bundle to {directory}"), {"directory": release.keep.bundles})
     return [Step("bundle", StepKind.WRITE_BUNDLE, title, {"release": release.digest})]
+
+
+def drain(release: Release, base: Release) -> list[Step]:
+    title = Message(N_("Let what is open at the old generation end, at most {seconds} s"),
+                    {"seconds": f"{release.windows.drain:g}"})  # fmt: skip
+    params = {**_pair(release, base), "seconds": release.windows.drain}
+    return [Step("drain", StepKind.DRAIN_TRAFFIC, title, params)]
+
+
+def keep(release: Release) -> Step:
+    title = Message(N_("Keep a verified restore point"))
+    return Step("keep", StepKind.KEEP_RESTORE_POINT, title, {"release": release.digest})
+
+
+def prune(release: Release) -> list[Step]:
+    """Only where the service says how many restore points are kept."""
+    count = release.keep.restore_points
+    if not count:
+        return []
+    title = Message(N_("Prune restore points, the newest {count} stay"), {"count": count})
+    return [Step("prune", StepKind.PRUNE, title, {"release": release.digest, "keep": count})]
 
 
 def revert(release: Release, taken: Mapping[str, Sequence[str]]) -> list[Step]:

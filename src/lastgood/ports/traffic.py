@@ -71,7 +71,10 @@ class SplitsTraffic(Protocol):
 
 @runtime_checkable
 class DrainsTraffic(Protocol):
-    """A proxy that knows what is still open at a destination that gets no new requests."""
+    """A proxy that knows what is still open at a destination that gets no new requests.
+
+    It is named by its generation, ``""`` for a baseline's.
+    """
 
     def open_requests(self, generation: str) -> int:
         """Requests and sessions still open there."""

@@ -18,12 +18,14 @@ from lastgood.domain.release import Release
 from lastgood.ports.clock import Clock
 from lastgood.store import faults
 from lastgood.store.audit import SqlAudit
+from lastgood.store.changes import SqlChanges
 from lastgood.store.engines import Connect, connector, engine
 from lastgood.store.files import file_error, make_directory, sync_directory, write_durably
 from lastgood.store.incidents import SqlIncidents
 from lastgood.store.journal import Kinds, SqlJournal
 from lastgood.store.locks import SqlLocks
 from lastgood.store.plans import SqlPlans
+from lastgood.store.quarantines import SqlQuarantines
 from lastgood.store.releases import SqlReleases
 from lastgood.store.restore_points import SqlRestorePoints
 from lastgood.store.revision import HEAD, REVISIONS
@@ -52,6 +54,10 @@ class SqlUnitOfWork:
         return SqlRollouts(self._connection)
 
     @cached_property
+    def changes(self) -> SqlChanges:
+        return SqlChanges(self._connection)
+
+    @cached_property
     def journal(self) -> SqlJournal:
         return SqlJournal(self._connection, self._kinds)
 
@@ -66,6 +72,10 @@ class SqlUnitOfWork:
     @cached_property
     def incidents(self) -> SqlIncidents:
         return SqlIncidents(self._connection)
+
+    @cached_property
+    def quarantine(self) -> SqlQuarantines:
+        return SqlQuarantines(self._connection)
 
     @cached_property
     def wishes(self) -> SqlWishes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, insert, select, update
 
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
@@ -45,9 +46,28 @@ class SqlRestorePoints:
             raise rows.unknown("restore point", point)
         return found
 
-    def list(self, unit: UnitId) -> Sequence[RestorePoint]:
+    def list(self, unit: UnitId, *, pruned: bool = False) -> Sequence[RestorePoint]:
         table = tables.restore_points
         query = select(table.c.document).where(table.c.unit == str(unit)).order_by(table.c.seq.desc())
+        if not pruned:
+            query = query.where(table.c.pruned_at.is_(None))
+        return self._points(query)
+
+    def uncleared(self, unit: UnitId) -> Sequence[RestorePoint]:
+        table = tables.restore_points
+        pruned = table.c.pruned_at.is_not(None) & table.c.cleared_at.is_(None)
+        query = select(table.c.document).where(table.c.unit == str(unit), pruned).order_by(table.c.seq)
+        return self._points(query)
+
+    def prune(self, point: RestorePoint) -> None:
+        table = tables.restore_points
+        self._connection.execute(
+            update(table)
+            .where(table.c.id == point.id)
+            .values(document=point, pruned_at=point.pruned_at, cleared_at=point.cleared_at)
+        )
+
+    def _points(self, query: Select[Any]) -> Sequence[RestorePoint]:
         return tuple(codec.load(RestorePoint, found) for found in self._connection.scalars(query))
 
     def add_snapshot(self, snapshot: Snapshot) -> None:

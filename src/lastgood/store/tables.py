@@ -148,6 +148,22 @@ rollouts = Table(
     sqlite_autoincrement=True,
 )
 
+changes = Table(
+    "changes",
+    metadata,
+    _seq(),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("state", String(40), nullable=False),
+    Column("finished_at", Moment),
+    Column("outcome", Document, nullable=False),
+    Column("undoes", String(200), nullable=False),
+    Column("kinds", Document, nullable=False),
+    Column("document", Document, nullable=False),
+    Index(None, "state"),
+    Index(None, "undoes", "seq"),
+    sqlite_autoincrement=True,
+)
+
 journal = Table(
     "journal",
     metadata,
@@ -172,6 +188,8 @@ restore_points = Table(
     _unit(),
     _release("release"),
     Column("document", Document, nullable=False),
+    Column("pruned_at", Moment),
+    Column("cleared_at", Moment),
     Index(None, "unit", "seq"),
     sqlite_autoincrement=True,
 )
@@ -214,6 +232,16 @@ freezes = Table(
     Column("lifted_at", Moment),
     Column("document", Document, nullable=False),
     Index(None, "scope", "lifted_at"),
+    sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _seq(),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("lifted_at", Moment, index=True),
+    Column("document", Document, nullable=False),
     sqlite_autoincrement=True,
 )
 

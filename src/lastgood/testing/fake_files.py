@@ -14,6 +14,7 @@ from lastgood.domain.errors import InvalidInput, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift, DriftKind, Observation
 from lastgood.domain.release import FileEntry, SecretVersion
+from lastgood.store.images import FileImages
 
 
 class FakeObjects:
@@ -73,6 +74,11 @@ class FakeTools:
     directory: Path
     objects: FakeObjects = field(default_factory=FakeObjects)
     vault: FakeVault = field(default_factory=FakeVault)
+
+    @property
+    def images(self) -> FileImages:
+        """A real archive: images are files for whoever reads them."""
+        return FileImages(self.directory / "images")
 
 
 @dataclass

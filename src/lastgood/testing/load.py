@@ -4,7 +4,8 @@
 
 Each connection has its own timetable: a request that is late is sent at once, and its latency counts
 from when it was due, so that a stall of the server is seen in full. A connection that breaks makes its
-request a failed one; the next request opens a new connection.
+request a failed one; the next request opens a new connection. SIGTERM ends it before its time, well: what was
+sent is waited for and reported.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
+import signal
 import socket
 import sys
 import threading
@@ -137,15 +139,25 @@ class _Connection:
         self._socket = self._stream = None
 
 
-def run(load: Load) -> list[Answer]:
-    """All answers by time of sending. Raises ValueError for an address outside this machine."""
+def run(load: Load, stop: threading.Event | None = None) -> list[Answer]:
+    """All answers by time of sending; ``stop`` ends it early. Raises ValueError for an address outside this
+    machine.
+    """
     host, port, request = _request(load.url)
+    ended = stop or threading.Event()
     begin = time.monotonic() + 0.05
     results: list[list[Answer]] = [[] for _ in range(load.connections)]
     threads = [
         threading.Thread(
             target=_work,
-            args=(load, _Connection(host, port, load.timeout, request), begin, number, results[number]),
+            args=(
+                load,
+                _Connection(host, port, load.timeout, request),
+                begin,
+                number,
+                results[number],
+                ended,
+            ),
             daemon=True,
         )
         for number in range(load.connections)
@@ -170,7 +182,9 @@ def _request(url: str) -> tuple[str, int, bytes]:
     return host, parts.port or 80, f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
 
 
-def _work(load: Load, connection: _Connection, begin: float, number: int, out: list[Answer]) -> None:
+def _work(
+    load: Load, connection: _Connection, begin: float, number: int, out: list[Answer], stop: threading.Event
+) -> None:
     epoch = time.time() - time.monotonic()
     # Counted in whole requests: sums of fractions would now and then give one too many.
     total = -(-round(load.rate * load.seconds - number) // load.connections) if load.rate else sys.maxsize
@@ -178,7 +192,8 @@ def _work(load: Load, connection: _Connection, begin: float, number: int, out: l
         due = begin + (number + turn * load.connections) / load.rate if load.rate else time.monotonic()
         if not load.rate and due >= begin + load.seconds:
             break
-        time.sleep(max(0.0, due - time.monotonic()))
+        if stop.wait(max(0.0, due - time.monotonic())):
+            break
         sent = time.monotonic()
         status, error, word = connection.ask()
         received = time.monotonic()
@@ -248,7 +263,7 @@ def _timeline(answers: Iterable[Answer]) -> list[dict[str, Any]]:
     return runs
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, stop: threading.Event | None = None) -> int:
     """Exit code 1 when a request failed, 2 when the address is not on this machine."""
     parser = argparse.ArgumentParser(prog="python -m lastgood.testing.load")
     parser.add_argument("url")
@@ -260,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     try:
-        answers = run(Load(given.url, given.rate, given.connections, given.seconds, given.timeout))
+        answers = run(Load(given.url, given.rate, given.connections, given.seconds, given.timeout), stop)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -277,4 +292,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    told_to_end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: told_to_end.set())
+    sys.exit(main(stop=told_to_end))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -76,3 +79,16 @@ def test_percentiles_are_nearest_rank() -> None:
     assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50, 99, 100]
     assert percentile([7.0], 0.5) == 7
     assert percentile([], 0.5) is None
+
+
+def test_it_can_be_told_to_end_and_reports_what_it_did(red) -> None:
+    command = [sys.executable, "-m", "lastgood.testing.load", f"http://{red.addresses[0]}/", "--json"]
+    load = subprocess.Popen([*command, "--rate", "200", "--seconds", "600"], stdout=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        load.communicate(timeout=1)
+    load.terminate()
+    output, _ = load.communicate(timeout=10)
+    result = json.loads(output)
+    assert load.returncode == 0
+    assert result["failed"] == 0
+    assert 0 < result["total"] < 2000

@@ -13,6 +13,7 @@ from lastgood.actions.abilities import generation_id, generation_of
 from lastgood.actions.bundling import script
 from lastgood.actions.bundling.script import Told
 from lastgood.actions.content import needed_content
+from lastgood.actions.secrets import secrets_of_service
 from lastgood.domain.bundle import Bundle
 from lastgood.domain.digest import canonical
 from lastgood.domain.errors import Cause, DriverError, InvalidInput
@@ -46,7 +47,7 @@ def write_bundle(
     needed = script.needs([start, *([route] if route else [])], release)
     texts: dict[str, bytes] = {
         **{path: content for part in (start, route) if part for path, content in part.files.items()},
-        **{f"sealed/{secret.name}.age": vault.sealed(secret) for secret in release.secrets},
+        **{f"sealed/{secret.name}.age": vault.sealed(secret) for secret in secrets_of_service(release)},
         **{_content_name(digest): objects.get(digest) for digest in _artifact_content(release)},
         "release.json": canonical(release),
         "restore.sh": script.script(told, start, route).encode(),

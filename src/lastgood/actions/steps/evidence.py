@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lastgood.actions.abilities import evidence_of
+from lastgood.actions.secrets import secrets_of_service
 from lastgood.actions.steps.tools import Handler, Tools, release_at
 from lastgood.domain.digest import canonical
 from lastgood.domain.errors import LastgoodError
@@ -67,7 +68,7 @@ class CollectEvidence(Handler):
 
 def _secret_values(tools: Tools, release: Release) -> list[bytes]:
     """Raises DriverError when one can't be unsealed: then nothing may be kept that could hold it."""
-    return [tools.vault.unseal(secret).encode() for secret in release.secrets]
+    return [tools.vault.unseal(secret).encode() for secret in secrets_of_service(release)]
 
 
 def _keep(path: Path, content: bytes, hidden: Sequence[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lastgood.actions.abilities import generation_id, generation_of, runtime_of
 from lastgood.actions.steps.tools import Handler, background_roles, base_at, release_at
-from lastgood.domain.errors import Rejected
+from lastgood.domain.errors import Conflict, NeverReady
 from lastgood.domain.message import N_
 from lastgood.domain.release import Readiness, Release
 from lastgood.domain.unit import Role
@@ -80,7 +80,7 @@ class StopGeneration(Handler):
 def _refuse_double(runtime: Runs, wanted: str) -> None:
     for status in runtime.status():
         if status.pid and status.role is not Role.WEB and status.generation != wanted:
-            raise Rejected(
+            raise Conflict(
                 N_("{role} of {generation} still runs (pid {pid}): two generations never share the work"),
                 todo=N_("Stop it, then roll back or deploy again."),
                 role=status.role.value,
@@ -92,7 +92,7 @@ def _refuse_double(runtime: Runs, wanted: str) -> None:
 def await_ready(
     context: StepContext, runtime: Runs, generation: Generation, release: Release, role: Role
 ) -> RoleStatus:
-    """Wait for a role to be ready; raises Rejected with what the last look saw."""
+    """Wait for a role to be ready; raises NeverReady with what the last look saw."""
     spec = next(s for s in release.roles if s.role is role)
     limit = (spec.ready or Readiness()).timeout if role is Role.WEB else WORKER_READY_SECONDS
     deadline = context.clock.monotonic() + limit
@@ -101,7 +101,7 @@ def await_ready(
         if status.running and not status.detail:
             return status
         if status.hopeless:
-            raise Rejected(
+            raise NeverReady(
                 N_("{role} of {generation} will not get ready: {detail}"),
                 todo=N_("Its log is in the incident's evidence; mend it and deploy again."),
                 where=str(release.unit),
@@ -110,7 +110,7 @@ def await_ready(
                 detail=status.detail,
             )
         if context.clock.monotonic() >= deadline:
-            raise Rejected(
+            raise NeverReady(
                 N_("{role} of {generation} was not ready after {seconds:g} s: {detail}"),
                 todo=N_("Its log is in the incident's evidence; mend it and deploy again."),
                 where=str(release.unit),

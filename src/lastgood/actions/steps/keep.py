@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lastgood.actions.content import missing_content
+from lastgood.actions.images import left_to_engine
 from lastgood.actions.steps.tools import Handler, release_at
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.errors import DriverError
@@ -22,7 +23,7 @@ class KeepRestorePoint(Handler):
         passed = gate is not None and gate.verdict is Verdict.PASSED
         if not passed and not accepted:
             return {"kept": False}
-        missing = missing_content(self.tools.objects, self.tools.vault, release)
+        missing = (*missing_content(self.tools, release), *left_to_engine(self.tools.drivers, release))
         if missing:
             raise DriverError(
                 N_("the restore point would not be whole: {missing} is not kept here"),

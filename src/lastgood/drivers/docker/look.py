@@ -130,6 +130,8 @@ class Readiness:
         return self._engine.execute(seen.id, argv, CHECK_SECONDS) == 0
 
     def _with_last_line(self, seen: Instance, words: str) -> str:
+        if seen.restarts:
+            words = f"{words}, after {seen.restarts} unwanted ends"
         line = self._last_line(seen)
         return f"{words} (it last said: {line})" if line else words
 

@@ -1,4 +1,6 @@
-"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Measures, Observes and GivesEvidence."""
+"""PostgreSQL as a target: Migrates, Classifies, Snapshots, HasConnections, Measures, Observes and
+GivesEvidence.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql import evidence, revisions
+from lastgood.drivers.postgresql.capacity import free_connections
 from lastgood.drivers.postgresql.connection import Server, one
 from lastgood.drivers.postgresql.fingerprint import fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
@@ -90,6 +93,9 @@ class PostgresqlDriver:
 
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)
+
+    def free_connections(self) -> int:
+        return free_connections(self._server)
 
     def begin(self, signal: Signal) -> Mapping[str, Any]:
         return self._signals.begin(signal)

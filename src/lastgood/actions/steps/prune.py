@@ -1,0 +1,87 @@
+"""Restore points beyond the declared number: no way back any more, and what only they needed goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lastgood.actions.abilities import engine_of, generation_id, runtime_of
+from lastgood.actions.keeping import images_archived, images_kept, releases_in_use, releases_kept
+from lastgood.actions.set_aside import releases_aside
+from lastgood.actions.steps.tools import Handler, release_at
+from lastgood.domain.errors import DriverError
+from lastgood.domain.image import Image
+from lastgood.domain.message import N_
+from lastgood.domain.release import Release
+from lastgood.domain.restore_point import RestorePoint
+from lastgood.engine.handlers import Result, StepContext
+from lastgood.planning.pruning import prunable
+from lastgood.ports.drivers import RemovesGenerations
+
+FETCHING = N_("another image is not whole here yet, and may count on pieces of this one")
+
+
+class Prune(Handler):
+    """First they are told to be no way back, then what they held is removed: whoever dies in between, or
+    meets a target that does not answer, leaves it to the next time. Evidence and objects stay.
+    """
+
+    def run(self, context: StepContext) -> Result:
+        release = release_at(context)
+        if not (context.result_of("keep") or {}).get("kept"):
+            return {"pruned": [], "left": {}}
+        self._mark(context, release)
+        with context.store.read() as unit:
+            waiting = unit.points.uncleared(release.unit)
+        left: dict[str, str] = {}
+        for point in waiting:
+            try:
+                why = self._clear(context, point)
+            except DriverError as error:
+                if error.own_state:
+                    raise
+                why = str(error.what)
+            if why:
+                left[point.id] = why
+        return {"pruned": [p.id for p in waiting if p.id not in left], "left": left}
+
+    @staticmethod
+    def _mark(context: StepContext, release: Release) -> None:
+        now = context.clock.now()
+        with context.store.write() as unit:
+            points = unit.points.list(release.unit)
+            needed, aside = releases_in_use(unit, release.unit), releases_aside(unit, points)
+            for point in prunable(points, int(context.step.params["keep"]), needed, aside):
+                unit.points.prune(replace(point, pruned_at=now))
+
+    def _clear(self, context: StepContext, point: RestorePoint) -> str:
+        """Remove what only this point needed; returns why something has to stay for now, empty when not."""
+        with context.store.read() as unit:
+            release = unit.releases.get(point.release)
+            kept_again = point.release in releases_kept(unit, point.unit)
+        if not kept_again:
+            runtime = runtime_of(self.tools.drivers, release)
+            if isinstance(runtime, RemovesGenerations):
+                runtime.remove(generation_id(release))
+            if release.image and (why := self._let_go(context, release, release.image)):
+                return why
+        with context.store.write() as unit:
+            unit.points.prune(replace(point, cleared_at=context.clock.now()))
+        return ""
+
+    def _let_go(self, context: StepContext, release: Release, image: Image) -> str:
+        """Unless a newer release of this unit runs the same image: that one lets it go in its own time."""
+        with context.store.read() as unit:
+            if image.manifest in images_kept(unit, release.unit):
+                return ""
+        engine = engine_of(self.tools.drivers, release)
+        if engine is not None:
+            engine.let_go(image)
+        # Nobody is accepted while this transaction is open: who comes later finds it gone, and fetches it.
+        with context.store.write() as unit:
+            needed = images_archived(unit)
+            if image.manifest in needed:
+                return ""
+            if needed - {known.manifest for known in self.tools.images.images()}:
+                return FETCHING
+            self.tools.images.remove(image)
+        return ""

@@ -1,0 +1,1 @@
+"""Traffic through HAProxy: generations in server slots of one backend, moved over the runtime API."""

@@ -1,0 +1,1 @@
+"""Container images from a registry (OCI distribution API)."""

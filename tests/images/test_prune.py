@@ -1,0 +1,38 @@
+"""Pruning: what nobody can need any more goes, what somebody may need stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.images.driving import back, deploy_well
+from tests.images.running import assert_whole, containers
+from tests.images.world import World
+
+pytestmark = pytest.mark.xdist_group("images")
+
+
+def archived(world: World) -> set[str]:
+    """Tags of the images in the archive."""
+    from lastgood.store.images import open_images
+
+    return {image.tag for image in open_images(world.places.images).images()}
+
+
+def test_the_newest_restore_points_stay_and_older_ones_go_with_all_they_had(two_sites: World) -> None:
+    us, de = two_sites.units
+    two_sites.service_yaml["keep"] = {"restore_points": 2}
+    two_sites.service_yaml["windows"] |= {"watch": "300ms", "guard": "300ms"}
+    two_sites.service_yaml["criteria"]["page"]["window"] = "300ms"
+    deploy_well(two_sites, "one", de)
+    for name in ("one", "two", "three", "four"):
+        deploy_well(two_sites, name, us)
+    kept = [two_sites.service().release(p.release).image for p in two_sites.service().history(us)[1]]
+    assert [image.tag for image in kept if image] == ["four", "three"]
+    # Image one is still what the other site runs, and may go back to.
+    assert archived(two_sites) == {"one", "three", "four"}
+    generations = {c.generation for c in containers(two_sites, us, running=False)}
+    assert len(generations) == 2
+    assert_whole(two_sites, "four", us)
+    assert_whole(two_sites, "one", de)
+    back(two_sites, us)
+    assert_whole(two_sites, "three", us)
