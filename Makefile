@@ -6,12 +6,18 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
 .PHONY: demo
 demo: ## a shop breaks and comes back, before your eyes (about a minute)
 	@scripts/bootstrap demo
 	@$(BIN)/lastgood demo
+
+.PHONY: demo-docker
+demo-docker: ## the same with containers at three sites (as root, on a Docker of its own)
+	@scripts/system-packages
+	@scripts/bootstrap demo docker
+	@$(BIN)/lastgood demo --docker
 
 .PHONY: test
 test: ## every test, against real servers (ARGS="-k name" for some)

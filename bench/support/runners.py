@@ -21,7 +21,7 @@ from lastgood.bootstrap.runner import runner_pid
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Change, JournalEntry, Mark, Rollout, RolloutState
+from lastgood.domain.rollout import JournalEntry, Mark, Request, Rollout, RolloutState
 from lastgood.domain.unit import UnitId
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Programs:
         release = Release(unit, "none")
         plan = Plan(PlanKind.HEAL, unit, "", release.digest, "none", tuple(_steps(steps, release)))
         now = datetime.now(UTC)
-        return accept_plan(self.context, plan, release, Change("bench", "bench", "none", "bench", now))
+        return accept_plan(self.context, plan, release, Request("bench", "bench", "none", "bench", now))
 
     def intents(self, rollout: Rollout) -> list[datetime]:
         """When its steps began, oldest first."""

@@ -68,7 +68,7 @@ def measure(mode: str, root: Path, steps: int) -> list[float]:
     else:
         runtime: Callable[[], DurableRuntime] = lambda: DurableRuntime(places.durable, interpreter)  # noqa: E731
         lock = RunnerLock(places.state)
-        Runner(store, lock, context.clock, runtime, store.changed, linger=0.05).run()
+        Runner(store, programs, lock, context.clock, runtime, store.changed, linger=0.05).run()
     if len(tick.times) != steps:
         raise RuntimeError(f"{mode}: {len(tick.times)} of {steps} steps ran")
     return [(after - before) * 1000 for before, after in pairwise(tick.times)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +11,24 @@ from lastgood.store.database import open_store
 from tests.actions.theatre import Clock, Theatre
 
 
+@pytest.fixture(scope="session")
+def empty_state() -> Iterator[Path]:
+    """In memory: what a disk does to a store is tested elsewhere."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="lastgood-theatre-") as directory:
+        open_store(Path(directory) / "state", Clock()).close()
+        yield Path(directory) / "state"
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def theatre(tmp_path: Path, clock: Clock) -> Iterator[Theatre]:
-    store = open_store(tmp_path / "state", clock)
-    yield Theatre(store, clock, tmp_path)
-    store.close()
+def theatre(empty_state: Path, clock: Clock) -> Iterator[Theatre]:
+    with tempfile.TemporaryDirectory(dir=empty_state.parent) as directory:
+        state = Path(directory) / "state"
+        shutil.copytree(empty_state, state)
+        store = open_store(state, clock)
+        yield Theatre(store, clock, Path(directory))
+        store.close()

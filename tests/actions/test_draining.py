@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lastgood.actions.abilities import generation_id
+from lastgood.domain.criterion import Verdict
 from lastgood.domain.errors import Rejected, Unreachable
 from lastgood.domain.plan import StepKind
 from lastgood.domain.release import Release
@@ -68,6 +69,9 @@ def test_a_breach_while_it_waits_goes_back(theatre: Theatre) -> None:
 
     end = theatre.run(rollout.id, breaks)
     assert theatre.result(rollout.id, "drain")["error"] == "GateFailed"
+    gate = theatre.rollout(rollout.id).gate
+    assert gate is not None
+    assert gate.verdict is Verdict.FAILED
     assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED), str(end.outcome)
     assert theatre.serves(old)
     assert theatre.proxy.open_requests(generation_id(old)) == 3, "nobody was ended for a release that failed"

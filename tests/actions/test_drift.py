@@ -9,6 +9,7 @@ from lastgood.domain.observation import Drift, DriftKind
 from lastgood.domain.release import Release
 from lastgood.domain.rollout import RolloutState
 from lastgood.domain.unit import Role
+from lastgood.ports.drivers import Generation
 from lastgood.ports.traffic import Destination, Share
 from lastgood.testing.fake_files import FakeFiles
 from tests.actions.theatre import UNIT, Theatre
@@ -22,12 +23,26 @@ def test_nothing_differs_from_what_stands(theatre: Theatre) -> None:
     assert found(theatre, theatre.stand(theatre.release("old"))) == {}
 
 
-def test_the_runtime_says_what_was_made_by_somebody_else(theatre: Theatre) -> None:
+def test_the_runtime_compares_with_how_it_was_made(theatre: Theatre) -> None:
+    """Without a files driver it is asked for what it brought there itself."""
     old = theatre.stand(theatre.release("old", files_target=None))
-    theatre.runtime.changed[generation_id(old)] = (Drift("web 2", DriftKind.CHANGED, "another image"),)
+    compared = []
+
+    def drift(generation: Generation) -> tuple[Drift, ...]:
+        compared.append(generation)
+        return (Drift("web 2", DriftKind.CHANGED, "another image"),)
+
+    theatre.runtime.drift = drift  # type: ignore[method-assign]
     assert found(theatre, old) == {"web 2": DriftKind.CHANGED}
-    theatre.runtime.stop(generation_id(old), [Role.WORKER])
-    assert found(theatre, old) == {"web 2": DriftKind.CHANGED, "role worker": DriftKind.MISSING}
+    assert [generation.files for generation in compared] == [old.files]
+
+
+def test_an_instance_that_ended_by_hand_is_found(theatre: Theatre) -> None:
+    old = theatre.stand(theatre.release("old", image=theatre.image("old")))
+    theatre.runtime.end_by_hand(generation_id(old), Role.WORKER)
+    assert found(theatre, old) == {"worker": DriftKind.MISSING}
+    assert theatre.run(heal(theatre.context, UNIT).id).state is RolloutState.VERIFIED
+    assert found(theatre, old) == {}
 
 
 def test_looking_does_not_mend_a_file(theatre: Theatre) -> None:

@@ -1,4 +1,4 @@
-"""The process dies at every point of a program with canary, drain and prune, and the unit is whole then.
+"""The process dies at every point of a program with image, canary, drain and prune: the unit is whole then.
 
 The points come from the program, so that a new step is covered without anybody's doing. The world outside
 (fakes) goes on; only what is in the store is known to who comes next.
@@ -13,6 +13,7 @@ import pytest
 
 from lastgood.actions.abilities import generation_id
 from lastgood.actions.drift import detect
+from lastgood.domain.image import Image
 from lastgood.domain.plan import Difference, Plan, StepKind
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.release import CanaryStep, Keep, Release, Windows
@@ -29,6 +30,9 @@ CHANGES: dict[str, Any] = {
     "keep": Keep(restore_points=2),
     "windows": Windows(watch=0.6, guard=0.6, verify=0.6, drain=0.6),
 }
+
+
+IMAGE = Image("registry.example.com/shop/web", "sha256:1", "sha256:1", "sha256:2", tag="new")
 
 
 class Killed(BaseException):
@@ -55,7 +59,7 @@ class Kill:
 
 
 def program() -> Plan:
-    base, target = release("old", **CHANGES), release("new", **CHANGES)
+    base, target = release("old", **CHANGES), release("new", image=IMAGE, **CHANGES)
     return plan_deploy(Move(base, target, (), {}, lambda kind: (), Difference(settings=("x",)), drains=True))
 
 
@@ -96,20 +100,24 @@ def test_the_program_has_every_step_that_is_met_here() -> None:
     kinds = {step.kind for step in program().steps}
     assert {
         StepKind.CHECK_ROOM, StepKind.SPLIT_TRAFFIC, StepKind.WATCH_CANARY, StepKind.DRAIN_TRAFFIC,
-        StepKind.PRUNE,
+        StepKind.PRUNE, StepKind.FETCH_IMAGE,
     } <= kinds  # fmt: skip
 
 
 @pytest.mark.parametrize(("moment", "step"), FORWARD)
 def test_forward(theatre: Theatre, moment: str, step: str) -> None:
     older, _ = stand_with_history(theatre)
-    new = theatre.release("new", image=theatre.image("new"), **CHANGES)
+    new = theatre.release("new", image=theatre.push("new"), **CHANGES)
     rollout = theatre.accept(new)
     assert [s.id for s in rollout.plan.steps] == [s.id for s in program().steps]
     end = killed_and_resumed(theatre, rollout, Kill(moment, step))
     assert (end.id, end.state) == (rollout.id, RolloutState.VERIFIED), str(end.outcome)
     assert_whole(theatre, new)
+    assert new.image is not None
+    assert theatre.images.missing(new.image) == ()
+    assert theatre.runtime.has(new.image)
     assert older.image is not None
+    theatre.cache.prune()
     assert not theatre.runtime.has(older.image), "the third newest was pruned"
     assert older.image not in theatre.images.images()
     with theatre.store.read() as unit:
@@ -120,7 +128,7 @@ def test_forward(theatre: Theatre, moment: str, step: str) -> None:
 @pytest.mark.parametrize(("moment", "step", "passes"), BACK + ENDS)
 def test_back(theatre: Theatre, moment: str, step: str, passes: int) -> None:
     _, old = stand_with_history(theatre)
-    new = theatre.release("new", image=theatre.image("new"), **CHANGES)
+    new = theatre.release("new", image=theatre.push("new"), **CHANGES)
     rollout = theatre.accept(new)
 
     kill = Kill(moment, step, passes)

@@ -11,6 +11,7 @@ import pytest
 from lastgood.actions.abilities import generation_id
 from lastgood.actions.rollback import plan_way_back
 from lastgood.domain.errors import NotReversible, Unreachable
+from lastgood.domain.image import Image
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import Message
 from lastgood.domain.release import Release
@@ -58,7 +59,9 @@ def test_the_oldest_goes_with_its_generation_and_its_image(theatre: Theatre) -> 
     assert generations(theatre) == {generation_id(middle), f"{UNIT.slug}-{end.target[7:19]}"}
     assert oldest.image
     assert middle.image
+    theatre.cache.prune()
     assert not theatre.runtime.has(oldest.image)
+    assert theatre.runtime.has(middle.image)
     assert oldest.image not in theatre.images.images()
     assert theatre.images.missing(middle.image) == ()
     assert theatre.result(end.id, "prune") == {"pruned": [f"rp-{oldest.digest[7:19]}"], "left": {}}
@@ -94,46 +97,40 @@ def test_an_image_that_a_newer_point_of_the_unit_needs_stays(theatre: Theatre) -
     end = deploy(theatre, "new")
     assert len(points(theatre)) == 2
     assert oldest.image
+    theatre.cache.prune()
     assert theatre.runtime.has(oldest.image)
     assert oldest.image in theatre.images.images()
     assert theatre.result(end.id, "prune")["left"] == {}
 
 
-def test_an_image_that_another_unit_needs_goes_when_that_one_is_done_with_it(theatre: Theatre) -> None:
-    others = stood(theatre, "de", "shared", OTHER)
+def test_an_image_that_another_unit_needs_stays_until_that_one_is_done_with_it(theatre: Theatre) -> None:
+    stood(theatre, "de", "shared", OTHER)
     oldest, _ = stand_twice(theatre, "shared")
-    end = deploy(theatre, "new")
     assert oldest.image
-    assert "another unit" in str(theatre.result(end.id, "prune")["left"])
-    assert theatre.runtime.has(oldest.image)
-    assert theatre.images.missing(oldest.image) == ()
-    with theatre.store.write() as unit:
-        point = next(p for p in unit.points.list(OTHER) if p.release == others.digest)
-        unit.points.prune(replace(point, pruned_at=BEGAN))
-        unit.releases.put(replace(others, image=None))
-        unit.releases.set_current(OTHER, replace(others, image=None).digest, BEGAN)
-    end = deploy(theatre, "newer")
-    assert theatre.result(end.id, "prune")["left"] == {}
-    assert not theatre.runtime.has(oldest.image)
-    assert oldest.image not in theatre.images.images()
-
-
-def test_who_comes_to_need_an_image_meanwhile_has_it_held_again(theatre: Theatre) -> None:
-    oldest, _ = stand_twice(theatre)
-    image = oldest.image
-    assert image
-
-    def accepted_meanwhile(let: Any) -> None:
-        let_go(let)
-        stood(theatre, "de", "oldest", OTHER)
-        let_go(let)
-
-    let_go = theatre.runtime.let_go
-    theatre.runtime.let_go = accepted_meanwhile  # type: ignore[method-assign]
     end = deploy(theatre, "new")
-    assert "another unit" in str(theatre.result(end.id, "prune")["left"])
-    assert theatre.runtime.has(image)
-    assert theatre.images.missing(image) == ()
+    assert theatre.result(end.id, "prune")["left"] == {}
+    holders = {unit for unit, manifest in theatre.cache.holders if manifest == oldest.image.manifest}
+    assert holders == {OTHER.slug}, "each unit protects it for itself"
+    assert theatre.images.missing(oldest.image) == ()
+    theatre.stand(theatre.release("de2", OTHER, keep=KEEP_TWO))
+    theatre.deploy_well(theatre.release("de3", OTHER, keep=KEEP_TWO))
+    assert oldest.image not in theatre.images.images()
+    theatre.cache.prune()
+    assert not theatre.runtime.has(oldest.image)
+
+
+def test_who_comes_to_need_an_image_meanwhile_finds_it_in_the_archive(theatre: Theatre) -> None:
+    oldest, _ = stand_twice(theatre)
+    let_go = theatre.runtime.let_go
+
+    def accepted_meanwhile(image: Image) -> None:
+        let_go(image)
+        stood(theatre, "de", "oldest", OTHER)
+
+    theatre.runtime.let_go = accepted_meanwhile  # type: ignore[method-assign]
+    deploy(theatre, "new")
+    assert oldest.image
+    assert theatre.images.missing(oldest.image) == ()
 
 
 def test_nothing_is_taken_from_the_archive_while_an_image_is_on_its_way_into_it(theatre: Theatre) -> None:
@@ -144,10 +141,9 @@ def test_nothing_is_taken_from_the_archive_while_an_image_is_on_its_way_into_it(
     theatre.images.remove(coming)
     going = theatre.accept(replace(theatre.release("de2", OTHER), image=coming))
     end = deploy(theatre, "new")
-    assert "being fetched" in str(theatre.result(end.id, "prune")["left"])
+    assert "not whole here yet" in str(theatre.result(end.id, "prune")["left"])
     assert oldest.image in theatre.images.images()
-    theatre.image("coming")
-    assert theatre.rollout(going.id).state.is_open
+    assert theatre.run(going.id).state is RolloutState.VERIFIED
     end = deploy(theatre, "newer")
     assert theatre.result(end.id, "prune")["left"] == {}
     assert oldest.image not in theatre.images.images()

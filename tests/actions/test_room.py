@@ -33,12 +33,12 @@ def deploys(theatre: Theatre, release: Release) -> tuple[RolloutState, str]:
 
 def test_a_runtime_without_room_refuses_before_anything_is_done(theatre: Theatre) -> None:
     old = theatre.stand(theatre.release("old"))
-    theatre.runtime.full = "512 MiB wanted, 100 MiB free"
     new = theatre.release("new")
+    theatre.runtime.needs[generation_id(new)] = 11
     end = theatre.deploy(new)
     assert end.state is RolloutState.FAILED
     assert "nothing was changed" in str(end.outcome)
-    assert "100 MiB free" in str(end.outcome)
+    assert "11 are wanted, 10 are free" in str(end.outcome)
     assert theatre.serves(old)
     assert generation_id(new) not in {status.generation for status in theatre.runtime.status()}
     with theatre.store.read() as unit:
@@ -67,8 +67,22 @@ def test_what_is_not_known_is_not_short(theatre: Theatre) -> None:
 def test_what_runs_already_needs_nothing_more(theatre: Theatre) -> None:
     theatre.stand(theatre.release("old"))
     theatre.database.free = 0
-    theatre.runtime.full = "nothing free"
     database = DatabaseTarget("orders@prod/us", Target("database"))
     new = replace(with_connections(theatre.release("new"), web=10), databases=(database,))
+    theatre.runtime.needs[generation_id(new)] = 11
     theatre.runtime.start(generation_of(theatre.drivers, new), [Role.WEB])
     assert theatre.deploy(new).state is RolloutState.VERIFIED
+
+
+def test_an_image_that_can_not_be_had_changes_nothing(theatre: Theatre) -> None:
+    old = theatre.stand(theatre.release("old"))
+    image = theatre.image("2")
+    theatre.images.remove(image)
+    theatre.registry.down = True
+    end = theatre.deploy(theatre.release("new", image=image))
+    assert end.state is RolloutState.FAILED
+    assert "nothing was changed" in str(end.outcome)
+    assert theatre.serves(old)
+    with theatre.store.read() as unit:
+        assert list(unit.incidents.list(UNIT)) == []
+        assert list(unit.quarantine.list()) == []

@@ -20,11 +20,11 @@ from lastgood.actions.rollback import rollback
 from lastgood.actions.steps.table import handlers
 from lastgood.actions.steps.tools import Tools
 from lastgood.domain.criterion import Criterion, Signal, SignalKind
-from lastgood.domain.digest import canonical, digest_bytes
+from lastgood.domain.digest import digest_bytes
 from lastgood.domain.image import Image
 from lastgood.domain.release import CanaryStep, FileEntry, Keep, Release, RoleSpec, Windows
 from lastgood.domain.restore_point import PointKind, RestorePoint
-from lastgood.domain.rollout import Change, Rollout, RolloutState
+from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.domain.unit import Role, Target, UnitId
 from lastgood.engine.handlers import Probe, no_probe
 from lastgood.engine.interpreter import Interpreter
@@ -34,9 +34,11 @@ from lastgood.ports.traffic import Destination
 from lastgood.store.database import SqlStore
 from lastgood.store.images import FileImages
 from lastgood.store.resolver import SecretSources
+from lastgood.testing.fake_engine import FakeCache, FakeEngine
 from lastgood.testing.fake_files import FakeFiles, FakeObjects, FakeVault
-from lastgood.testing.fake_runtime import FakeRuntime
+from lastgood.testing.fake_registry import FakeRegistry
 from lastgood.testing.fake_traffic import FakeTraffic
+from lastgood.testing.images import ImageBuild
 
 UNIT = UnitId("shop", "prod", "us")
 OTHER = UnitId("shop", "prod", "de")
@@ -126,6 +128,7 @@ def release(text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
         files=(FileEntry("shop.toml", digest_bytes(text.encode())),),
         roles=(RoleSpec(Role.WEB, ("web",)), RoleSpec(Role.WORKER, ("worker",))),
         files_target=Target("files"), runtime=Target("runtime"), traffic=Target("proxy"),
+        registry=Target("registry"),
         criteria=(Criterion("answers", signal, 0.95, 2.0, 20),),
         windows=Windows(watch=2.0, guard=2.0, verify=2.0, drain=2.0),
     )  # fmt: skip
@@ -138,19 +141,23 @@ class Theatre:
     def __init__(self, store: SqlStore, clock: Clock, directory: Path) -> None:
         self.store, self.clock, self.rate = store, clock, 200.0
         self.objects, self.images = FakeObjects(), FileImages(directory / "images")
-        self.runtimes = {unit: FakeRuntime(self.objects) for unit in (UNIT, OTHER)}
-        # One engine, one cache of images.
-        self.runtimes[OTHER].images = self.runtimes[UNIT].images
+        self.cache = FakeCache()
+        self.runtimes = {
+            unit: FakeEngine(self.objects, self.images, self.cache, unit.slug) for unit in (UNIT, OTHER)
+        }
         self.database = Database()
         self.traffic = {unit: Proxy(unit) for unit in (UNIT, OTHER)}
+        self.registry = FakeRegistry("registry.example.com", self.images)
         self.drivers = FakeDrivers()
         for unit in (UNIT, OTHER):
             fakes = {
                 "runtime": self.runtimes[unit],
                 "files": FakeFiles(self.objects),
                 "database": self.database,
+                "registry": self.registry,
+                "proxy": self.traffic[unit],
             }
-            for name, fake in {**fakes, "proxy": self.traffic[unit]}.items():
+            for name, fake in fakes.items():
                 self.drivers.built[unit, name] = fake
         self.context = Context(
             store, self.objects, self.images, FakeVault(), SecretSources(None), self.drivers, clock,
@@ -160,7 +167,7 @@ class Theatre:
         clock.passes.append(self._come)
 
     @property
-    def runtime(self) -> FakeRuntime:
+    def runtime(self) -> FakeEngine:
         return self.runtimes[UNIT]
 
     @property
@@ -168,23 +175,23 @@ class Theatre:
         return self.traffic[UNIT]
 
     def _come(self, seconds: float) -> None:
-        self.proxy.customers(round(seconds * self.rate))
+        for proxy in self.traffic.values():
+            proxy.customers(round(seconds * self.rate))
 
     def release(self, text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
         self.objects.put(text.encode())
         return release(text, unit, **changes)
 
     def image(self, name: str) -> Image:
-        """One with its blobs in the archive."""
-        config, layer = f'{{"name": "{name}"}}'.encode(), name.encode() * 10
-        described = [{"digest": digest_bytes(blob), "size": len(blob)} for blob in (config, layer)]
-        manifest = canonical({"config": described[0], "layers": described[1:]})
-        for blob in (config, layer, manifest):
-            self.images.put_blob(digest_bytes(blob), [blob])
-        digest = digest_bytes(manifest)
-        made = Image("registry.example.com/shop/web", digest, digest, digest_bytes(config), tag=name)
-        self.images.add(made)
+        """One that was fetched."""
+        made = self.push(name)
+        self.registry.fetch(made, self.images)
         return made
+
+    def push(self, tag: str, text: str = "") -> Image:
+        """``text`` is in it, the tag if there is none; a tag that was there moves."""
+        build = ImageBuild(["/x"], files={"/x": ((text or tag).encode(), 0o755)}, busybox=False)
+        return self.registry.push(f"shop/web:{tag}", build)
 
     def stand(self, release: Release) -> Release:
         """Have a unit on ``release``, with a verified restore point."""
@@ -198,8 +205,6 @@ class Theatre:
         proxy = self.traffic[unit_id]
         proxy.install()
         proxy.route(Destination(generation.id, self.addresses(release)))
-        if release.image:
-            runtime.hold(release.image)
         return self._keep(release, f"rp-{release_name(release)}", PointKind.VERIFIED)
 
     def _keep(self, release: Release, point: str, kind: PointKind) -> Release:
@@ -228,8 +233,8 @@ class Theatre:
         with self.store.read() as unit:
             base = unit.releases.get(unit.releases.current(target.unit))
         plan = replace(plan_deploy(move_between(self.context, base, target)), automatic=automatic)
-        change = Change("test", "team", "nobody", "ann", self.clock.now())
-        return accept_plan(self.context, plan, target, change)
+        request = Request("test", "team", "nobody", "ann", self.clock.now())
+        return accept_plan(self.context, plan, target, request)
 
     def run(self, rollout: str, probe: Probe = no_probe) -> Rollout:
         """Bring a rollout to its end, and the way back that follows from it."""

@@ -10,7 +10,7 @@ from lastgood.cli.outcome import exit_code
 from lastgood.cli.trace import News, Story
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
-from lastgood.domain.rollout import Change, JournalEntry, Mark, Rollout, RolloutState
+from lastgood.domain.rollout import JournalEntry, Mark, Request, Rollout, RolloutState
 from lastgood.domain.status import Progress
 from lastgood.domain.unit import UnitId
 
@@ -25,7 +25,7 @@ STEPS = (
 
 def rollout(kind: PlanKind, state: RolloutState, ident: str = "r-1") -> Rollout:
     plan = Plan(kind, UNIT, "sha256:a", "sha256:b", "c", STEPS)
-    change = Change("why", "owner", "impact", "me", NOW)
+    change = Request("why", "owner", "impact", "me", NOW)
     return Rollout(ident, kind, UNIT, "sha256:a", "sha256:b", plan, change, state, NOW, NOW)
 
 

@@ -54,7 +54,7 @@ def test_outlives_its_starter_and_stops_twice(directory: Path) -> None:
             assert connection.execute("select current_database()").fetchone() == (
                 f"shop_{unit.environment}_{unit.site}",
             )
-    with urllib.request.urlopen(found.caddy_admin + "/config/", timeout=5) as answer:
+    with urllib.request.urlopen(found.servers["caddy"] + "/config/", timeout=5) as answer:
         assert answer.status == 200
     assert len(set(found.ports.values())) == 5
     assert worlds.stop_world(directory) == 2

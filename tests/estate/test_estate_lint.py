@@ -167,6 +167,19 @@ def test_a_key_may_be_used_as_a_whole(repository: Repository) -> None:
     assert repository.lint() == []
 
 
+def test_the_image_and_its_registry_use_values_too(repository: Repository) -> None:
+    repository.edit(VALUES, "port: 8000", 'port: 8000\nrelease: "1.4"\nca: /etc/ca.pem')
+    repository.edit(
+        SERVICE,
+        "artifact: {path: app}",
+        'image: "registry.example.com/web:{{ values.release }}"\n'
+        'registry: {driver: registry, ca: "{{ values.ca }}"}',
+    )
+    assert "nothing uses the key" not in as_text(repository.lint())
+    repository.edit(SERVICE, "{{ values.release }}", "{{ values.relase }}")
+    assert "relase" in as_text(repository.lint())
+
+
 def test_what_a_site_sets_equal_is_no_difference(repository: Repository) -> None:
     repository.write({"services/web/sites/us.yaml": "payment: {url: https://pay.example}\n"})
     assert repository.lint() == []

@@ -159,6 +159,29 @@ ERRORS: dict[str, tuple[Change, str, int, str, str]] = {
         "served by 'postgresql'",
         "postgresql",
     ),
+    "canary without criteria": (
+        edit(
+            SERVICE,
+            """\
+criteria:
+  orders: {signal: orders, limit: 0.97, window: 5s, least_sample: 20}
+  errors: {signal: errors, limit: 0.9}
+  probe: {signal: probe, limit: 1.5, window: 2}
+""",
+            "canary: [{percent: 5, watch: 1m}]\n",
+        ),
+        SERVICE,
+        22,
+        "canary steps but no criteria",
+        "what good means",
+    ),
+    "shares that don't grow": (
+        edit(SERVICE, "criteria:", "canary: [{percent: 25, watch: 1m}, {percent: 5, watch: 1m}]\ncriteria:"),
+        SERVICE,
+        22,
+        "a larger share than the one before",
+        "Sort them",
+    ),
     "undeclared user": (edit(DATABASE, "[web]", "[]"), SERVICE, 6, "which does not list it", "Add 'web'"),
     "user that is none": (
         edit(DATABASE, "[web]", "[web, wbe]"),

@@ -15,7 +15,7 @@ AT_MOST_SECONDS = 150
 
 
 class Customers:
-    """``result`` and ``answers`` are there once they have gone home: as ``lastgood.testing.load`` has them."""
+    """``result`` and ``answers`` are there once they have gone home: as ``testing.load`` has them."""
 
     def __init__(self, port: int, records: Path, rate: float, connections: int) -> None:
         self._records = records

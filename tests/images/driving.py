@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.unit import UnitId
+from tests.images.world import DEV, World
 from tests.journey.conftest import wait_for
 from tests.journey.driving import begin, end_of, until
-from tests.images.customers import page
-from tests.images.world import DEV, World
 
-__all__ = ["back", "begin", "commit", "deploy", "deploy_well", "end_of", "fail", "until", "wait_for"]
+__all__ = ["back", "begin", "deploy", "deploy_well", "end_of", "until", "wait_for"]
 
 
 def deploy(world: World, name: str, unit: UnitId = DEV, **values: object) -> Rollout:

@@ -1,4 +1,4 @@
-"""The real runner in a child process that is there at once, and can be held or killed at points of a program."""
+"""The real runner in a child process that is there at once, held or killed at points of a program."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from tests.images.conftest import sweep
 from tests.images.customers import customers
 from tests.images.driving import begin, deploy_well, end_of
 from tests.images.program import image, server
-from tests.images.running import assert_whole, portrait
 from tests.images.runner import Runner
+from tests.images.running import assert_whole, portrait
 from tests.images.world import DEV, Parts, World
 
 pytestmark = pytest.mark.xdist_group("images")

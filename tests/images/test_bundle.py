@@ -13,8 +13,8 @@ from lastgood.domain.rollout import RolloutState
 from lastgood.testing.registry_server import RegistryServer
 from tests.images.customers import page
 from tests.images.driving import begin, deploy_well, until
-from tests.images.running import containers, portrait
 from tests.images.runner import Runner
+from tests.images.running import containers, portrait
 from tests.images.world import DEV, World
 
 pytestmark = pytest.mark.xdist_group("images")

@@ -42,9 +42,7 @@ def test_a_good_release_gets_its_shares_one_after_the_other(world: World, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "broken_at"), [("lies", "canary:5"), ("tires", "canary:25")])
-def test_a_breach_is_met_by_its_share_only(
-    world: World, tmp_path: Path, name: str, broken_at: str
-) -> None:
+def test_a_breach_is_met_by_its_share_only(world: World, tmp_path: Path, name: str, broken_at: str) -> None:
     deploy_well(world, "one")
     world.service_yaml["canary"] = STEPS
     world.commit(name)

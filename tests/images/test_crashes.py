@@ -16,8 +16,8 @@ from lastgood.bootstrap.parts import build_context
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.planning.moves import begun
 from tests.images.driving import deploy_well, end_of
-from tests.images.running import assert_whole, portrait
 from tests.images.runner import Point, Runner, killed_at
+from tests.images.running import assert_whole, portrait
 from tests.images.world import DEV, World
 
 pytestmark = [pytest.mark.xdist_group("images"), pytest.mark.timeout(240)]

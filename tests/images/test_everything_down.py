@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from lastgood.domain.errors import NotReversible
-from lastgood.domain.rollout import RolloutState
 from lastgood.testing.images import push
 from lastgood.testing.registry_server import RegistryServer, registry
 from tests.images.customers import customers

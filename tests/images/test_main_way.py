@@ -8,7 +8,7 @@ import pytest
 
 from lastgood.domain.rollout import RolloutState
 from tests.images.customers import customers
-from tests.images.driving import back, begin, deploy_well, end_of, until, wait_for
+from tests.images.driving import begin, deploy_well, end_of
 from tests.images.running import assert_whole, portrait
 from tests.images.world import DEV, World
 

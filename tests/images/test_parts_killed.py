@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from lastgood.domain.rollout import RolloutState
-from tests.images.driving import begin, deploy_well, end_of
-from tests.images.running import assert_whole, portrait
+from tests.images.driving import deploy_well, end_of
 from tests.images.runner import Runner
+from tests.images.running import assert_whole, portrait
 from tests.images.world import DEV, World
 
 pytestmark = [pytest.mark.xdist_group("images"), pytest.mark.timeout(240)]

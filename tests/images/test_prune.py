@@ -6,14 +6,14 @@ import pytest
 
 from tests.images.driving import back, deploy_well
 from tests.images.running import assert_whole, containers
-from tests.images.world import DEV, World
+from tests.images.world import World
 
 pytestmark = pytest.mark.xdist_group("images")
 
 
 def archived(world: World) -> set[str]:
     """Tags of the images in the archive."""
-    from lastgood.store.images import open_images  # noqa: PLC0415
+    from lastgood.store.images import open_images
 
     return {image.tag for image in open_images(world.places.images).images()}
 

@@ -70,5 +70,7 @@ def test_a_container_of_somebody_else_with_our_name_is_told_and_left_alone(world
 
 def containers_named(world: World) -> list[str]:
     """Ids and states of all containers that bear no label of ours."""
-    listed = world.parts.engine.docker("ps", "--all", "--format", '{{.ID}} {{.State}} {{.Label "dev.lastgood.unit"}}')
+    listed = world.parts.engine.docker(
+        "ps", "--all", "--format", '{{.ID}} {{.State}} {{.Label "dev.lastgood.unit"}}'
+    )
     return [line.strip() for line in listed.splitlines() if str(DEV) not in line]

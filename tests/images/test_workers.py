@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from lastgood.domain.errors import Conflict
 from lastgood.domain.rollout import RolloutState
 from tests.images.driving import back, begin, deploy_well, end_of, wait_for
 from tests.images.running import assert_whole
-from tests.images.world import DEV, World
+from tests.images.world import World
 
 pytestmark = pytest.mark.xdist_group("images")
 
@@ -50,7 +51,9 @@ class Queue:
 
     def handled(self) -> list[Handled]:
         """All that was handled, by time; waits until the spool is empty."""
-        wait_for(lambda: not any((self._spool / "in").iterdir()) and not any((self._spool / "work").iterdir()))
+        wait_for(
+            lambda: not any((self._spool / "in").iterdir()) and not any((self._spool / "work").iterdir())
+        )
         found = []
         for file in (self._spool / "done").iterdir():
             for line in file.read_text().splitlines():
@@ -73,7 +76,7 @@ def test_every_message_is_handled_once_and_by_one_generation_at_a_time(world: Wo
     handled = queue.handled()
     assert sorted(one.message for one in handled) == [f"{n:06}" for n in range(queue.sent)]
     assert len({one.worker for one in handled}) == 3, "each generation had its turn"
-    for one, following in zip(handled, handled[1:], strict=False):
+    for one, following in itertools.pairwise(handled):
         assert one.ended <= following.began, "two were at work at once"
     assert not (world.spool() / "double").exists()
     assert_whole(world, "one")

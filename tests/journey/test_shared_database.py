@@ -19,7 +19,7 @@ from lastgood.domain.errors import Conflict
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.release import DatabaseTarget, Migration, Release
-from lastgood.domain.rollout import Change, Rollout, RolloutState
+from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.domain.unit import Target, UnitId
 from lastgood.store.database import SqlStore, open_store
 
@@ -52,7 +52,7 @@ def way_back(store: SqlStore, *names: str, resource: str = SHARED) -> Rollout:
     plan = Plan(PlanKind.ROLLBACK, US, after.digest, before.digest, "c1", steps, resources=(SHARED,))
     rollout = Rollout(
         "r-1-back", PlanKind.ROLLBACK, US, after.digest, before.digest, plan,
-        Change("broken", "team", "us", "ops", NOW), RolloutState.RUNNING, NOW,
+        Request("broken", "team", "us", "ops", NOW), RolloutState.RUNNING, NOW,
     )  # fmt: skip
     with store.write() as unit:
         for one in (before, after):
@@ -67,10 +67,10 @@ def test_who_needs_what_is_being_taken_out_waits(store: SqlStore, tmp_path: Path
     rollout = way_back(store, "0002_gift")
     wanted = release(DE, "0001_init", "0002_gift")
     parts: Any = None  # accepting needs nothing but the store, the clock and who asks
-    context = Context(store, parts, parts, parts, parts, SystemClock(), Actor("ops", "here"), tmp_path)
+    context = Context(store, parts, parts, parts, parts, parts, SystemClock(), Actor("ops", "here"), tmp_path)
     plan = Plan(PlanKind.DEPLOY, DE, "", wanted.digest, "c1", ())
     with pytest.raises(Conflict) as caught:
-        accept_plan(context, plan, wanted, Change("gifts", "team", "de", "ops", NOW))
+        accept_plan(context, plan, wanted, Request("gifts", "team", "de", "ops", NOW))
     assert rollout.id in str(caught.value)
     assert "0002_gift" in str(caught.value)
     with store.read() as unit:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lastgood.domain.change import Change, ChangePlan
 from lastgood.domain.criterion import Criterion, Finding, GateResult, Signal
 from lastgood.domain.errors import Cause, DriverError
 from lastgood.domain.incident import Freeze, Incident
@@ -18,8 +19,9 @@ from lastgood.domain.message import Message
 from lastgood.domain.plan import Difference, Estimate, Plan, Step
 from lastgood.domain.release import Release, RoleSpec, Windows
 from lastgood.domain.restore_point import RestorePoint, Snapshot
-from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.rollout import Request, Rollout
 from lastgood.domain.unit import Target, UnitId
+from lastgood.domain.wave import Member
 from lastgood.store import codec
 from tests.store import making
 
@@ -66,12 +68,20 @@ plans = st.builds(
 rollouts = st.builds(
     Rollout,
     plan=plans,
-    change=st.builds(Change, requested_at=times),
+    change=st.builds(Request, requested_at=times),
     created_at=times,
     finished_at=st.none() | times,
     gate=st.none() | gates,
 )
+changes = st.builds(
+    Change,
+    plan=st.builds(ChangePlan, waves=st.lists(lists_of(Member), max_size=2).map(tuple), steps=lists_of(Step)),
+    request=st.builds(Request, requested_at=times),
+    created_at=times,
+    finished_at=st.none() | times,
+)
 anything = st.one_of(
+    changes,
     releases,
     plans,
     rollouts,

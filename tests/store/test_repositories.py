@@ -118,6 +118,7 @@ def test_a_rollout_moves_and_keeps_what_is_not_given(store: SqlStore) -> None:
         )
         assert work.rollouts.get("r1") == ended
         assert [r.id for r in work.rollouts.open()] == ["r2"]
+        assert list(work.rollouts.open_ids()) == ["r2"]
         assert [r.id for r in work.rollouts.list()] == ["r2", "r1"]
         assert [r.id for r in work.rollouts.list(limit=1)] == ["r2"]
         assert [r.id for r in work.rollouts.list(UNIT)] == ["r1"]

@@ -1,53 +1,103 @@
-"""Accepting a change: rollout, locks, audit intent and outbox row in one transaction."""
+"""Accepting a change of one unit: rollout, locks, audit intent and outbox row in one transaction."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 
 from lastgood.actions.context import Context
+from lastgood.actions.holding import resource_lock, stop_change, unit_lock
 from lastgood.actions.set_aside import refuse_quarantined
 from lastgood.domain.audit import Phase
+from lastgood.domain.change import is_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Change, Rollout, RolloutState
+from lastgood.domain.rollout import Request, Rollout, RolloutState, StopRequest
 from lastgood.ports.persistence import UnitOfWork
 
 
 def rollout_id(now: datetime) -> str:
     """Sorts by time, is short enough to type, and never collides: ``r-261123-064512-3fa9``."""
-    return f"r-{now:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"r-{_moment(now)}"
+
+
+def change_id(now: datetime) -> str:
+    """The same for a change: ``c-261123-064512-3fa9``."""
+    return f"c-{_moment(now)}"
+
+
+def _moment(now: datetime) -> str:
+    return f"{now:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def accept_plan(
-    context: Context, plan: Plan, release: Release, change: Change, *, undoes: str = "", incident: str = ""
+    context: Context, plan: Plan, release: Release, request: Request, *, undoes: str = "", incident: str = ""
 ) -> Rollout:
     """Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
     change) is frozen.
     """
     now = context.clock.now()
     rollout = Rollout(
-        rollout_id(now), plan.kind, plan.unit, plan.base, plan.target, plan, change,
+        rollout_id(now), plan.kind, plan.unit, plan.base, plan.target, plan, request,
         RolloutState.ACCEPTED, now, undoes=undoes, incident=incident,
     )  # fmt: skip
     with context.store.write() as unit:
-        _refuse_stale(unit, plan)
-        if plan.kind is PlanKind.DEPLOY:
-            refuse_frozen(unit, plan)
-            refuse_unsettled(unit, release)
-        if plan.kind is not PlanKind.HEAL:
-            refuse_quarantined(unit, release)
-        unit.locks.take([f"unit:{plan.unit}", *(f"resource:{r}" for r in plan.resources)], rollout.id)
-        unit.releases.put(release)
-        unit.rollouts.add(rollout)
-        unit.wishes.enqueue(rollout.id)
-        data = {"rollout": rollout.id, "plan": plan.digest, "owner": change.owner, "impact": change.impact,
-                "from": plan.base, "to": plan.target, "commit": plan.commit}  # fmt: skip
-        context.audit(unit, plan.kind.value, str(plan.unit), Phase.INTENT, change.reason, data)
+        if plan.kind is PlanKind.ROLLBACK:
+            _take_out(context, unit, rollout)
+        accept_in(context, unit, rollout, release)
     return rollout
+
+
+def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Release) -> None:
+    """The same inside the caller's transaction. A change that the unit is part of hands over the unit's lock,
+    and keeps those of the resources.
+    """
+    plan, request = rollout.plan, rollout.change
+    refuse_move(unit, plan, release)
+    resources = [resource_lock(r) for r in plan.resources]
+    if rollout.part_of:
+        unit.locks.move(rollout.part_of, rollout.id, [unit_lock(plan.unit)])
+        unit.locks.take(resources, rollout.part_of)
+    else:
+        unit.locks.take([unit_lock(plan.unit), *resources], rollout.id)
+    unit.releases.put(release)
+    unit.rollouts.add(rollout)
+    unit.wishes.enqueue(rollout.id)
+    data = {"rollout": rollout.id, "plan": plan.digest, "owner": request.owner, "impact": request.impact,
+            "from": plan.base, "to": plan.target, "commit": plan.commit}  # fmt: skip
+    if rollout.part_of:
+        data["change"] = rollout.part_of
+    context.audit(unit, plan.kind.value, str(plan.unit), Phase.INTENT, request.reason, data)
+
+
+def _take_out(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
+    """A person's way back does not wait for a change in which the unit's turn has not come, or is over: the
+    change begins no further unit, and leaves this one to the person.
+    """
+    lock = unit_lock(rollout.unit)
+    holder = unit.locks.holder(lock)
+    if is_change(holder):
+        by, now = context.actor.name, context.clock.now()
+        stop_change(
+            unit, unit.changes.get(holder), StopRequest(holder, "stop", by, rollout.change.reason, now)
+        )
+        unit.locks.release(holder, [lock])
+
+
+def refuse_move(unit: UnitOfWork, plan: Plan, release: Release) -> None:
+    """Raises Conflict when the unit moved since the plan was made, the release is set aside, or (a change) it
+    is frozen or needs what a way back is taking out.
+    """
+    _refuse_stale(unit, plan)
+    if plan.kind is PlanKind.DEPLOY:
+        refuse_frozen(unit, plan)
+        refuse_unsettled(unit, release)
+    if plan.kind is not PlanKind.HEAL:
+        refuse_quarantined(unit, release)
 
 
 def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
@@ -79,24 +129,32 @@ def refuse_unsettled(unit: UnitOfWork, release: Release) -> None:
     """Raises Conflict while another unit's way back takes out a migration that ``release`` needs.
 
     The way back asks who needs a migration just before it reverts; from then on until it ends nobody may
-    come to need it, so both questions are settled by the lock it holds on the resource.
+    come to need it, so both questions are settled by the lock it, or its change, holds on the resource.
     """
     for database in release.databases:
-        holder = unit.locks.holder(f"resource:{database.resource}")
-        if not holder:
-            continue
-        reverted = {
-            step.params["migration"]
-            for step in unit.rollouts.get(holder).plan.steps
-            if step.kind is StepKind.REVERT_SCHEMA and step.params["resource"] == database.resource
-        }
-        needed = [m.name for m in database.migrations if m.name in reverted]
-        if needed:
-            raise Conflict(
-                N_("{rollout} is taking {name} out of {resource}, and this release needs it"),
-                todo=N_("Wait for its end (lastgood show {rollout} --follow), then plan again."),
-                where=database.resource,
-                rollout=holder,
-                name=needed[0],
-                resource=database.resource,
-            )
+        for rollout in _at_work_on(unit, database.resource):
+            reverted = {
+                step.params["migration"]
+                for step in rollout.plan.steps
+                if step.kind is StepKind.REVERT_SCHEMA and step.params["resource"] == database.resource
+            }
+            needed = [m.name for m in database.migrations if m.name in reverted]
+            if needed:
+                raise Conflict(
+                    N_("{rollout} is taking {name} out of {resource}, and this release needs it"),
+                    todo=N_("Wait for its end (lastgood show {rollout} --follow), then plan again."),
+                    where=database.resource,
+                    rollout=rollout.id,
+                    name=needed[0],
+                    resource=database.resource,
+                )
+
+
+def _at_work_on(unit: UnitOfWork, resource: str) -> Iterable[Rollout]:
+    """The rollout that holds a resource; where a change does, those of its units that are open."""
+    holder = unit.locks.holder(resource_lock(resource))
+    if not holder:
+        return ()
+    if is_change(holder):
+        return [rollout for rollout in unit.rollouts.open() if rollout.part_of]
+    return [unit.rollouts.get(holder)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.context import Context
+from lastgood.actions.holding import refuse_held
 from lastgood.actions.images import has_moved, tag_moved
 from lastgood.actions.plan_change import PlannedChange, plan_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
 from lastgood.domain.message import N_
-from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.rollout import Request, Rollout
 from lastgood.domain.unit import UnitId
 
 
@@ -30,13 +31,28 @@ def deploy(
     require_change(reason=reason, owner=owner, impact=impact)
     refuse_busy(context, unit_id)
     planned = plan_change(context, unit_id, revision)
-    shown = plan.removeprefix("sha256:")
-    if shown and not planned.plan.digest.removeprefix("sha256:").startswith(shown):
-        raise _other_plan(context, planned, shown)
+    if not binds(plan, planned.plan.digest):
+        raise _other_plan(context, planned, plan)
     keep_content(context, planned)
     now = context.clock.now()
-    change = Change(reason, owner, impact, context.actor.name, now)
-    return accept_plan(context, planned.plan, planned.release, change)
+    request = Request(reason, owner, impact, context.actor.name, now)
+    return accept_plan(context, planned.plan, planned.release, request)
+
+
+def binds(shown: str, now: str) -> bool:
+    """Whether the plan that was shown (a digest or prefix, empty for none) is today's."""
+    return now.removeprefix("sha256:").startswith(shown.removeprefix("sha256:"))
+
+
+def other_plan(shown: str, now: str, asked: str) -> Conflict:
+    return Conflict(
+        N_("the plan you were shown ({shown}) is not what would run now ({now})"),
+        todo=N_("Look at it again: lastgood plan {unit}"),
+        where=asked,
+        shown=short(shown),
+        now=short(now),
+        unit=asked,
+    )
 
 
 def _other_plan(context: Context, planned: PlannedChange, shown: str) -> Conflict:
@@ -49,14 +65,7 @@ def _other_plan(context: Context, planned: PlannedChange, shown: str) -> Conflic
         before = None
     if before is not None and now is not None and has_moved(before, now):
         return tag_moved(unit_id, before, now)
-    return Conflict(
-        N_("the plan you were shown ({shown}) is not what would run now ({now})"),
-        todo=N_("Look at it again: lastgood plan {unit}"),
-        where=str(unit_id),
-        shown=short(shown),
-        now=short(planned.plan.digest),
-        unit=str(unit_id),
-    )
+    return other_plan(shown, planned.plan.digest, str(unit_id))
 
 
 def require_change(**fields: str) -> None:
@@ -73,26 +82,7 @@ def require_change(**fields: str) -> None:
 def refuse_busy(context: Context, unit_id: UnitId) -> None:
     """A friendlier word than the lock's, and before any work: what is open on this unit."""
     with context.store.read() as unit:
-        holder = unit.locks.holder(f"unit:{unit_id}")
-        open_rollout = unit.rollouts.get(holder) if holder else None
-    if open_rollout is None:
-        return
-    if open_rollout.state.value == "guarding":
-        raise Conflict(
-            N_("{unit} is inside the guard window of {rollout}"),
-            todo=N_('Wait for its end, end it with lastgood accept {unit} --reason "…", or roll back.'),
-            where=str(unit_id),
-            unit=str(unit_id),
-            rollout=open_rollout.id,
-        )
-    raise Conflict(
-        N_("{rollout} ({kind}) is at work on {unit}"),
-        todo=N_("Follow it with lastgood show {rollout} --follow; it ends by itself."),
-        where=str(unit_id),
-        rollout=open_rollout.id,
-        kind=open_rollout.kind.value,
-        unit=str(unit_id),
-    )
+        refuse_held(unit, unit_id)
 
 
 def keep_content(context: Context, planned: PlannedChange) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from lastgood.actions.holding import give_back
 from lastgood.actions.incidents import close_incident, open_incident
 from lastgood.actions.set_aside import quarantine_failed
 from lastgood.domain.audit import Phase
@@ -13,7 +14,7 @@ from lastgood.domain.criterion import Verdict
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
-from lastgood.domain.rollout import Mark, Rollout, RolloutState
+from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure, went_back
 from lastgood.planning.moves import begun
 from lastgood.ports.clock import Clock
@@ -22,8 +23,8 @@ from lastgood.ports.persistence import Store, UnitOfWork
 RUNNER = "lastgood"
 HARMLESS = frozenset(
     {
-        StepKind.OBSERVE, StepKind.CHECK_ROOM, StepKind.SNAPSHOT, StepKind.REHEARSE, StepKind.PLACE_FILES,
-        StepKind.PLACE_ARTIFACT,
+        StepKind.OBSERVE, StepKind.CHECK_ROOM, StepKind.FETCH_IMAGE, StepKind.HOLD_IMAGE, StepKind.SNAPSHOT,
+        StepKind.REHEARSE, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT,
     }
 )  # fmt: skip
 """Steps that leave what runs as it is: a failure among them needs no way back."""
@@ -41,6 +42,10 @@ class RolloutPrograms:
     store: Store
     clock: Clock
     origin: str
+
+    def open(self) -> Sequence[str]:
+        with self.store.read() as unit:
+            return unit.rollouts.open_ids()
 
     def load(self, program: str) -> tuple[Sequence[Step], bool]:
         with self.store.write() as unit:
@@ -65,7 +70,7 @@ class RolloutPrograms:
             state, outcome = end[rollout.kind](unit, rollout, failure, now)
             unit.rollouts.move(program, state, outcome=outcome, finished_at=now)
             if state is not RolloutState.RETURNED:
-                unit.locks.release(program)
+                give_back(unit, rollout)
             unit.audit.append(
                 actor=RUNNER, origin=self.origin, verb=rollout.kind.value, subject=str(rollout.unit),
                 phase=Phase.OUTCOME, reason=str(outcome), at=now,
@@ -76,19 +81,19 @@ class RolloutPrograms:
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
         kept = _result(unit, rollout.id, "keep")
-        failure = failure or _late_wish(unit, rollout.id)
+        failure = failure or late_wish(unit, rollout.id)
         if failure is None or (kept.get("kept") and not failure.interrupted_by):
             return _ended_well(unit, rollout, failure, bool(kept.get("kept")))
         began = started_steps(unit, rollout.id)
         kinds = {s.kind for s in rollout.plan.steps if s.id in began}
         if not kinds - HARMLESS:
-            return RolloutState.FAILED, _with_step(N_("nothing was changed: {what}"), failure)
+            return RolloutState.FAILED, with_step(N_("nothing was changed: {what}"), failure)
         incident = open_incident(unit, rollout, failure, touched=bool(kinds & TOUCHING), now=now)
         self._set_aside(unit, rollout, failure, incident, now)
         if not rollout.plan.automatic and not failure.interrupted_by:
             # The unit may have any part of the new release: going back starts from there.
             unit.releases.set_current(rollout.unit, rollout.target, now)
-            what = _with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
+            what = with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
             return RolloutState.FAILED, what
         back = way_back_of(rollout, began, incident.id, now)
         unit.rollouts.add(back)
@@ -99,7 +104,7 @@ class RolloutPrograms:
             actor=RUNNER, origin=self.origin, verb="rollback", subject=str(rollout.unit), phase=Phase.INTENT,
             reason=str(failure.what), data={"rollout": back.id, "undoes": rollout.id}, at=now,
         )  # fmt: skip
-        return RolloutState.RETURNED, _with_step(N_("goes back: {what}"), failure)
+        return RolloutState.RETURNED, with_step(N_("goes back: {what}"), failure)
 
     def _set_aside(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure, incident: Incident, now: datetime
@@ -118,7 +123,7 @@ class RolloutPrograms:
         evidence = str(_result(unit, rollout.id, "back:evidence").get("directory", ""))
         if failure is not None:
             template = N_("the way back stopped at {step}: {what}. Mend the cause and run it again")
-            state, outcome = RolloutState.INCOMPLETE, _with_step(template, failure)
+            state, outcome = RolloutState.INCOMPLETE, with_step(template, failure)
             # The unit stands between two releases: run again, the way back starts from what failed.
             unit.releases.set_current(rollout.unit, rollout.base, now)
         else:
@@ -131,13 +136,13 @@ class RolloutPrograms:
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
         if failure is not None:
-            return RolloutState.FAILED, _with_step(N_("could not be put back: {what}"), failure)
+            return RolloutState.FAILED, with_step(N_("could not be put back: {what}"), failure)
         return RolloutState.VERIFIED, Message(N_("put back as released, nothing differs any more"))
 
 
-def _late_wish(unit: UnitOfWork, rollout: str) -> Failure | None:
+def late_wish(unit: UnitOfWork, program: str) -> Failure | None:
     """A wish to go back that came when the last step had begun: nobody has read it yet."""
-    wish = unit.wishes.asked(rollout)
+    wish = unit.wishes.asked(program)
     if wish is None or wish.wish != "back":
         return None
     return Failure("finish", "Interrupted", went_back(wish), interrupted_by=wish.by)
@@ -150,7 +155,7 @@ def _ended_well(
         template = N_("not enough evidence to call it good: accept it with a reason, or roll back")
         return RolloutState.UNVERIFIED, Message(template)
     if failure is not None:
-        return RolloutState.VERIFIED, _with_step(N_("verified; but {step} failed: {what}"), failure)
+        return RolloutState.VERIFIED, with_step(N_("verified; but {step} failed: {what}"), failure)
     if _result(unit, rollout.id, "guard").get("accepted"):
         return RolloutState.ACCEPTED_EARLY, Message(N_("accepted by a person before the guard window ended"))
     return RolloutState.VERIFIED, Message(N_("verified good"))
@@ -175,8 +180,9 @@ def way_back_of(rollout: Rollout, began: frozenset[str], incident: str, now: dat
         resources=rollout.plan.resources,
     )  # fmt: skip
     return Rollout(
-        f"{rollout.id}-back", PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, plan,
+        way_back_id(rollout.id), PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, plan,
         rollout.change, RolloutState.ACCEPTED, now, undoes=rollout.id, incident=incident,
+        part_of=rollout.part_of,
     )  # fmt: skip
 
 
@@ -190,5 +196,5 @@ def _result(unit: UnitOfWork, rollout: str, step: str) -> dict[str, object]:
     return dict(last.data) if last and last.mark is Mark.DONE else {}
 
 
-def _with_step(template: str, failure: Failure) -> Message:
+def with_step(template: str, failure: Failure) -> Message:
     return Message(template, {"step": failure.step, "what": str(failure.what)})

@@ -12,7 +12,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Difference
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Change, Rollout
+from lastgood.domain.rollout import Request, Rollout
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import Move, plan_heal
 
@@ -31,8 +31,8 @@ def heal(context: Context, unit_id: UnitId, *, reason: str = "") -> Rollout:
     plan = plan_heal(move)
     context.store.put_plan(plan, release, release)
     now = context.clock.now()
-    change = Change(reason or "drift", context.actor.name, str(unit_id), context.actor.name, now)
-    return accept_plan(context, plan, release, change)
+    request = Request(reason or "drift", context.actor.name, str(unit_id), context.actor.name, now)
+    return accept_plan(context, plan, release, request)
 
 
 def current_release(context: Context, unit_id: UnitId) -> Release:

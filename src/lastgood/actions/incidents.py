@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from lastgood.domain.errors import GateInconclusive
 from lastgood.domain.incident import Freeze, Incident
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.engine.handlers import Failure
@@ -20,7 +21,7 @@ def open_incident(
     """
     incident = Incident(f"in-{rollout.id}", rollout.unit, rollout.id, failure.what, now)
     unit.incidents.put(incident)
-    if touched and not failure.interrupted_by and failure.error != "GateInconclusive":
+    if touched and not failure.interrupted_by and failure.error != GateInconclusive.__name__:
         freeze = Freeze(f"fr-{rollout.id}", str(rollout.unit), failure.what, "lastgood", now, incident.id)
         unit.incidents.freeze(freeze)
     return incident

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lastgood.domain.release import Release
 from lastgood.domain.unit import UnitId
 from lastgood.ports.persistence import UnitOfWork
 
@@ -12,7 +13,8 @@ def releases_in_use(unit: UnitOfWork, unit_id: UnitId) -> frozenset[str]:
     """Where the unit is, where open rollouts come from and go to, and what open incidents are about."""
     rollouts = [r for r in unit.rollouts.open() if r.unit == unit_id]
     rollouts += [unit.rollouts.get(i.rollout) for i in unit.incidents.list(unit_id) if i.closed_at is None]
-    return frozenset({unit.releases.current(unit_id), *(d for r in rollouts for d in (r.base, r.target))})
+    found = {unit.releases.current(unit_id), *(d for r in rollouts for d in (r.base, r.target))}
+    return frozenset(found - {""})
 
 
 def releases_kept(unit: UnitOfWork, unit_id: UnitId) -> frozenset[str]:
@@ -21,15 +23,16 @@ def releases_kept(unit: UnitOfWork, unit_id: UnitId) -> frozenset[str]:
 
 
 def images_kept(unit: UnitOfWork, unit_id: UnitId) -> frozenset[str]:
-    """Manifests of the images of this unit's kept releases."""
-    releases = (unit.releases.get(digest) for digest in releases_kept(unit, unit_id) if digest)
-    return frozenset(release.image.manifest for release in releases if release.image)
+    """Manifests of the images that this unit may be asked to run."""
+    return frozenset(r.image.manifest for r in _releases(unit, unit_id) if r.image)
 
 
-def images_of_all(unit: UnitOfWork) -> frozenset[str]:
-    """Of every unit: images are shared."""
-    return frozenset(manifest for known in _units(unit) for manifest in images_kept(unit, known))
+def images_archived(unit: UnitOfWork) -> frozenset[str]:
+    """Manifests of those that have to be among our own files, for whichever unit: images are shared."""
+    units = dict.fromkeys((*unit.releases.units(), *(rollout.unit for rollout in unit.rollouts.open())))
+    releases = (release for known in units for release in _releases(unit, known))
+    return frozenset(r.image.manifest for r in releases if r.image and r.keep.image == "archive")
 
 
-def _units(unit: UnitOfWork) -> Iterator[UnitId]:
-    yield from dict.fromkeys((*unit.releases.units(), *(r.unit for r in unit.rollouts.open())))
+def _releases(unit: UnitOfWork, unit_id: UnitId) -> Iterator[Release]:
+    return (unit.releases.get(digest) for digest in releases_kept(unit, unit_id))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
 from lastgood.actions.adopt import take_baseline
@@ -33,6 +34,9 @@ from lastgood.planning.schema import (
 from lastgood.ports.drivers import MigrationScript
 from lastgood.ports.estate import Estate
 
+Applied = Mapping[str, Sequence[tuple[str, str]]]
+"""Resource → migrations (name, digest), oldest first."""
+
 
 @dataclass(frozen=True)
 class PlannedChange:
@@ -45,6 +49,10 @@ class PlannedChange:
     secrets: Mapping[str, str]
 
 
+class NothingToChange(InvalidInput):
+    """The unit is on exactly this already."""
+
+
 def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> PlannedChange:
     """Plan moving ``unit_id`` to a commit. Takes the baseline when the unit was never touched.
 
@@ -52,23 +60,46 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
     not promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen, a
     registry has not the image).
     """
-    estate = _open_estate(context, unit_id, revision)
+    estate = open_estate(context, revision)
+    require_unit(estate, unit_id)
+    refuse_mistakes(estate)
+    return plan_unit(context, estate, unit_id, SoFar(Lookups(context)))
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What planning the other units of the same change has found.
+
+    ``lookups``: a tag means the same image for all of them;
+    ``done``: migrations that they will have deployed by then (a database is migrated once per change);
+    ``promoted``: (service, environment) seen to be verified in the environment before; ``lookups``: what
+    registries said.
+    """
+
+    lookups: Lookups
+    done: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    promoted: set[tuple[str, str]] = field(default_factory=set)
+
+
+def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) -> PlannedChange:
+    """The same in an estate that is open and has no mistakes; adds to ``so_far``. Raises NothingToChange."""
     rendered = estate.render(unit_id)
     release, values = with_secrets(context, rendered)
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
-    lookups = Lookups(context)
-    release = lookups.with_image(release, rendered.image)
+    release = so_far.lookups.with_image(release, rendered.image)
     keep_scripts(context.objects, rendered)
     _check_canary(context, release)
     base = base_of(context, release)
     with context.store.read() as unit:
         refuse_quarantined(unit, release)
     _refuse_stale_commit(context, base, release)
-    _refuse_unpromoted(context, estate, release, lookups)
-    move = move_between(context, base, release, rendered.contents)
+    if (unit_id.service, unit_id.environment) not in so_far.promoted:
+        _refuse_unpromoted(context, estate, release, so_far.lookups)
+        so_far.promoted.add((unit_id.service, unit_id.environment))
+    move = move_between(context, base, release, rendered.contents, done=so_far.done)
     if not move.changes:
-        raise InvalidInput(
+        raise NothingToChange(
             N_("nothing to change: {unit} is on exactly this already ({release})"),
             todo=N_("Commit what you want to change, or name another revision."),
             where=str(unit_id),
@@ -79,6 +110,9 @@ def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> Pl
     notes = (*plan.notes, *_frozen_notes(context, unit_id))
     plan = replace(plan, automatic=environment.automatic, notes=notes)
     context.store.put_plan(plan, release, base)
+    for schema in move.schemas:
+        migrated = [(m.name, m.digest) for m in schema.pending]
+        so_far.done.setdefault(schema.database.resource, []).extend(migrated)
     return PlannedChange(plan, release, base, rendered.contents, values)
 
 
@@ -89,7 +123,8 @@ def _frozen_notes(context: Context, unit_id: UnitId) -> list[Message]:
     return [Message(template, {"unit": str(unit_id), "reason": str(f.reason)}) for f in freezes]
 
 
-def _open_estate(context: Context, unit_id: UnitId, revision: str) -> Estate:
+def open_estate(context: Context, revision: str) -> Estate:
+    """Raises InvalidInput for a commit that does not exist, or for changes that are in none."""
     reader = context.need_estate()
     if revision == "HEAD" and (dirty := reader.dirty()):
         raise InvalidInput(
@@ -97,15 +132,22 @@ def _open_estate(context: Context, unit_id: UnitId, revision: str) -> Estate:
             todo=N_("Commit them, or name the commit you mean with --commit."),
             paths=", ".join(dirty[:5]),
         )
-    estate = reader.at(revision)
-    if unit_id not in estate.units():
-        near = [str(u) for u in estate.units() if u.service == unit_id.service][:6]
-        raise InvalidInput(
-            N_("the estate has no unit {unit}"),
-            todo=N_("It has: {units}"),
-            unit=str(unit_id),
-            units=", ".join(near) or ", ".join(sorted({u.service for u in estate.units()})),
-        )
+    return reader.at(revision)
+
+
+def require_unit(estate: Estate, unit_id: UnitId) -> None:
+    if unit_id in estate.units():
+        return
+    near = [str(u) for u in estate.units() if u.service == unit_id.service][:6]
+    raise InvalidInput(
+        N_("the estate has no unit {unit}"),
+        todo=N_("It has: {units}"),
+        unit=str(unit_id),
+        units=", ".join(near) or ", ".join(sorted({u.service for u in estate.units()})),
+    )
+
+
+def refuse_mistakes(estate: Estate) -> None:
     errors = [p for p in estate.lint() if p.severity == "error"]
     if errors:
         first = errors[0]
@@ -116,7 +158,6 @@ def _open_estate(context: Context, unit_id: UnitId, revision: str) -> Estate:
             count=len(errors),
             first=str(first.what),
         )
-    return estate
 
 
 def _check_release(release: Release, environment: Environment) -> None:
@@ -228,9 +269,15 @@ def move_between(
     contents: Mapping[str, bytes] | None = None,
     *,
     back: bool = False,
+    done: Applied = MappingProxyType({}),
 ) -> Move:
-    """Look at the databases and compute what a move has to do; ``back``: it may take migrations out."""
-    schemas = tuple(schema_move(d, schema_state(context, target, d)) for d in target.databases)
+    """Look at the databases and compute what a move has to do; ``back``: it may take migrations out.
+
+    ``done`` counts as applied.
+    """
+    schemas = tuple(
+        schema_move(d, schema_state(context, target, d, done.get(d.resource, ()))) for d in target.databases
+    )
     classes: dict[str, tuple[Reversibility, str, str]] = {}
     for schema in schemas:
         pending = [m.name for m in schema.pending]
@@ -256,11 +303,14 @@ def move_between(
     return Move(base, target, schemas, classes, timings, changes, reverts, drains)
 
 
-def schema_state(context: Context, release: Release, database: DatabaseTarget) -> SchemaState:
-    """What is deployed, and which other units need it (a resource may be shared)."""
+def schema_state(
+    context: Context, release: Release, database: DatabaseTarget, done: Sequence[tuple[str, str]] = ()
+) -> SchemaState:
+    """What is deployed (``done`` besides), and which other units need it (a resource may be shared)."""
     applied = migrates_of(context.drivers, release, database).applied()
+    later = tuple(one for one in done if one not in applied)
     with context.store.read() as unit:
-        return SchemaState(applied, needed_by_others(unit, release.unit, database.resource))
+        return SchemaState((*applied, *later), needed_by_others(unit, release.unit, database.resource))
 
 
 def _classes(

@@ -7,17 +7,19 @@ from dataclasses import replace
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.holding import keeper, stop_change, unit_lock
 from lastgood.actions.images import can_start
 from lastgood.actions.plan_change import move_between
 from lastgood.actions.points import came_from, choose_point, passed_over, refuse_pruned
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.audit import Phase
+from lastgood.domain.change import Change, is_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, NotReversible
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Change, Rollout, StopRequest
+from lastgood.domain.rollout import Request, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import plan_rollback
 from lastgood.ports.persistence import UnitOfWork
@@ -30,15 +32,17 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
     Raises NotReversible when there is no restore point, Conflict when another way back is at work.
     """
     with context.store.write() as unit:
-        holder = unit.locks.holder(f"unit:{unit_id}")
-        if holder:
+        holder = unit.locks.holder(unit_lock(unit_id))
+        if is_change(holder):
+            _refuse_going_back(unit.changes.get(holder), unit_id)
+        elif holder:
             return _turn_back(context, unit, unit.rollouts.get(holder), to, reason)
         open_incidents = [i.id for i in unit.incidents.list(unit_id) if i.closed_at is None]
     plan, target = plan_way_back(context, unit_id, to)
     now = context.clock.now()
-    change = Change(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
+    request = Request(reason or "rollback", context.actor.name, str(unit_id), context.actor.name, now)
     incident = open_incidents[0] if open_incidents else ""
-    return accept_plan(context, plan, target, change, incident=incident).id
+    return accept_plan(context, plan, target, request, incident=incident).id
 
 
 def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
@@ -106,4 +110,29 @@ def _turn_back(context: Context, unit: UnitOfWork, working: Rollout, to: str, re
     why = reason or "rollback"
     unit.wishes.ask(StopRequest(working.id, "back", context.actor.name, why, context.clock.now()))
     context.audit(unit, "rollback", str(working.unit), Phase.INTENT, why, {"undoes": working.id})
+    _stop_its_change(context, unit, working, why)
     return working.id
+
+
+def _stop_its_change(context: Context, unit: UnitOfWork, working: Rollout, why: str) -> None:
+    """What a person takes back by hand is no reason to go on with the others, nor to take them back."""
+    change_id = keeper(unit, working.part_of)
+    if not change_id:
+        return
+    change, wish = unit.changes.get(change_id), unit.wishes.asked(change_id)
+    if change.kind is PlanKind.DEPLOY and wish is None:
+        stop_change(
+            unit, change, StopRequest(change_id, "stop", context.actor.name, why, context.clock.now())
+        )
+
+
+def _refuse_going_back(change: Change, unit_id: UnitId) -> None:
+    """A change that goes back brings this unit along; one that goes forward gives it up to a person."""
+    if change.kind is PlanKind.ROLLBACK:
+        raise Conflict(
+            N_("{unit} is being taken back by {change} already"),
+            todo=N_("Follow it with lastgood show {change} --follow; it ends by itself."),
+            where=str(unit_id),
+            unit=str(unit_id),
+            change=change.id,
+        )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from lastgood.domain.digest import short
-from lastgood.domain.errors import Conflict
+from lastgood.domain.errors import Conflict, GateFailed, NeverReady
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.quarantine import Quarantine, QuarantineKind, first_holding, set_aside
@@ -16,7 +16,7 @@ from lastgood.domain.rollout import Rollout
 from lastgood.engine.handlers import Failure
 from lastgood.ports.persistence import UnitOfWork
 
-OWN_FAULT = frozenset({"GateFailed", "NeverReady"})
+OWN_FAULT = frozenset({GateFailed.__name__, NeverReady.__name__})
 """Errors that say: it was the release itself. A target that does not answer, too little room, drift and a
 person's wish don't.
 """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
+from lastgood.actions.following import follow_units
 from lastgood.actions.images import left_to_engine
 from lastgood.actions.points import came_from, choose_point
 from lastgood.actions.set_aside import releases_aside
@@ -40,7 +43,17 @@ def unit_statuses(context: Context, watched: bool, only: UnitId | None = None) -
     sound: set[str] = set()
     with context.store.read() as unit:
         known = [only] if only else sorted(unit.releases.units())
-        return [_status(context, unit, u, watched, sound) for u in known]
+        held = _in_changes(unit)
+        return [replace(_status(context, unit, u, watched, sound), **held.get(u, {})) for u in known]
+
+
+def _in_changes(unit: UnitOfWork) -> Mapping[UnitId, dict[str, Any]]:
+    """Units of open changes: which one, and whether their turn is still to come."""
+    return {
+        one.unit: {"change": change.id, "waiting": one.forward is None}
+        for change in unit.changes.open()
+        for one in follow_units(unit, change).values()
+    }
 
 
 def _status(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +18,12 @@ from lastgood.ports.content import ImageArchive, Objects, Vault
 from lastgood.ports.drivers import DriverFactory
 
 GROUP = "lastgood.drivers"
+
+
+@cache
+def _installed() -> Mapping[str, EntryPoint]:
+    """Looked for once: with many units it would be most of the time of planning."""
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class DriverRegistry:
 
     @staticmethod
     def _factory(name: str, unit: UnitId) -> DriverFactory:
-        found = {point.name: point for point in entry_points(group=GROUP)}
+        found = _installed()
         if name not in found:
             raise InvalidInput(
                 N_("there is no driver {driver}"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -51,8 +52,10 @@ def ensure_runner(places: Places) -> None:
 
 def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     """Be the runner until nothing is open (or for ever). Raises Conflict when another one is."""
-    from lastgood.actions.finish import RolloutPrograms
-    from lastgood.actions.steps.table import handlers
+    from lastgood.actions.change_programs import ChangePrograms, ProgramsByKind
+    from lastgood.actions.context import Actor
+    from lastgood.actions.finish import RUNNER, RolloutPrograms
+    from lastgood.actions.steps.table import handlers, wave_handlers
     from lastgood.actions.steps.tools import Tools
     from lastgood.bootstrap.parts import build_context, origin
     from lastgood.clock import SystemClock
@@ -63,17 +66,19 @@ def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     make_state(places)
     clock = SystemClock()
     store = open_store(places.state, clock)
-    context = build_context(Places(places.state, places.key), store)
+    context = replace(build_context(Places(places.state, places.key), store), actor=Actor(RUNNER, origin()))
     tools = Tools(context.drivers, context.objects, context.vault, context.images, places.evidence)
-    programs = RolloutPrograms(store, clock, origin())
-    interpreter = Interpreter(store, programs, handlers(tools), clock, probe)
+    programs = ProgramsByKind(RolloutPrograms(store, clock, origin()), ChangePrograms(store, clock, origin()))
+    known = {**handlers(tools), **wave_handlers(context)}
+    interpreter = Interpreter(store, programs, known, clock, probe)
 
     def durable() -> Runtime:
         from lastgood.engine.durable import DurableRuntime
 
         return DurableRuntime(places.durable, interpreter)
 
-    Runner(store, RunnerLock(places.state), clock, durable, store.changed, forever=forever).run()
+    lock = RunnerLock(places.state)
+    Runner(store, programs, lock, clock, durable, store.changed, forever=forever).run()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.actions.context import Context
+from lastgood.bootstrap.many import ManyUnits, kept_up
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.bundle import Bundle
-from lastgood.domain.errors import Conflict, DriverError
+from lastgood.domain.errors import Conflict
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import Drift
@@ -37,6 +38,11 @@ class Service:
         from lastgood.bootstrap.parts import build_context
 
         return build_context(self.places)
+
+    @cached_property
+    def many(self) -> ManyUnits:
+        """Changes over many units."""
+        return ManyUnits(self.places, lambda: self._context)
 
     # The estate ----------------------------------------------------------------------------------
 
@@ -214,19 +220,8 @@ class Service:
         """
         from lastgood.actions.status import follow
 
-        restarts = 0
-        for looks, progress in enumerate(follow(self._context, rollout, wanted), 1):
-            yield progress
-            if looks % 10 == 0 and progress.rollout.state.is_open and not self.runner():
-                restarts += 1
-                if restarts > 5:
-                    raise DriverError(
-                        N_("the runner does not stay up; {rollout} waits for it"),
-                        todo=N_("See {log}, mend the cause, then: lastgood run"),
-                        rollout=progress.rollout.id,
-                        log=str(self.places.runner_log),
-                    )
-                self.resume()
+        followed = follow(self._context, rollout, wanted)
+        return kept_up(self.places, followed, lambda p: p.rollout.id if p.rollout.state.is_open else "")
 
     def audit(self, subject: str = "", limit: int = 100) -> Sequence[AuditRecord]:
         from lastgood.actions.status import audit_records

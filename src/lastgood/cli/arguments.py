@@ -7,10 +7,18 @@ from typing import Annotated
 import typer
 
 from lastgood.cli.helping import PARAGRAPH, Command, Group
+from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 
 Unit = Annotated[
     str, typer.Argument(metavar="UNIT", help=N_("service@environment/site, for example storefront@prod/us."))
+]
+Units = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="UNIT…",
+        help=N_("service@environment/site; several, or a pattern in quotes such as 'shop@prod/*': in waves."),
+    ),
 ]
 Revision = Annotated[
     str,
@@ -31,11 +39,23 @@ def commands() -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode=None, cls=Group)
 
 
+def only(units: list[str]) -> str:
+    """The one unit that is meant. Raises InvalidInput when there are several."""
+    if len(units) > 1:
+        raise InvalidInput(
+            N_("this goes with one unit at a time; {count} are named"),
+            todo=N_("Name one of them; a whole change goes back with: lastgood rollback --change CHANGE"),
+            count=len(units),
+        )
+    return units[0]
+
+
 def paragraphs(*texts: str) -> str:
     """Help in several paragraphs, each of them a message of its own."""
     return PARAGRAPH.join(texts)
 
 
 __all__ = [
-    "Command", "Detach", "Reason", "Revision", "Unit", "Worktree", "Yes", "commands", "paragraphs"
+    "Command", "Detach", "Reason", "Revision", "Unit", "Units", "Worktree", "Yes", "commands", "only",
+    "paragraphs",
 ]  # fmt: skip

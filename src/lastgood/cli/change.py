@@ -44,7 +44,7 @@ def confirm_plan(session: Session, unit: UnitId, commit: str, shown: str, *, yes
     if shown:
         return shown
     if not yes:
-        _ask(session, N_("Deploy this?"))
+        ask(session, N_("Deploy this?"))
     return plan.digest
 
 
@@ -67,10 +67,11 @@ def confirm_way_back(session: Session, unit: UnitId, to: str, *, yes: bool) -> N
     else:
         session.show(back_view(session, session.service.plan_rollback(unit, to)))
     if not yes:
-        _ask(session, N_("Go back?"))
+        ask(session, N_("Go back?"))
 
 
-def _ask(session: Session, question: str) -> None:
+def ask(session: Session, question: str) -> None:
+    """Ends the command on a no."""
     if not typer.confirm(session.t.text(question), default=False):
         session.say(N_("Nothing was done."))
         raise typer.Exit(REFUSED)

@@ -30,7 +30,8 @@ def history(
 
     session = Session(ctx)
     rollouts, points = session.service.history(parse(unit) if unit else None, limit)
-    session.document({"rollouts": rollouts, "restore_points": points})
+    changes = [] if unit else session.service.many.list(limit)
+    session.document({"rollouts": rollouts, "restore_points": points, "changes": changes})
     if session.json:
         return
     if not rollouts and not points:
@@ -38,7 +39,7 @@ def history(
         return
     from lastgood.cli.history_view import history_view
 
-    session.show(history_view(session.t, rollouts, points))
+    session.show(history_view(session.t, rollouts, points, changes))
 
 
 @app.command(
@@ -51,14 +52,20 @@ def history(
 def show(
     ctx: typer.Context,
     rollout: Annotated[
-        str, typer.Argument(metavar="ROLLOUT", help=N_("A rollout's id, as history lists it."))
+        str, typer.Argument(metavar="ROLLOUT", help=N_("Id of a rollout or a change, as history lists it."))
     ],
     following: Annotated[bool, typer.Option("--follow", "-f", help=N_("Follow it to its end."))] = False,
 ) -> None:
-    """Show one rollout."""
+    """Show one rollout, or one change."""
     from lastgood.cli.session import Session
+    from lastgood.domain.change import is_change
 
     session = Session(ctx)
+    if is_change(rollout):
+        from lastgood.cli.many import show_change
+
+        show_change(session, rollout, following=following)
+        return
     progress, incident, related = session.service.show(rollout)
     if following:
         from lastgood.cli.follow import follow, until_closed

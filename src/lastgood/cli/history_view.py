@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lastgood.cli import words
+from lastgood.cli.wave_view import changes_view
+from lastgood.domain.change import Change
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import RestorePoint
@@ -17,8 +19,15 @@ from lastgood.domain.rollout import Rollout
 from lastgood.translation import Translator
 
 
-def history_view(t: Translator, rollouts: Sequence[Rollout], points: Sequence[RestorePoint]) -> Group:
+def history_view(
+    t: Translator,
+    rollouts: Sequence[Rollout],
+    points: Sequence[RestorePoint],
+    changes: Sequence[Change] = (),
+) -> Group:
     parts: list[Table | Text] = []
+    if changes:
+        parts += [Text(t.text(N_("changes over many units")), "bold"), changes_view(t, changes)]
     if rollouts:
         parts.append(_rollouts(t, rollouts))
     if points:

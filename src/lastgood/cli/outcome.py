@@ -1,11 +1,13 @@
-"""The exit code of a command that followed a rollout. The table is in docs/commands.md."""
+"""The exit code of a command that followed a rollout or a change. The table is in docs/commands.md."""
 
 from __future__ import annotations
 
 from lastgood.cli.trace import Story, Trace
 from lastgood.domain import errors
+from lastgood.domain.change import ChangeState
 from lastgood.domain.plan import PlanKind
 from lastgood.domain.rollout import RolloutState
+from lastgood.domain.status import ChangeProgress
 
 GOOD = (RolloutState.VERIFIED, RolloutState.ACCEPTED_EARLY)
 
@@ -46,5 +48,38 @@ def _why(trace: Trace) -> int:
     step = trace.failed_step
     if step is None or _interrupted(trace):
         return errors.Conflict.exit_code
-    kind = getattr(errors, str(step.data.get("error")), None)
-    return int(getattr(kind, "exit_code", 1))
+    return _code_of(str(step.data.get("error")))
+
+
+def _code_of(error: str) -> int:
+    return int(getattr(getattr(errors, error, None), "exit_code", 1))
+
+
+def change_exit_code(progress: ChangeProgress, asked: PlanKind) -> int:
+    """The same of a change: a way back that stopped is worst, else what stopped the first unit decides."""
+    change, back = progress.change, progress.back
+    if any(one.state is RolloutState.INCOMPLETE for one in progress.units):
+        return errors.RollbackIncomplete.exit_code
+    last = back if back is not None and change.kind is PlanKind.DEPLOY else change
+    if asked is PlanKind.ROLLBACK and last.kind is PlanKind.ROLLBACK:
+        return 0 if last.state.is_open else BACK_CODES[last.state]
+    if asked is PlanKind.ROLLBACK:
+        # Told to turn back: no unit was on the new release yet, or it had ended before.
+        return 0 if change.state in (ChangeState.FAILED, *OPEN) else errors.Conflict.exit_code
+    if change.state in (ChangeState.VERIFIED, *OPEN):
+        return 0
+    if change.state is ChangeState.UNVERIFIED:
+        return errors.GateInconclusive.exit_code
+    stopped = [one.error for one in progress.units if one.error and one.error != "Interrupted"]
+    if change.state is ChangeState.STOPPED or not stopped:
+        return errors.Conflict.exit_code
+    return _code_of(stopped[0])
+
+
+OPEN = tuple(state for state in ChangeState if state.is_open)
+BACK_CODES = {
+    ChangeState.VERIFIED: 0,
+    ChangeState.UNVERIFIED: errors.GateInconclusive.exit_code,
+    ChangeState.FAILED: errors.GateFailed.exit_code,
+    ChangeState.INCOMPLETE: errors.RollbackIncomplete.exit_code,
+}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lastgood.cli.arguments import Command, Revision, Unit, commands
+from lastgood.cli.arguments import Command, Revision, Units, commands, only
 from lastgood.domain.message import N_
 
 app = commands()
@@ -15,23 +15,32 @@ app = commands()
 @app.command(
     cls=Command,
     help=N_("A deploy names the plan that was shown with --plan, so that nothing else can run."),
-    epilog="lastgood plan storefront@prod/us --commit v42\nlastgood plan storefront@prod/us --back",
+    epilog="lastgood plan storefront@prod/us --commit v42\nlastgood plan 'storefront@prod/*'\n"
+    "lastgood plan storefront@prod/us --back",
 )
 def plan(
     ctx: typer.Context,
-    unit: Unit,
+    units: Units,
     commit: Revision = "HEAD",
     back: Annotated[bool, typer.Option("--back", help=N_("Plan a rollback instead of a deploy."))] = False,
     to: Annotated[
         str, typer.Option(metavar="POINT", help=N_("The restore point or release to go back to."))
     ] = "",
+    details: Annotated[
+        bool, typer.Option("--details", help=N_("Of many units: the whole plan of each."))
+    ] = False,
 ) -> None:
     """Show a plan."""
+    from lastgood.cli.many import are_many, plan_units
     from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
 
     session = Session(ctx)
     going_back = back or bool(to)
+    if are_many(units) and not going_back:
+        plan_units(session, units, commit, details=details)
+        return
+    unit = only(units)
     known = parse(unit)
     found = session.service.plan_rollback(known, to) if going_back else session.service.plan(known, commit)
     session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})

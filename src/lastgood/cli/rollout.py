@@ -1,4 +1,4 @@
-"""deploy, accept, rollback: what moves a unit, and back."""
+"""deploy, accept, rollback, stop: what moves units, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lastgood.cli.arguments import Command, Detach, Reason, Revision, Unit, Yes, commands, paragraphs
+from lastgood.cli.arguments import Command, Detach, Reason, Revision, Unit, Units, Yes, commands, paragraphs
+from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 
 app = commands()
@@ -28,13 +29,18 @@ class Until(str, Enum):
             "Exit codes: 0 good so far or verified, 5 taken back by a broken gate, 6 not enough evidence, "
             "8 a step failed, 10 the way back stopped; 2, 3, 4, 7 nothing was changed."
         ),
+        N_(
+            "Several units, or a pattern, are one change: it goes in waves, as lastgood.yaml says under "
+            "'waves'; a unit that fails takes all of it back, in reverse order."
+        ),
         N_("Ctrl-C ends the following, never the deploy."),
     ),
-    epilog='lastgood deploy shop@prod/us --reason "gift notes" --owner ann --impact cart',
+    epilog='lastgood deploy shop@prod/us --reason "gift notes" --owner ann --impact cart\n'
+    "lastgood deploy 'shop@prod/*' --reason \"gift notes\" --owner ann --impact cart",
 )
 def deploy(
     ctx: typer.Context,
-    unit: Unit,
+    units: Units,
     reason: Reason = "",
     owner: Annotated[str, typer.Option(metavar="NAME", help=N_("Who answers for it."))] = "",
     impact: Annotated[str, typer.Option(metavar="TEXT", help=N_("Whom it touches if it goes wrong."))] = "",
@@ -52,17 +58,23 @@ def deploy(
     """Plan, ask, accept, follow."""
     from lastgood.cli.change import check_change, confirm_plan
     from lastgood.cli.follow import follow, until_closed, until_verdict
+    from lastgood.cli.many import are_many, deploy_units
     from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
     from lastgood.domain.plan import PlanKind
 
     session = Session(ctx)
+    request = {"reason": reason, "owner": owner, "impact": impact}
+    if are_many(units):
+        check_change(**request)
+        guard = wait is Until.GUARD
+        deploy_units(session, units, commit, plan, request, yes=yes, guard=guard, detach=detach)
+        return
+    unit = units[0]
     known = parse(unit)
-    check_change(reason=reason, owner=owner, impact=impact)
+    check_change(**request)
     digest = confirm_plan(session, known, commit, plan, yes=yes)
-    rollout = session.service.deploy(
-        known, revision=commit, reason=reason, owner=owner, impact=impact, plan=digest
-    )
+    rollout = session.service.deploy(known, revision=commit, plan=digest, **request)
     if detach:
         session.document({"rollout": rollout.id, "state": rollout.state, "plan": digest, "unit": unit})
         session.say(
@@ -97,16 +109,24 @@ def accept(ctx: typer.Context, unit: Unit, reason: Reason = "") -> None:
             "Needs no estate, no Git host, nothing that may be down. A deploy that is still open is told to "
             "turn back; a warm old generation has the traffic again at once."
         ),
+        N_("With --change every unit of a change goes back, the last one first."),
         N_("Exit codes: 0 back and verified, 5 back but still bad, 6 back but unverified, 10 it stopped."),
     ),
-    epilog="lastgood rollback storefront@prod/us\nlastgood rollback storefront@prod/us --to 3f9ac2 --yes",
+    epilog="lastgood rollback storefront@prod/us\nlastgood rollback storefront@prod/us --to 3f9ac2 --yes\n"
+    "lastgood rollback --change c-261123-064512-3fa9",
 )
 def rollback(
     ctx: typer.Context,
-    unit: Unit,
+    unit: Annotated[
+        str,
+        typer.Argument(metavar="[UNIT]", help=N_("service@environment/site; not said with --change.")),
+    ] = "",
     to: Annotated[
         str,
         typer.Option(metavar="POINT", help=N_("A restore point or release; the last good one if not said.")),
+    ] = "",
+    change: Annotated[
+        str, typer.Option(metavar="CHANGE", help=N_("Take back a whole change, by its id."))
     ] = "",
     reason: Reason = "",
     yes: Yes = False,
@@ -117,9 +137,16 @@ def rollback(
     from lastgood.cli.follow import follow, until_closed
     from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
+    from lastgood.domain.change import is_change
     from lastgood.domain.plan import PlanKind
 
     session = Session(ctx)
+    if change or is_change(unit):
+        from lastgood.cli.many import rollback_change
+
+        _refuse_both(unit if change else "", to)
+        rollback_change(session, change or unit, reason, yes=yes, detach=detach)
+        return
     known = parse(unit)
     confirm_way_back(session, known, to, yes=yes)
     rollout = session.service.rollback(known, to=to, reason=reason)
@@ -130,3 +157,34 @@ def rollback(
     if session.json:
         session.line({"event": "accepted", "rollout": rollout, "unit": unit})
     follow(session, rollout, PlanKind.ROLLBACK, until_closed)
+
+
+def _refuse_both(unit: str, to: str) -> None:
+    """A change goes back as a whole, and to where it came from."""
+    if unit or to:
+        raise InvalidInput(
+            N_("--change takes back every unit of a change to where it was; a UNIT or --to says otherwise"),
+            todo=N_("Leave one of them out."),
+        )
+
+
+@app.command(
+    cls=Command,
+    help=paragraphs(
+        N_("Units that were begun go on to the end of their guard windows; the others are free at once."),
+        N_("To take back what was begun as well: lastgood rollback --change CHANGE."),
+    ),
+    epilog='lastgood stop c-261123-064512-3fa9 --reason "complaints from the US shop"',
+)
+def stop(
+    ctx: typer.Context,
+    change: Annotated[str, typer.Argument(metavar="CHANGE", help=N_("A change's id, as history lists it."))],
+    reason: Reason = "",
+) -> None:
+    """Begin no further unit of a change."""
+    from lastgood.cli.session import Session
+
+    session = Session(ctx)
+    stopped = session.service.many.stop(change, reason)
+    session.document({"change": stopped.id})
+    session.say(N_("{change} begins no further unit. See lastgood show {change}."), change=stopped.id)

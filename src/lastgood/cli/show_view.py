@@ -84,6 +84,8 @@ def _head(t: Translator, rollout: Rollout) -> Parts:
     parts: Parts = [head, Text(f"{rollout.id}  {when}", "dim"), Text(about)]
     if rollout.outcome:
         parts.append(Text(t(rollout.outcome), colour))
+    if rollout.part_of:
+        parts.append(Text(t.text(N_("part of {change}"), change=rollout.part_of), "dim"))
     if rollout.undoes:
         parts.append(Text("↩ " + t.text(N_("takes back {rollout}"), rollout=rollout.undoes), "yellow"))
     return parts

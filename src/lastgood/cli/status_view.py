@@ -65,6 +65,9 @@ def _table(t: Translator, units: Sequence[UnitStatus]) -> Table:
         if status.commit:
             release.append(f"\n{words.commit(status.commit)}", "dim")
         state = state_text(t, status)
+        if status.change:
+            part = N_("waits in {change}") if status.waiting else N_("part of {change}")
+            state.append("\n" + t.text(part, change=status.change), "dim")
         if status.frozen:
             state.append("\n❄ " + t.text(N_("frozen")), "bright_blue")
         if status.incident:
@@ -126,6 +129,9 @@ def _page(t: Translator, status: UnitStatus) -> Table:
         if rollout.outcome:
             row(N_("outcome"), t(rollout.outcome))
     row(N_("way back"), _way_back_page(t, status))
+    if status.change:
+        part = N_("{change}, its turn has not come") if status.waiting else N_("{change}, not over")
+        row(N_("change"), t.text(part, change=status.change))
     if status.frozen:
         row(N_("frozen"), Text(t.retell(status.frozen), "bright_blue"))
     if status.incident:
@@ -173,6 +179,9 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
 def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
     """What a person has to do, with the command for it."""
     lines: list[Text | Table] = []
+    for change in dict.fromkeys(u.change for u in units if u.change):
+        template = N_("{change} is at work: lastgood show {change}, lastgood rollback --change {change}")
+        lines.append(Text(t.text(template, change=change), "cyan"))
     for status in units:
         rollout = status.rollout
         if rollout is not None and rollout.state.is_open and not status.watched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from lastgood.domain.change import Change, ChangeState
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Estimate, PlanKind, Reversibility, Step, StepKind
@@ -30,6 +31,24 @@ BACK_STATES = {
     RolloutState.UNVERIFIED: (N_("back, unverified"), "yellow"),
     RolloutState.FAILED: (N_("back, still bad"), "red"),
     RolloutState.INCOMPLETE: (N_("back stopped"), "red"),
+}
+CHANGE_STATES = {
+    ChangeState.ACCEPTED: (N_("accepted"), "cyan"),
+    ChangeState.RUNNING: (N_("rolling out"), "cyan"),
+    ChangeState.GUARDING: (N_("guarding"), "cyan"),
+    ChangeState.VERIFIED: (N_("verified good"), "green"),
+    ChangeState.UNVERIFIED: (N_("unverified"), "yellow"),
+    ChangeState.STOPPED: (N_("stopped"), "yellow"),
+    ChangeState.FAILED: (N_("failed"), "red"),
+    ChangeState.RETURNED: (N_("taken back"), "yellow"),
+    ChangeState.INCOMPLETE: (N_("incomplete"), "red"),
+}
+BACK_CHANGE_STATES = {
+    **CHANGE_STATES,
+    ChangeState.RUNNING: (N_("going back"), "yellow"),
+    ChangeState.VERIFIED: (N_("back, verified"), "green"),
+    ChangeState.UNVERIFIED: (N_("back, unverified"), "yellow"),
+    ChangeState.FAILED: (N_("back, still bad"), "red"),
 }
 KINDS = {
     PlanKind.DEPLOY: N_("deploy"),
@@ -59,6 +78,11 @@ DECLARED = (StepKind.WATCH_CANARY, StepKind.WATCH, StepKind.GUARD, StepKind.VERI
 def state_word(rollout: Rollout) -> tuple[str, str]:
     """Template and colour of what a rollout has come to."""
     return (BACK_STATES if rollout.kind is PlanKind.ROLLBACK else STATES)[rollout.state]
+
+
+def change_word(change: Change) -> tuple[str, str]:
+    """Template and colour of what a change has come to."""
+    return (BACK_CHANGE_STATES if change.kind is PlanKind.ROLLBACK else CHANGE_STATES)[change.state]
 
 
 def seconds(value: float) -> str:

@@ -20,6 +20,8 @@ UNITS = tuple(
     UnitId(SERVICE, *at)
     for at in (("dev", "us"), ("staging", "us"), ("prod", "us"), ("prod", "de"), ("prod", "jp"))
 )
+SITES = tuple(unit for unit in UNITS if unit.environment == "prod")
+"""Where the shop with containers opens."""
 SECOND = Path("databases/shop/migrations/0002_gift_notes")
 WINDOWS = {"watch": "4s", "guard": "6s", "verify": "4s"}
 
@@ -48,8 +50,6 @@ def write_estate(
     ``windows`` may hold other durations for watch, guard and verify. The payment key is read from
     ``payment_key_file``, else from SHOP_PAYMENT_KEY. Raises DriverError when git fails.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    secret = f"file: {json.dumps(str(payment_key_file))}" if payment_key_file else "env: SHOP_PAYMENT_KEY"
     given = {
         "postgres_url_base": postgres_url_base,
         "caddy_admin": caddy_admin,
@@ -57,25 +57,39 @@ def write_estate(
         "files_root": str(files_root),
         "process_root": str(process_root),
         "python": python,
-        **WINDOWS,
         **(windows or {}),
     }
+    write_files(directory, "processes", given, ports, payment_key_file)
+    _copy_shop(HERE / "shop", directory)
+
+
+def write_files(
+    directory: Path,
+    runtime: str,
+    settings: Mapping[str, str],
+    ports: Mapping[UnitId, int],
+    payment_key_file: Path | None,
+) -> None:
+    """Say how the shop runs, in ``processes`` or in ``containers``, with ``settings`` filled in."""
+    directory.mkdir(parents=True, exist_ok=True)
+    secret = f"file: {json.dumps(str(payment_key_file))}" if payment_key_file else "env: SHOP_PAYMENT_KEY"
     # Inside a quoted YAML text the escapes are JSON's.
-    texts = {key: json.dumps(value)[1:-1] for key, value in given.items()} | {"payment_key": secret}
-    for source, target in _files(HERE / "estate_files" / "first", directory):
-        text = source.read_text(encoding="utf-8")
-        _write(target, Template(text).substitute(texts) if source.suffix == ".yaml" else text)
+    texts = {key: json.dumps(value)[1:-1] for key, value in {**WINDOWS, **settings}.items()}
+    texts["payment_key"] = secret
+    for folder in ("first", f"{runtime}/first"):
+        for source, target in _files(HERE / "estate_files" / folder, directory):
+            text = source.read_text(encoding="utf-8")
+            _write(target, Template(text).substitute(texts) if source.suffix == ".yaml" else text)
     values = directory / "services" / SERVICE / "environments"
     for unit, port in ports.items():
         _write(values / unit.environment / f"{unit.site}.yaml", f"port: {port}\n")
-    _copy_shop(HERE / "shop", directory)
     if not (directory / ".git").exists():
         _git(directory, "init", "-q", "-b", "main")
 
 
 def commit_good(directory: Path) -> str:
     """Commit what ``write_estate`` wrote; returns the commit. The same again when it is committed already."""
-    return _commit(directory, "Open the shop: three environments, three sites")
+    return commit(directory, "Open the shop: three environments, three sites")
 
 
 def commit_bad(directory: Path) -> str:
@@ -83,15 +97,24 @@ def commit_bad(directory: Path) -> str:
 
     It starts healthy; where the setting is in force one checkout in five fails. Returns the commit.
     """
-    second = HERE / "estate_files" / "second"
-    for source, target in _files(second / "add", directory):
+    add_gift_notes(directory)
+    require_three_ds(directory)
+    _copy_shop(HERE / "shop_next", directory)
+    return commit(directory, "Gift notes, and 3-D Secure for real cards")
+
+
+def add_gift_notes(directory: Path) -> None:
+    """The schema change that gift notes need."""
+    for source, target in _files(HERE / "estate_files" / "second" / "add", directory):
         _write(target, source.read_text(encoding="utf-8"))
-    for source, target in _files(second / "append", directory):
+
+
+def require_three_ds(directory: Path) -> None:
+    """The payment setting that is in force in prod alone."""
+    for source, target in _files(HERE / "estate_files" / "second" / "append", directory):
         before, more = target.read_text(encoding="utf-8"), source.read_text(encoding="utf-8")
         if not before.endswith(more):
             _write(target, before + more)
-    _copy_shop(HERE / "shop_next", directory)
-    return _commit(directory, "Gift notes, and 3-D Secure for real cards")
 
 
 def _copy_shop(source: Path, directory: Path) -> None:
@@ -112,7 +135,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _commit(directory: Path, message: str) -> str:
+def commit(directory: Path, message: str) -> str:
+    """Commit what lies there; returns the commit, the same again when nothing changed."""
     _git(directory, "add", "-A")
     if _git(directory, "status", "--porcelain"):
         _git(directory, "commit", "-q", "-m", message)

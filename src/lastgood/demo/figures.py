@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from lastgood import __version__
 from lastgood.bootstrap.service import Service
+from lastgood.demo.acts import JP, US, Told, label, service_of, step_time
 from lastgood.demo.ledger import LedgerResult, SiteLedger, read
 from lastgood.demo.rates import success_rates
 from lastgood.demo.report_data import (
@@ -21,7 +22,6 @@ from lastgood.demo.report_data import (
     StepRow,
     Words,
 )
-from lastgood.demo.story import US, Told, label, service_of, step_time
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rollout import JournalEntry, Rollout, RolloutState
@@ -29,6 +29,7 @@ from lastgood.domain.rollout import Mark as Noted
 from lastgood.translation import translator
 
 CRITERION = "orders"
+BAD_IMAGE = "3"
 WAY_BACK = N_("Traffic first, then workers, configuration and schema; then measured again.")
 
 
@@ -49,6 +50,14 @@ def moments(told: Told, service: Service) -> Mapping[MarkKind, float | None]:
         if verified and verified.finished_at and verified.state is RolloutState.VERIFIED
         else None,
     }
+
+
+def without_registry(told: Told, service: Service) -> float | None:
+    """Seconds from the wish to go back until the traffic was there, with registry and cache gone."""
+    if not told.without_registry:
+        return None
+    asked = service.show(told.without_registry)[0].rollout.created_at
+    return _between(asked.timestamp(), step_time(service, told.without_registry, "back:shift", Noted.DONE))
 
 
 def report_data(told: Told) -> ReportData:
@@ -78,7 +87,7 @@ def report_data(told: Told) -> ReportData:
         figures=Figures(
             _between(when[MarkKind.DEPLOYED], when[MarkKind.DETECTED]),
             _between(when[MarkKind.DETECTED], when[MarkKind.RESTORED]),
-            ledger.requests, ledger.failed, ledger.failed_after,
+            ledger.requests, ledger.failed, ledger.failed_after, without_registry(told, service),
         ),
         curves=curves,
         steps=(*_steps(told, service, failed, back=False), *_back_steps(told, service)),
@@ -87,6 +96,7 @@ def report_data(told: Told) -> ReportData:
         problems=tuple(both(p) for p in problems(told, when, ledger)),
         version=__version__,
         machine=f"{platform.system()} {platform.release()}, {platform.machine()}",
+        in_containers=told.in_containers,
         way_back_note=both(Message(WAY_BACK)),
     )  # fmt: skip
 
@@ -101,6 +111,7 @@ def problems(told: Told, when: Mapping[MarkKind, float | None], ledger: LedgerRe
     if when[MarkKind.DETECTED] is None:
         found.append(Message(N_("the bad release was not noticed")))
     service = service_of(told.world)
+    found += _container_problems(told, service)
     if service.drift(US):
         found.append(Message(N_("prod/us differs from what it should have come back to")))
     if end is not None and end.target != told.ends["good", US].target:
@@ -112,6 +123,25 @@ def problems(told: Told, when: Mapping[MarkKind, float | None], ledger: LedgerRe
         found.append(
             Message(N_("the orders customers were told about are not exactly those in the database"))
         )
+    return found
+
+
+def _container_problems(told: Told, service: Service) -> list[Message]:
+    """What only the story with containers promises: one site alone met the bad image, and one went back to
+    the first image without registry and cache.
+    """
+    if not told.in_containers:
+        return []
+    found: list[Message] = []
+    met = {seen.site for seen in read(told.world.seen) if seen.release == BAD_IMAGE}
+    if others := sorted(met - {label(US)}):
+        words = {"sites": ", ".join(others)}
+        found.append(Message(N_("customers of {sites} met the bad image"), words))
+    end = told.ends.get(("back", JP))
+    if end is None or end.state is not RolloutState.VERIFIED or end.target != told.ends["open", JP].target:
+        found.append(Message(N_("prod/jp did not come back to its first image without the registry")))
+    elif service.drift(JP):
+        found.append(Message(N_("prod/jp differs from what it should have come back to")))
     return found
 
 

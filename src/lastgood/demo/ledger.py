@@ -138,9 +138,9 @@ def _site(site: str, url: str, checkouts: list[Seen], deadline: float) -> SiteLe
         notes_lost=tuple(
             order
             for order, seen in told.items()
-            # Release 1 has no gift notes and says so by ignoring them: only release 2 promised to keep one.
+            # Release 1 has no gift notes and says so by ignoring them: only later ones promised to keep one.
             if seen.note
-            and seen.release == "2"
+            and seen.release not in ("", "1")
             and order in there
             and seen.note not in (there[order][2] + notes.get(order, ""))
         ),

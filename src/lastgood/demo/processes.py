@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from lastgood.testing.docker_engine import DockerEngine
+from lastgood.testing.docker_engine import find as find_engine
 from lastgood.testing.postgres_server import find
 
 PATIENCE = 10.0
@@ -29,17 +31,33 @@ def stop_shoppers(directory: Path) -> int:
     return _end(_found(_shops(directory.resolve())), signal.SIGTERM)
 
 
+def stop_registry(directory: Path) -> int:
+    """Have no registry any more; what was pushed stays. Returns how many processes there were."""
+    return _end(_found(_of("docker-registry", f"{directory}/registry/")), signal.SIGTERM)
+
+
 def end_all(directory: Path) -> int:
-    """Customers first, then lastgood's runner, the shops, the proxy and the database; returns how many."""
+    """Customers first, then lastgood's runner, the shops, the proxies, the container engine with its
+    containers, and the database; returns how many.
+    """
     ended = 0
     for belongs, number in _kinds(directory):
         ended += _end(_found(belongs), number)
-    return ended
+    for engine in engines(directory):
+        ended += engine.pid != 0
+        engine.end()
+    # SIGINT is PostgreSQL's fast shutdown; its children have a title for a name, and it ends them itself.
+    return ended + _end(_found(_postgres(directory)), signal.SIGINT)
+
+
+def engines(directory: Path) -> list[DockerEngine]:
+    """What was ever started in ``directory``, running or not."""
+    return [find_engine(path) for path in sorted((directory / "docker").glob("*"))]
 
 
 def _kinds(directory: Path) -> Iterable[tuple[Belongs, signal.Signals]]:
     processes = f"{directory}/process/"
-    caddy, data = str(directory / "caddy" / "data"), _data(directory)
+    caddy = str(directory / "caddy" / "data")
     # A shim that is asked to end leaves its shop running, and nobody starts that again: it is asked next.
     yield _shops(directory), signal.SIGTERM
     yield (
@@ -59,8 +77,18 @@ def _kinds(directory: Path) -> Iterable[tuple[Belongs, signal.Signals]]:
         lambda line, env: env.get("XDG_DATA_HOME") == caddy and Path(line[0]).name == "caddy",
         signal.SIGTERM,
     )
-    # SIGINT is PostgreSQL's fast shutdown; its children have a title for a name, and it ends them itself.
-    yield lambda line, env: Path(line[0]).name == "postgres" and env.get("PGDATA") == data, signal.SIGINT
+    for program, files in (("haproxy", "haproxy"), ("docker-registry", "registry")):
+        yield _of(program, f"{directory}/{files}/"), signal.SIGTERM
+
+
+def _of(program: str, files: str) -> Belongs:
+    """A program that was given one of its files in ``files``."""
+    return lambda line, _: Path(line[0]).name == program and any(w.startswith(files) for w in line[1:])
+
+
+def _postgres(directory: Path) -> Belongs:
+    data = _data(directory)
+    return lambda line, env: Path(line[0]).name == "postgres" and env.get("PGDATA") == data
 
 
 def _data(directory: Path) -> str:

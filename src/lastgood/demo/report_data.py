@@ -94,7 +94,9 @@ class LedgerRow:
 @dataclass(frozen=True)
 class Figures:
     """``detected_after`` counts from the moment the traffic reached the bad release; ``restored_after``
-    from detection until configuration, artifact and schema were back. None: it did not happen.
+    from detection until configuration, artifact and schema were back; ``without_registry`` from the wish
+    to go back until the traffic was on the old image, with registry and engine cache gone. None: it did
+    not happen.
     """
 
     detected_after: float | None
@@ -102,6 +104,7 @@ class Figures:
     requests: int
     failed: int
     failed_after_back: int
+    without_registry: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class ReportData:
     problems: tuple[Words, ...] = ()
     version: str = ""
     machine: str = ""
+    in_containers: bool = False
     way_back_note: Words = field(default_factory=lambda: Words("", ""))
 
     @property

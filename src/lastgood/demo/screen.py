@@ -14,9 +14,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from lastgood.demo.acts import US, label
 from lastgood.demo.ledger import failed
 from lastgood.demo.shoppers import Seen
-from lastgood.demo.story import US, label
 from lastgood.demo.tail import Tail
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rollout import Mark, Rollout

@@ -1,4 +1,4 @@
-"""The world the demonstration plays in: a PostgreSQL server and a Caddy that outlive its process.
+"""The world the demonstration plays in: servers that outlive its process.
 
 Everything lies in one directory and is described by ``world.json`` in it.
 """
@@ -11,9 +11,9 @@ import random
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from lastgood.testing.postgres_server import ServerFailed, find, start_detached
 
 MARK = ".lastgood-demo"
 """Only a directory that holds this file is ever emptied."""
+CUSTOMERS = "customers"
+"""How the names of processes begin that are no servers."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,20 @@ class ProcessMark:
             return False
 
 
+Started = tuple[str, ProcessMark]
+"""A server's address, and its process."""
+
+
 @dataclass(frozen=True)
 class World:
-    """Where everything is. ``postgres`` is a URL without a database; ``ports`` is where customers go."""
+    """Where everything is. ``postgres`` is a URL without a database; ``ports`` is where customers go.
+
+    ``servers`` are addresses of the others by name, as a driver's settings want them.
+    """
 
     directory: Path
     postgres: str
-    caddy_admin: str
+    servers: Mapping[str, str]
     ports: Mapping[UnitId, int]
     processes: Mapping[str, ProcessMark] = field(default_factory=dict)
 
@@ -92,6 +101,11 @@ class World:
         return self.directory / "process"
 
     @property
+    def haproxy_state(self) -> Path:
+        """Where HAProxy finds its servers as they were left."""
+        return self.directory / "haproxy" / "state"
+
+    @property
     def seen(self) -> Path:
         """What the customers wrote down."""
         return self.directory / "customers.jsonl"
@@ -104,8 +118,10 @@ class World:
 
     @property
     def alive(self) -> bool:
-        """Whether both servers run."""
-        return all(name in self.processes and self.processes[name].alive for name in ("postgres", "caddy"))
+        """Whether all servers run."""
+        return bool(self.processes) and all(
+            mark.alive for name, mark in self.processes.items() if not name.startswith(CUSTOMERS)
+        )
 
 
 def default_directory() -> Path:
@@ -122,20 +138,37 @@ def start_world(directory: Path) -> World:
     Raises Conflict when the directory holds something else, NotAllowed when it can't be written,
     DriverError when a server does not start.
     """
+    directory = prepare(directory)
+    ports = dict(zip(UNITS, free_ports(len(UNITS)), strict=True))
+    starts = {"postgres": lambda: start_postgres(directory, UNITS), "caddy": lambda: _start_caddy(directory)}
+    started = start_all(directory, starts)
+    (url, postgres), (admin, caddy) = started["postgres"], started["caddy"]
+    world = World(directory, url, {"caddy": admin}, ports, {"postgres": postgres, "caddy": caddy})
+    return settle(world)
+
+
+def prepare(directory: Path) -> Path:
+    """The directory, whole, empty and marked as a demonstration's. Raises as ``start_world`` does."""
     directory = directory.resolve()
     clear_world(directory)
     _prepare(directory)
-    ports = dict(zip(UNITS, free_ports(len(UNITS)), strict=True))
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        database = pool.submit(_start_postgres, directory)
-        proxy = pool.submit(_start_caddy, directory)
-        outcomes = database.exception(), proxy.exception()
+    return directory
+
+
+def start_all(directory: Path, starts: Mapping[str, Callable[[], Started]]) -> dict[str, Started]:
+    """Start servers side by side; when one does not, end all and raise its error."""
+    with ThreadPoolExecutor(max_workers=len(starts)) as pool:
+        begun = {name: pool.submit(start) for name, start in starts.items()}
+        outcomes = [future.exception() for future in begun.values()]
     for problem in outcomes:
         if problem is not None:
             end_all(directory)
             raise problem
-    (url, postgres), (admin, caddy) = database.result(), proxy.result()
-    world = World(directory, url, admin, ports, {"postgres": postgres, "caddy": caddy})
+    return {name: future.result() for name, future in begun.items()}
+
+
+def settle(world: World) -> World:
+    """Make its directories and its secret, and write it down."""
     for path in (world.estate, world.pointers, world.files_root, world.process_root):
         path.mkdir()
     world.payment_key_file.parent.mkdir(mode=0o700)
@@ -147,13 +180,7 @@ def start_world(directory: Path) -> World:
 
 def remember(world: World, name: str, pid: int) -> World:
     """The world with one more process written down."""
-    known = World(
-        world.directory,
-        world.postgres,
-        world.caddy_admin,
-        world.ports,
-        {**world.processes, name: ProcessMark.of(pid)},
-    )
+    known = replace(world, processes={**world.processes, name: ProcessMark.of(pid)})
     _save(known)
     return known
 
@@ -167,7 +194,7 @@ def find_world(directory: Path) -> World | None:
     return World(
         Path(plain["directory"]),
         plain["postgres"],
-        plain["caddy_admin"],
+        plain["servers"],
         {UnitId.parse(unit): port for unit, port in plain["ports"].items()},
         {name: ProcessMark(**mark) for name, mark in plain["processes"].items()},
     )
@@ -239,32 +266,34 @@ def _prepare(directory: Path) -> None:
         ) from problem
 
 
-def _start_postgres(directory: Path) -> tuple[str, ProcessMark]:
+def start_postgres(directory: Path, units: Iterable[UnitId]) -> Started:
+    """A server with a database for each of ``units``."""
     import psycopg
 
     try:
         server = start_detached(directory / "postgres")
     except ServerFailed as problem:
-        raise _not_started("PostgreSQL", directory, problem) from problem
+        raise not_started("PostgreSQL", directory, problem) from problem
     with psycopg.connect(server.url(), autocommit=True) as connection:
-        for unit in UNITS:
+        for unit in units:
             # Copying the template's files beats logging each of its blocks when the server is new.
             connection.execute(f'create database "{database_name(unit)}" strategy file_copy')
     return server.url().rpartition("/")[0], ProcessMark.of(server.pid)
 
 
-def _start_caddy(directory: Path) -> tuple[str, ProcessMark]:
+def _start_caddy(directory: Path) -> Started:
     home = directory / "caddy"
     home.mkdir()
     server = CaddyServer(home, f"http://127.0.0.1:{free_ports(1)[0]}", home / "caddy.log")
     try:
         server.start()
     except (RuntimeError, FileNotFoundError) as problem:
-        raise _not_started("Caddy", directory, problem) from problem
+        raise not_started("Caddy", directory, problem) from problem
     return server.admin, ProcessMark.of(server.pid)
 
 
-def _not_started(server: str, directory: Path, problem: Exception) -> DriverError:
+def not_started(server: str, directory: Path, problem: Exception) -> DriverError:
+    """The error for a server of the world that does not start."""
     return DriverError(
         N_("{server} did not start: {words}"),
         todo=N_("Mend what it says, and run the demonstration again."),
@@ -278,7 +307,7 @@ def _save(world: World) -> None:
     plain = {
         "directory": str(world.directory),
         "postgres": world.postgres,
-        "caddy_admin": world.caddy_admin,
+        "servers": dict(world.servers),
         "ports": {str(unit): port for unit, port in world.ports.items()},
         "processes": {name: {"pid": m.pid, "started": m.started} for name, m in world.processes.items()},
     }

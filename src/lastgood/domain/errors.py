@@ -48,6 +48,13 @@ class LastgoodError(Exception):
         self.cause = cause
         super().__init__(str(self.what))
 
+    def about(self, subject: str) -> None:
+        """Say whom it is about, where one of many failed and that is not said already."""
+        if subject != self.where and subject not in str(self.what):
+            self.what = Message("{subject}: {what}", {"subject": subject, "what": self.what})
+            self.args = (str(self.what),)
+        self.where = self.where or subject
+
 
 class InvalidInput(LastgoodError):
     """The request or a file is wrong; nothing was done."""

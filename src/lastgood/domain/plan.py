@@ -51,6 +51,9 @@ class StepKind(str, Enum):
     WRITE_BUNDLE = "write_bundle"
     STOP_GENERATION = "stop_generation"
     PRUNE = "prune"
+    ROLL_OUT_WAVE = "roll_out_wave"
+    GUARD_WAVES = "guard_waves"
+    TAKE_BACK_WAVE = "take_back_wave"
 
 
 class PlanKind(str, Enum):

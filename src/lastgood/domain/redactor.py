@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
@@ -35,7 +36,8 @@ class Redactor:
 
 def _forms(value: str) -> Iterable[bytes]:
     raw = value.encode()
-    escaped = repr(value)[1:-1].encode()
-    yield from (f for f in (raw, quote(value, safe="").encode(), base64.b64encode(raw), escaped) if f)
+    if raw:
+        yield from (raw, quote(value, safe="").encode(), repr(value)[1:-1].encode())
+        yield from (json.dumps(value)[1:-1].encode(), base64.b64encode(raw), base64.b64encode(raw + b"\n"))
     if "\n" in value:  # a key may be logged line by line
         yield from (line for line in raw.splitlines() if len(line) >= 8)

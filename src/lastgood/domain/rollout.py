@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from lastgood.domain.criterion import GateResult
+from lastgood.domain.digest import LATER
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.unit import UnitId
@@ -38,8 +39,8 @@ class RolloutState(str, Enum):
 
 
 @dataclass(frozen=True)
-class Change:
-    """One request to move a unit: why, who answers for it, and whom it touches (R2)."""
+class Request:
+    """What is asked and by whom: why, who answers for it, and whom it touches (R2)."""
 
     reason: str
     owner: str
@@ -50,7 +51,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One row; ``undoes`` is the rollout that this one takes back, ``incident`` what made it start."""
+    """One row; ``undoes`` is the rollout that this one takes back, ``incident`` what made it start.
+
+    ``part_of`` is the change that this unit's move belongs to, empty where it was asked for alone.
+    """
 
     id: str
     kind: PlanKind
@@ -58,7 +62,7 @@ class Rollout:
     base: str
     target: str
     plan: Plan
-    change: Change
+    change: Request
     state: RolloutState
     created_at: datetime
     finished_at: datetime | None = None
@@ -66,6 +70,23 @@ class Rollout:
     gate: GateResult | None = None
     undoes: str = ""
     incident: str = ""
+    part_of: str = field(default="", metadata=LATER)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What has become of a rollout, without its plan. ``passed``: its criteria were measured good so far."""
+
+    rollout: str
+    state: RolloutState
+    passed: bool
+    finished_at: datetime | None
+    outcome: Message
+
+
+def way_back_id(name: str) -> str:
+    """What takes a rollout (or a change) back by itself: its id derives, so it exists once."""
+    return f"{name}-back"
 
 
 class Mark(str, Enum):
@@ -91,7 +112,9 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class StopRequest:
-    """A person's wish about an open rollout: ``accept`` ends the guard window well, ``back`` goes back."""
+    """A wish about an open rollout or change: ``accept`` ends a guard window well, ``back`` goes back,
+    ``stop`` lets a change begin no further unit.
+    """
 
     rollout: str
     wish: str

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from lastgood.domain.change import Change
 from lastgood.domain.criterion import Sample
 from lastgood.domain.message import Message
-from lastgood.domain.plan import Estimate
-from lastgood.domain.rollout import JournalEntry, Rollout
+from lastgood.domain.plan import Estimate, PlanKind
+from lastgood.domain.rollout import JournalEntry, Rollout, RolloutState
 from lastgood.domain.unit import UnitId
 
 
@@ -38,6 +39,8 @@ class WayBack:
 class UnitStatus:
     """``rollout`` is the open one, else the newest. ``watched``: a runner is alive. ``aside`` names the
     incident (or the entry) for which something that runs here was set aside, empty when nothing was.
+
+    ``change`` is the open one that the unit belongs to; ``waiting``: its turn has not come there.
     """
 
     unit: UnitId
@@ -52,6 +55,8 @@ class UnitStatus:
     watched_until: datetime | None
     observed_at: datetime
     aside: str = ""
+    change: str = ""
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,36 @@ class Progress:
     rollout: Rollout
     entries: tuple[JournalEntry, ...] = ()
     samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitProgress:
+    """One unit of a change: ``rollout`` is the last of those that moved it, empty before its turn.
+
+    ``state`` is None before that, too. ``error`` is the class of what stopped it, ``stays`` says why it was
+    not taken back.
+    """
+
+    wave: int
+    unit: UnitId
+    rollout: str = ""
+    kind: PlanKind = PlanKind.DEPLOY
+    state: RolloutState | None = None
+    since: datetime | None = None
+    outcome: Message = field(default_factory=lambda: Message(""))
+    error: str = ""
+    stays: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeProgress:
+    """A change as it is now; ``back`` is the newest change that takes it back."""
+
+    change: Change
+    units: tuple[UnitProgress, ...]
+    back: Change | None = None
+    observed_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.change.state.is_open or (self.back is not None and self.back.state.is_open)

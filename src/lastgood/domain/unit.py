@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -51,6 +51,13 @@ class UnitId:
     def slug(self) -> str:
         """A form that is safe in file names and URLs: ``storefront.prod.us``."""
         return f"{self.service}.{self.environment}.{self.site}"
+
+
+def named(units: Iterable[UnitId], most: int = 4) -> str:
+    """For a sentence: ``most`` of them, and how many more there are."""
+    names = [str(unit) for unit in units]
+    more = f" (+{len(names) - most})" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 @dataclass(frozen=True)

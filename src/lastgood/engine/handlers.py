@@ -90,6 +90,9 @@ class Failure:
 class Programs(Protocol):
     """Where programs come from and what happens at their end."""
 
+    def open(self) -> Sequence[str]:
+        """Ids of those that are not over, oldest first."""
+
     def load(self, program: str) -> tuple[Sequence[Step], bool]:
         """The steps, and whether a wish to go back may interrupt them. Empty when it is over already."""
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_
+from lastgood.engine.handlers import Programs
 from lastgood.ports.clock import Clock
 from lastgood.ports.persistence import Store
 
@@ -26,7 +27,7 @@ POLL_SECONDS = 0.03
 
 
 REVIVE_SECONDS = 5.0
-"""Between looks for open rollouts whose workflow ended before them: our own store could not be written
+"""Between looks for open programs whose workflow ended before them: our own store could not be written
 for a while (disk full), and the runtime gave up."""
 
 
@@ -90,6 +91,7 @@ class Runner:
     def __init__(
         self,
         store: Store,
+        programs: Programs,
         lock: RunnerLock,
         clock: Clock,
         runtime: Callable[[], Runtime],
@@ -98,7 +100,7 @@ class Runner:
         forever: bool = False,
         linger: float = 3.0,
     ) -> None:
-        self._store, self._lock, self._clock = store, lock, clock
+        self._store, self._programs, self._lock, self._clock = store, programs, lock, clock
         self._runtime, self._changed = runtime, changed
         self._forever, self._linger = forever, linger
 
@@ -112,11 +114,11 @@ class Runner:
             )
         runtime = self._runtime()
         runtime.launch()
-        left = self._open()
+        left = self._programs.open()
         for program in left:
             # Not left to the runtime's own recovery, which looks at its queue once a second.
             runtime.revive(program)
-        log.info("runner up, pid %s, %s rollouts to go on with", os.getpid(), len(left))
+        log.info("runner up, pid %s, %s programs to go on with", os.getpid(), len(left))
         self._serve(runtime)
 
     def _serve(self, runtime: Runtime) -> None:
@@ -126,7 +128,7 @@ class Runner:
             now_seen = self._changed()
             if self._clock.monotonic() - revived > REVIVE_SECONDS:
                 revived = self._clock.monotonic()
-                for program in self._open():
+                for program in self._programs.open():
                     runtime.revive(program)
             if now_seen != seen:
                 seen = now_seen
@@ -142,7 +144,7 @@ class Runner:
         """Start what was accepted; returns whether anything is open."""
         with self._store.read() as unit:
             waiting = list(unit.wishes.enqueued())
-            busy = bool(unit.rollouts.open())
+        busy = bool(self._programs.open())
         for program in waiting:
             runtime.start(program)
             with self._store.write() as unit:
@@ -157,13 +159,9 @@ class Runner:
             self._clock.sleep(POLL_SECONDS)
         return False
 
-    def _open(self) -> list[str]:
-        with self._store.read() as unit:
-            return [rollout.id for rollout in unit.rollouts.open()]
-
     def _retire(self) -> bool:
         """Give up the lock, then look once more: who accepts after that finds no runner and starts one."""
-        if self._open():
+        if self._programs.open():
             return False
         self._lock.release()
-        return not (self._open() and self._lock.acquire())
+        return not (self._programs.open() and self._lock.acquire())

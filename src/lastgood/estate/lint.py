@@ -7,7 +7,16 @@ from typing import TypeVar
 
 from lastgood.domain.message import N_
 from lastgood.domain.unit import UnitId
-from lastgood.estate import databases, lint_files, lint_registries, lint_service, lint_values, loader, model
+from lastgood.estate import (
+    databases,
+    lint_files,
+    lint_registries,
+    lint_service,
+    lint_values,
+    lint_waves,
+    loader,
+    model,
+)  # fmt: skip
 from lastgood.estate.layers import Layer
 from lastgood.estate.opened import OpenEstate
 from lastgood.estate.problems import ERROR, Invalid, problem
@@ -49,6 +58,8 @@ def lint(estate: OpenEstate) -> Sequence[Problem]:
     findings.add(estate.tree.problems)
     known = _databases(estate, findings)
     services = _services(estate, findings)
+    findings.add(lint_waves.waves(estate))
+    findings.add(lint_waves.needs(estate, services))
     for database in known.values():
         findings.add(lint_service.database(estate, database, services))
     findings.add(lint_files.databases(estate))

@@ -111,6 +111,13 @@ def _canary(service: model.ServiceDeclared) -> Iterator[Problem]:
             N_("the service has canary steps but no traffic to share out"),
             N_("Add 'traffic', or remove 'canary'."),
         )
+    if service.canary and not service.criteria:
+        yield problem(
+            service.file,
+            _line(service, "canary"),
+            N_("the service has canary steps but no criteria: nothing could be said of a share"),
+            N_("Say under 'criteria' what good means, or remove 'canary'."),
+        )
     percents = [step.percent for step in service.canary]
     for index, (before, after) in enumerate(itertools.pairwise(percents)):
         if after <= before:

@@ -9,6 +9,7 @@ from lastgood.domain.criterion import SignalKind
 from lastgood.domain.message import N_
 from lastgood.domain.release import CanaryStep, Keep, Readiness, Windows
 from lastgood.domain.unit import NAME, Environment, Role, Site
+from lastgood.domain.wave import Wait, WavePolicy
 from lastgood.estate import model, yamlfile
 from lastgood.estate.layers import Layer
 from lastgood.estate.model import DriverUse, seconds
@@ -72,7 +73,7 @@ def load_estate(parser: Parser, tree: Tree, findings: list[Problem]) -> model.Es
         return None
     data = document.data
     environments: list[Environment] = []
-    overrides = {}
+    overrides, waves = {}, {}
     for position, entry in enumerate(data["environments"]):
         name = entry["name"]
         if name in overrides:
@@ -89,6 +90,7 @@ def load_estate(parser: Parser, tree: Tree, findings: list[Problem]) -> model.Es
         required, automatic = entry.get("criteria_required", False), entry.get("automatic", True)
         environments.append(Environment(name, len(environments), required, automatic))
         overrides[name] = _drivers(entry.get("drivers"), document, ("environments", position, "drivers"))
+        waves[name] = _waves({**data.get("waves", {}), **entry.get("waves", {})})
     sites = []
     for name, entry in data["sites"].items():
         entry = entry or {}
@@ -99,7 +101,24 @@ def load_estate(parser: Parser, tree: Tree, findings: list[Problem]) -> model.Es
         platform, region = entry.get("platform", "own"), entry.get("region", "")
         sites.append(Site(name, platform, region, tuple(entry.get("environments", ()))))
     drivers = _drivers(data.get("drivers"), document, ("drivers",))
-    return model.EstateDeclared(data["name"], document, tuple(environments), tuple(sites), drivers, overrides)
+    return model.EstateDeclared(
+        data["name"], document, tuple(environments), tuple(sites), drivers, overrides, waves
+    )
+
+
+def _waves(given: dict[str, Any]) -> WavePolicy:
+    """What is not said is the default's."""
+    known = dict(given)
+    size = known.pop("size", None)
+    if isinstance(size, str):
+        known["share"] = int(size.removesuffix("%")) / 100
+    elif size is not None:
+        known["size"] = size
+    if "wait" in known:
+        known["wait"] = Wait(known["wait"])
+    if "pause" in known:
+        known["pause"] = seconds(known["pause"])
+    return WavePolicy(**known)
 
 
 def _no_environment(file: str, line: int, word: str, known: Any) -> Problem:
@@ -182,6 +201,7 @@ def _service(name: str, file: str, document: Document, templates: str, tree: Tre
         signals={key: _signal(key, entry) for key, entry in (ready("signals") or {}).items()},
         criteria=_criteria(data),
         windows=Windows(**windows),
+        needs=tuple(data.get("needs", ())),
         sites=tuple(data.get("sites", ())),
         environments=tuple(data.get("environments", ())),
     )

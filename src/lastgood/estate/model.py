@@ -9,6 +9,7 @@ from typing import Any
 from lastgood.domain.criterion import SignalKind
 from lastgood.domain.release import CanaryStep, Keep, Readiness, Windows
 from lastgood.domain.unit import Environment, Role, Site
+from lastgood.domain.wave import WavePolicy
 from lastgood.estate.render import Templated
 from lastgood.estate.yamlfile import Document
 
@@ -97,6 +98,7 @@ class ServiceDeclared:
     signals: dict[str, SignalDeclared]
     criteria: tuple[CriterionDeclared, ...]
     windows: Windows
+    needs: tuple[str, ...]
     sites: tuple[str, ...]
     environments: tuple[str, ...]
 
@@ -137,7 +139,9 @@ class DatabaseDeclared:
 
 @dataclass(frozen=True)
 class EstateDeclared:
-    """``lastgood.yaml``. ``drivers`` are defaults by driver; ``overrides`` the same by environment."""
+    """``lastgood.yaml``. ``drivers`` are defaults by driver; ``overrides`` the same by environment; ``waves``
+    is complete for each environment.
+    """
 
     name: str
     document: Document
@@ -145,3 +149,4 @@ class EstateDeclared:
     sites: tuple[Site, ...]
     drivers: dict[str, dict[str, Any]]
     overrides: dict[str, dict[str, dict[str, Any]]]
+    waves: dict[str, WavePolicy]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Environment, Site, UnitId
+from lastgood.domain.wave import WavePolicy
 from lastgood.estate import databases, loader, model
 from lastgood.estate.git import Git
 from lastgood.estate.layers import Layer, merge, provenance
@@ -98,6 +99,17 @@ class GitEstate:
             and (not site.environments or environment.name in site.environments)
         ]
 
+    def waves(self, environment: str) -> WavePolicy:
+        """Raises InvalidInput when there is no such environment."""
+        if environment not in self.declared.waves:
+            what, known = N_("there is no environment '{word}'"), self.declared.waves
+            raise Invalid(unknown(ROOT, 0, what, environment, known))
+        return self.declared.waves[environment]
+
+    def needs(self) -> Mapping[str, Sequence[str]]:
+        """Raises InvalidInput when a service's file is wrong."""
+        return {name: self.service(name).service.needs for name in self.service_names()}
+
     def render(self, unit: UnitId) -> Rendered:
         """Raises InvalidInput naming file, line and mend."""
         service = self._checked(unit)
@@ -169,6 +181,7 @@ class GitEstateReader:
         self.git = Git(path)
         self._parser = loader.Parser()
         self._last: GitEstate | None = None
+        self._ancestors: dict[tuple[str, str], bool] = {}
 
     def at(self, commit: str) -> GitEstate:
         """Load a commit (any revision Git understands). Raises InvalidInput when it does not exist."""
@@ -202,5 +215,11 @@ class GitEstateReader:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether ``newer`` contains ``older``. Raises InvalidInput when one does not exist."""
-        names = (self.git.resolve(older), self.git.resolve(newer))
-        return self.git.run("merge-base", "--is-ancestor", *names).returncode == 0
+        key = (older, newer)
+        if key not in self._ancestors:
+            names = (self.git.resolve(older), self.git.resolve(newer))
+            found = self.git.run("merge-base", "--is-ancestor", *names).returncode == 0
+            if names != key:
+                return found  # a branch may stand somewhere else when it is asked for again
+            self._ancestors[key] = found
+        return self._ancestors[key]

@@ -82,9 +82,9 @@ class RoleStatus:
     """One role, all its instances together. ``running``: every instance that is wanted runs.
 
     ``pid`` is that of one that runs, 0 exactly when none does: what must not run twice asks for that. -1:
-    none does now, and one will again without being asked. ``addresses`` are host:port of each running instance
-    of a role that listens, sorted; ``restarts`` counts unwanted exits. ``hopeless``: waiting will not make it
-    ready, as ``detail`` says.
+    none does now, and one will again without being asked. ``addresses`` are host:port of each running
+    instance of a role that listens, sorted; ``restarts`` counts unwanted exits. ``hopeless``: waiting will
+    not make it ready, as ``detail`` says.
     """
 
     generation: str

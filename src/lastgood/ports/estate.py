@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from lastgood.domain.message import Message
 from lastgood.domain.release import Release, SecretReference
 from lastgood.domain.unit import Environment, Site, UnitId
+from lastgood.domain.wave import WavePolicy
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Estate(Protocol):
     def sites(self) -> Sequence[Site]: ...
 
     def units(self) -> Sequence[UnitId]: ...
+
+    def waves(self, environment: str) -> WavePolicy:
+        """How a change goes over many units there. Raises InvalidInput when there is no such environment."""
+
+    def needs(self) -> Mapping[str, Sequence[str]]:
+        """Service → the services that it says to need. Raises InvalidInput."""
 
     def render(self, unit: UnitId) -> Rendered:
         """Raises InvalidInput naming file, line and mend."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from lastgood.domain.audit import AuditRecord, Phase
+from lastgood.domain.change import Change, ChangeState
 from lastgood.domain.criterion import GateResult, Sample
 from lastgood.domain.incident import Freeze, Incident
 from lastgood.domain.message import Message
@@ -19,7 +20,7 @@ from lastgood.domain.plan import Plan, StepKind
 from lastgood.domain.quarantine import Quarantine
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint, Snapshot
-from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, StopRequest
+from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, Standing, StopRequest
 from lastgood.domain.unit import UnitId
 
 
@@ -61,9 +62,43 @@ class Rollouts(Protocol):
     def open(self) -> Sequence[Rollout]:
         """Those not finished, oldest first."""
 
+    def open_ids(self) -> Sequence[str]:
+        """Their ids. Reads no plan: it is asked again and again."""
+
+    def standings(self, rollouts: Iterable[str]) -> Mapping[str, Standing]:
+        """Of those that exist, by id. Reads no plan either."""
+
+
+class Changes(Protocol):
+    def add(self, change: Change) -> None: ...
+
+    def get(self, change: str) -> Change:
+        """Raises InvalidInput when unknown."""
+
+    def move(
+        self,
+        change: str,
+        state: ChangeState,
+        *,
+        outcome: Message | None = None,
+        finished_at: datetime | None = None,
+    ) -> None: ...
+
+    def list(self, limit: int = 50) -> Sequence[Change]:
+        """Newest first."""
+
+    def open(self) -> Sequence[Change]:
+        """Those not finished, oldest first."""
+
+    def open_ids(self) -> Sequence[str]:
+        """Their ids."""
+
+    def ways_back(self, change: str) -> Sequence[Change]:
+        """Those that take it back, newest first."""
+
 
 class Journal(Protocol):
-    """Append-only: what was meant and what came of it, per rollout and step."""
+    """Append-only: what was meant and what came of it, per program (a rollout or a change) and step."""
 
     def append(
         self, rollout: str, step: str, mark: Mark, data: Mapping[str, Any], at: datetime
@@ -101,18 +136,19 @@ class RestorePoints(Protocol):
 
 
 class Locks(Protocol):
-    """Names held by rollouts: ``unit:…`` and ``resource:…``."""
+    """Names held by rollouts and changes: ``unit:…`` and ``resource:…``."""
 
-    def take(self, names: Iterable[str], rollout: str) -> None:
+    def take(self, names: Iterable[str], holder: str) -> None:
         """All or none; raises Conflict naming the holder."""
 
-    def move(self, rollout: str, to: str) -> None:
-        """Hand every lock of one rollout to another."""
+    def move(self, holder: str, to: str, names: Iterable[str] | None = None) -> None:
+        """Hand locks to another holder: all of them, or ``names``; raises Conflict where one is not held."""
 
-    def release(self, rollout: str) -> None: ...
+    def release(self, holder: str, names: Iterable[str] | None = None) -> None:
+        """All of them, or ``names``; what is not held is left alone."""
 
     def holder(self, name: str) -> str:
-        """Rollout id, ``""`` when free."""
+        """Id of a rollout or a change, ``""`` when free."""
 
 
 class Incidents(Protocol):
@@ -137,7 +173,7 @@ class Quarantines(Protocol):
 
 
 class Wishes(Protocol):
-    """What people ask of open rollouts, and what the runner has to start."""
+    """What is asked of open rollouts and changes, and what the runner has to start."""
 
     def ask(self, request: StopRequest) -> None: ...
 
@@ -147,7 +183,7 @@ class Wishes(Protocol):
     def enqueue(self, rollout: str) -> None: ...
 
     def enqueued(self) -> Sequence[str]:
-        """Accepted rollouts not yet started, oldest first."""
+        """Accepted programs not yet started, oldest first."""
 
     def started(self, rollout: str) -> None: ...
 
@@ -185,6 +221,8 @@ class UnitOfWork(Protocol):
     def releases(self) -> Releases: ...
     @property
     def rollouts(self) -> Rollouts: ...
+    @property
+    def changes(self) -> Changes: ...
     @property
     def journal(self) -> Journal: ...
     @property

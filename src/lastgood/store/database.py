@@ -18,6 +18,7 @@ from lastgood.domain.release import Release
 from lastgood.ports.clock import Clock
 from lastgood.store import faults
 from lastgood.store.audit import SqlAudit
+from lastgood.store.changes import SqlChanges
 from lastgood.store.engines import Connect, connector, engine
 from lastgood.store.files import file_error, make_directory, sync_directory, write_durably
 from lastgood.store.incidents import SqlIncidents
@@ -51,6 +52,10 @@ class SqlUnitOfWork:
     @cached_property
     def rollouts(self) -> SqlRollouts:
         return SqlRollouts(self._connection)
+
+    @cached_property
+    def changes(self) -> SqlChanges:
+        return SqlChanges(self._connection)
 
     @cached_property
     def journal(self) -> SqlJournal:

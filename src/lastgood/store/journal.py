@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select
 
+from lastgood.domain.change import is_change
 from lastgood.domain.plan import StepKind
 from lastgood.domain.rollout import JournalEntry, Mark
 from lastgood.domain.unit import UnitId
 from lastgood.store import codec, rows, tables
 
 Kinds = dict[str, tuple[str, Mapping[str, str]]]
-"""By rollout: its unit and the kind of each of its steps. These never change once accepted."""
+"""By program: its unit (a change's is empty) and the kind of each step. These never change once accepted."""
 
 _CACHED = 256
 _LOOKED_AT = 20
@@ -31,7 +32,7 @@ class SqlJournal:
     def append(
         self, rollout: str, step: str, mark: Mark, data: Mapping[str, Any], at: datetime
     ) -> JournalEntry:
-        """Raises InvalidInput when there is no such rollout."""
+        """Raises InvalidInput when there is no such rollout or change."""
         unit, kinds = self._of(rollout)
         made = self._connection.execute(
             insert(tables.journal).values(
@@ -87,19 +88,28 @@ class SqlJournal:
         # A clock that was set back in between measured nothing.
         return tuple((at - start).total_seconds() for at, start in pairs if start is not None and at >= start)
 
-    def _of(self, rollout: str) -> tuple[str, Mapping[str, str]]:
-        known = self._kinds.get(rollout)
+    def _of(self, program: str) -> tuple[str, Mapping[str, str]]:
+        known = self._kinds.get(program)
         if known is None:
-            table = tables.rollouts
-            query = select(table.c.unit, table.c.kinds).where(table.c.id == rollout)
-            row = self._connection.execute(query).one_or_none()
-            if row is None:
-                raise rows.unknown("rollout", rollout)
-            known = (row.unit, row.kinds)
+            known = self._looked_up(program)
             if len(self._kinds) >= _CACHED:
                 self._kinds.clear()
-            self._kinds[rollout] = known
+            self._kinds[program] = known
         return known
+
+    def _looked_up(self, program: str) -> tuple[str, Mapping[str, str]]:
+        if is_change(program):
+            changes = tables.changes.c
+            kinds = self._connection.scalar(select(changes.kinds).where(changes.id == program))
+            if kinds is None:
+                raise rows.unknown("change", program)
+            return "", kinds
+        rollouts = tables.rollouts.c
+        query = select(rollouts.unit, rollouts.kinds).where(rollouts.id == program)
+        row = self._connection.execute(query).one_or_none()
+        if row is None:
+            raise rows.unknown("rollout", program)
+        return row.unit, row.kinds
 
 
 def _entries() -> Select[Any]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from lastgood.domain.criterion import GateResult
+from lastgood.domain.criterion import GateResult, Verdict
 from lastgood.domain.errors import Conflict
 from lastgood.domain.message import N_, Message
-from lastgood.domain.rollout import Rollout, RolloutState
+from lastgood.domain.rollout import Rollout, RolloutState, Standing
 from lastgood.domain.unit import UnitId
 from lastgood.store import codec, rows, tables
 
@@ -93,6 +93,22 @@ class SqlRollouts:
         table = tables.rollouts
         query = select(*_COLUMNS).where(table.c.state.in_(_OPEN)).order_by(table.c.seq)
         return tuple(_load(row) for row in self._connection.execute(query))
+
+    def open_ids(self) -> Sequence[str]:
+        table = tables.rollouts
+        query = select(table.c.id).where(table.c.state.in_(_OPEN)).order_by(table.c.seq)
+        return tuple(self._connection.scalars(query))
+
+    def standings(self, rollouts: Iterable[str]) -> Mapping[str, Standing]:
+        table = tables.rollouts
+        query = select(table.c.id, *_COLUMNS[:-1]).where(table.c.id.in_(sorted(set(rollouts))))
+        return {row.id: _standing(row) for row in self._connection.execute(query)}
+
+
+def _standing(row: Any) -> Standing:
+    passed = row.gate is not None and row.gate["verdict"] == Verdict.PASSED.value
+    outcome = codec.load(Message, row.outcome)
+    return Standing(row.id, RolloutState(row.state), passed, row.finished_at, outcome)
 
 
 def _load(row: Any) -> Rollout:

@@ -148,6 +148,22 @@ rollouts = Table(
     sqlite_autoincrement=True,
 )
 
+changes = Table(
+    "changes",
+    metadata,
+    _seq(),
+    Column("id", String(200), nullable=False, unique=True),
+    Column("state", String(40), nullable=False),
+    Column("finished_at", Moment),
+    Column("outcome", Document, nullable=False),
+    Column("undoes", String(200), nullable=False),
+    Column("kinds", Document, nullable=False),
+    Column("document", Document, nullable=False),
+    Index(None, "state"),
+    Index(None, "undoes", "seq"),
+    sqlite_autoincrement=True,
+)
+
 journal = Table(
     "journal",
     metadata,

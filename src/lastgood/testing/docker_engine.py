@@ -10,18 +10,23 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
 BRIDGE, BRIDGE_NET, SPARE_NET = "lgd{n}", "10.213.{n}.1/24", "10.214.{n}.0/24"
 """The kernel gives a name away once: who has made the interface has its subnets."""
+PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "runc")
+"""What an engine starts, with its directory in the arguments."""
 
 
 class EngineFailed(Exception):
@@ -63,7 +68,7 @@ class DockerEngine:
     @property
     def pid(self) -> int:
         """0 when it doesn't run."""
-        return self._process.pid if self._process is not None else 0
+        return next(iter(self._pids()), 0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -97,15 +102,11 @@ class DockerEngine:
 
     def stop(self) -> None:
         """SIGTERM; containers stop with it (but for ``--live-restore``)."""
-        if self._process is not None:
-            self._process.terminate()
-            self._gone()
+        self._send(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL; the containers go on. Returns when its containerd is gone too."""
-        if self._process is not None:
-            self._process.kill()
-            self._gone()
+        self._send(signal.SIGKILL)
 
     def restart(self) -> None:
         self.stop()
@@ -113,35 +114,58 @@ class DockerEngine:
 
     def remove(self) -> None:
         """End it with all it started, and take away all it made."""
+        self.end()
+        shutil.rmtree(self.directory)
+
+    def end(self) -> None:
+        """End it with all it started; only its files stay. Safe to repeat, and from another process."""
         self.stop()
         self._until(lambda: not self._end_processes(), "still has processes")
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in reversed([m for m in mounts if m.startswith(f"{self.directory}/")]):
             subprocess.run(["umount", "--lazy", mount], capture_output=True)
-        networks = (self.directory / "data" / "network" / "files" / "local-kv.db").read_bytes()
-        for link in [link["ifname"] for link in json.loads(_ip("-json", "link", "show", "type", "bridge"))]:
-            if link.startswith("br-") and link.removeprefix("br-").encode() in networks:
-                _ip("link", "delete", link)
-        _ip("link", "delete", BRIDGE.format(n=self.number))
+        known = self.directory / "data" / "network" / "files" / "local-kv.db"
+        networks = known.read_bytes() if known.exists() else b""
+        for link in _bridges():
+            name = str(link["ifname"])
+            own = name.startswith("br-") and name.removeprefix("br-").encode() in networks
+            if own or link.get("ifalias") == str(self.directory):
+                _ip("link", "delete", name)
         for tree in (CGROUPS, *CGROUPS.glob("*/")):
             _remove_cgroups(tree / self.directory.name)
-        shutil.rmtree(self.directory)
 
     # Within
 
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise EngineFailed(self._words())
-        asked = subprocess.run(
-            ["curl", "-sf", "--max-time", "2", "--unix-socket", str(self.socket), "http://d/_ping"],
-            capture_output=True,
-        )
-        return asked.returncode == 0
+        with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+            connection.settimeout(2)
+            connection.connect(str(self.socket))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in connection.recv(100)
+        return False
+
+    def _send(self, number: signal.Signals) -> None:
+        pids = self._pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if self._process is not None:
+            self._process.wait(60)
+            self._process = None
+        self._until(lambda: not self._pids(), "does not end")
+        if pids:
+            self._gone()
+
+    def _pids(self) -> list[int]:
+        """Of the dockerd, whoever started it."""
+        if self._process is not None:
+            return [self._process.pid]
+        mark = f"--pidfile\0{self.directory}/dockerd.pid\0"
+        return [pid for pid, command in _processes() if mark in command]
 
     def _gone(self) -> None:
-        assert self._process is not None
-        self._process.wait(60)
-        self._process = None
         containerd = self.directory / "exec" / "containerd"
         config = str(containerd / "containerd.toml")
         self._until(
@@ -152,8 +176,8 @@ class DockerEngine:
 
     def _end_processes(self) -> bool:
         """Kill what outlived the engine, shims and what runs under them; whether there was any."""
-        listed = _processes()
-        mine = [pid for pid, command in listed if f"{self.directory}/" in command and pid != os.getpid()]
+        listed = [(pid, c) for pid, c in _processes() if c.partition("\0")[0].rpartition("/")[2] in PROGRAMS]
+        mine = [pid for pid, command in listed if f"{self.directory}/" in command]
         found = [*mine, *(pid for shim in mine for pid in _descendants(shim))]
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -168,23 +192,45 @@ class DockerEngine:
             time.sleep(0.02)
 
     def _words(self) -> str:
+        if not self.log.exists():
+            return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+
+
+def start_detached(directory: Path, *options: str) -> DockerEngine:
+    """An engine in ``directory`` (made here) that outlives this process; ``find`` and ``end`` are for later.
+
+    The directory's name is that of its control group too: letters, digits and single dashes.
+    """
+    directory.mkdir(parents=True)
+    (directory / "daemon.json").write_text("{}")
+    engine = DockerEngine(directory, _claim(directory), options)
+    engine.start()
+    return engine
+
+
+def find(directory: Path) -> DockerEngine:
+    """What ``start_detached`` made in ``directory``, running or not, to be used and ended."""
+    named = (str(link["ifname"]) for link in _bridges() if link.get("ifalias") == str(directory))
+    number = next((int(name.removeprefix(BRIDGE.format(n=""))) for name in named), 0)
+    return DockerEngine(directory, number)
 
 
 @contextlib.contextmanager
 def docker_engine(*options: str) -> Iterator[DockerEngine]:
     """An engine that lives as long as the block; ``options`` are flags such as ``--live-restore``."""
-    engine = DockerEngine(Path(tempfile.mkdtemp(prefix="lastgood-docker-")), _claim(), options)
-    (engine.directory / "daemon.json").write_text("{}")
+    directory = Path(tempfile.gettempdir()) / f"lastgood-docker-{secrets.token_hex(4)}"
     try:
-        engine.start()
-        yield engine
+        yield start_detached(directory, *options)
     finally:
-        engine.remove()
+        find(directory).remove()
 
 
-def _claim() -> int:
-    """The number of a bridge that is now ours, with an address that nobody routes elsewhere."""
+def _claim(directory: Path) -> int:
+    """The number of a bridge that is now ours, with an address that nobody routes elsewhere.
+
+    It says whose it is, so that it is found again whatever becomes of us.
+    """
     for number in random.sample(range(256), 256):
         bridge, net = BRIDGE.format(n=number), BRIDGE_NET.format(n=number)
         if _routed(net):
@@ -193,10 +239,17 @@ def _claim() -> int:
             _ip("link", "add", bridge, "type", "bridge")
         except EngineFailed:
             continue  # somebody else's by now
+        _ip("link", "set", bridge, "alias", str(directory))
         _ip("address", "add", net, "dev", bridge)
         _ip("link", "set", bridge, "up")
         return number
     raise EngineFailed("all 256 bridges of test engines are taken: ip link show type bridge")
+
+
+def _bridges() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(_ip("-json", "link", "show", "type", "bridge"))
+    # Where there is none, older versions print an empty object in the list.
+    return [link for link in found if link]
 
 
 def _routed(net: str) -> bool:

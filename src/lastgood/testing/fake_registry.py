@@ -39,6 +39,10 @@ class FakeRegistry:
             self._named[known] = mine or offered
         return images[0]
 
+    def forget(self, name: str) -> None:
+        """Somebody deletes a tag; what it named stays."""
+        del self._named[f"{self.address}/{name}"]
+
     def resolve(self, reference: ImageReference) -> Image:
         digest = reference.digest
         for image in self._archive.images() if digest else ():

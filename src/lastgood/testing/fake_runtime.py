@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lastgood.domain.digest import digest
-from lastgood.domain.errors import InvalidInput, Rejected
-from lastgood.domain.image import Image
+from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
-from lastgood.domain.observation import Drift, DriftKind, EvidenceItem, Observation
+from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.release import Artifact
 from lastgood.domain.unit import Role
 from lastgood.ports.content import Objects
@@ -27,11 +26,10 @@ class _Running:
 
 
 class FakeRuntime:
-    """Runs, HasRoom, RemovesGenerations, FindsDrift, KeepsImages, Observes and GivesEvidence in memory.
+    """Runs, Observes and GivesEvidence in memory.
 
     A generation whose id is in ``broken`` starts but never gets ready; ``crash`` is an unwanted exit,
-    after which the role runs again under a new pid. ``full`` says why nothing more fits, empty when it does;
-    ``changed`` is what somebody did to generations by hand; ``images`` are those held, by manifest.
+    after which the role runs again under a new pid.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -39,9 +37,6 @@ class FakeRuntime:
         self._roles: dict[tuple[str, Role], _Running] = {}
         self._prepared: set[str] = set()
         self.broken: set[str] = set()
-        self.full = ""
-        self.changed: dict[str, tuple[Drift, ...]] = {}
-        self.images: dict[str, Image] = {}
 
     def prepare(self, generation: Generation) -> None:
         artifact = generation.artifact
@@ -97,39 +92,6 @@ class FakeRuntime:
 
     def status(self) -> tuple[RoleStatus, ...]:
         return tuple(held.status for held in self._roles.values())
-
-    def refuse_without_room(self, generation: Generation, roles: Sequence[Role]) -> None:
-        started = all(self._runs(generation.id, role) for role in roles)
-        if self.full and not started:
-            raise Rejected(N_("no room for {generation}: {why}"), generation=generation.id, why=self.full)
-
-    def remove(self, generation: str) -> None:
-        mine = [key for key in self._roles if key[0] == generation]
-        if any(self._runs(*key) for key in mine):
-            raise Rejected(N_("{generation} still runs"), generation=generation)
-        for key in mine:
-            del self._roles[key]
-
-    def drift(self, generation: Generation) -> tuple[Drift, ...]:
-        missing = [
-            Drift(f"role {spec.role.value}", DriftKind.MISSING, "not running")
-            for spec in generation.roles
-            if not self._runs(generation.id, spec.role)
-        ]
-        return (*missing, *self.changed.get(generation.id, ()))
-
-    def hold(self, image: Image) -> None:
-        self.images[image.manifest] = image
-
-    def has(self, image: Image) -> bool:
-        return image.manifest in self.images
-
-    def let_go(self, image: Image) -> None:
-        self.images.pop(image.manifest, None)
-
-    def _runs(self, generation: str, role: Role) -> bool:
-        held = self._roles.get((generation, role))
-        return held is not None and held.status.running
 
     def observe(self) -> Observation:
         seen = sorted((s.generation, s.role.value, s.running) for s in self.status())

@@ -13,11 +13,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from lastgood.domain.unit import UnitId
 from lastgood.drivers.haproxy.settings import Settings
 from lastgood.drivers.haproxy.snippet import backend_lines, slot_line
 from lastgood.testing.caddy_server import free_port
@@ -72,6 +74,11 @@ class Backend:
         )
 
 
+def backend(unit: UnitId, settings: Mapping[str, Any]) -> Backend:
+    """A unit's, by the settings of the driver."""
+    return Backend(Settings.of(unit, settings))
+
+
 @dataclass
 class HaproxyServer:
     """One HAProxy. ``socket`` is the path of its runtime API, ``tcp`` the same as host:port; ``log`` has what
@@ -92,6 +99,11 @@ class HaproxyServer:
     @property
     def log(self) -> Path:
         return self.directory / "haproxy.log"
+
+    @property
+    def pid(self) -> int:
+        """0 when it doesn't run."""
+        return self._process.pid if self._process is not None else 0
 
     @property
     def running(self) -> bool:

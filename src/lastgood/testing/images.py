@@ -69,6 +69,7 @@ class ImageBuild:
     """What an image holds. ``files`` maps an absolute path to bytes and mode.
 
     ``busybox``: a layer with the static busybox under ``/bin``, one link per applet; all builds share it.
+    ``layers`` are tars below ``files``, packed once however many builds share them.
     ``random_bytes``: a layer of so many bytes that can't be compressed, different for each ``seed``.
     ``variant`` is that of the architecture (``v8`` of arm64). ``media``: ``OCI`` or ``DOCKER`` types.
     """
@@ -85,6 +86,7 @@ class ImageBuild:
     directory: str = "/"
     stop_signal: str = ""
     busybox: bool = True
+    layers: Sequence[bytes] = field(default=(), repr=False)
     random_bytes: int = 0
     seed: int = 0
     os: str = "linux"
@@ -97,7 +99,7 @@ class ImageBuild:
 
     def built(self) -> Built:
         """The image as blobs."""
-        layers = [(gzip.compress(tar, 1, mtime=0), digest_bytes(tar)) for tar in self._tars()]
+        layers = [_packed(tar) for tar in self._tars()]
         config = json.dumps(self._config([diff for _, diff in layers])).encode()
         blobs = [config, *(packed for packed, _ in layers)]
         manifest = {
@@ -113,6 +115,7 @@ class ImageBuild:
         tars = [_busybox_layer()] if self.busybox else []
         if self.random_bytes:
             tars.append(_tar({"/random": (random.Random(self.seed).randbytes(self.random_bytes), 0o644)}))
+        tars += self.layers
         return [*tars, _tar(self.files)] if self.files or not tars else tars
 
     def _config(self, diffs: Sequence[str]) -> Mapping[str, Any]:
@@ -218,6 +221,12 @@ def index_of(made: Sequence[Built]) -> bytes:
 
 def _described(kind: str, blob: bytes) -> dict[str, Any]:
     return {"mediaType": kind, "size": len(blob), "digest": digest_bytes(blob)}
+
+
+@functools.lru_cache(4)
+def _packed(tar: bytes) -> tuple[bytes, str]:
+    """The layer, and the digest of what is in it."""
+    return gzip.compress(tar, 1, mtime=0), digest_bytes(tar)
 
 
 @functools.cache

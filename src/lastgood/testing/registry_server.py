@@ -10,7 +10,7 @@ import re
 import ssl
 import subprocess
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class RegistryServer:
     password: str = ""
     tokens: TokenServer | None = None
     certificate: Path | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -147,6 +147,18 @@ class _WithToken(httpx.Auth):
             yield request
 
 
+def open_registry(home: Path) -> RegistryServer:
+    """One that is open to all, its files in ``home``, not started yet."""
+    home.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {
+        "version": "0.1",
+        "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(home / "data")}, "delete": {"enabled": True}},
+        "http": {"secret": "shared-by-all-restarts"},
+    }
+    return RegistryServer(home, settings=settings)
+
+
 @contextmanager
 def registry(
     directory: Path, *, auth: str = "", tls: bool = False, user: str = USER, password: str = PASSWORD
@@ -155,15 +167,8 @@ def registry(
 
     ``auth``: ``""`` (open to all), ``basic`` or ``token``; ``tls``: HTTPS with a certificate of its own.
     """
-    home = directory / "registry"
-    home.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Any] = {
-        "version": "0.1",
-        "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(home / "data")}, "delete": {"enabled": True}},
-        "http": {"secret": "shared-by-all-restarts"},
-    }
-    server = RegistryServer(home, settings=settings)
+    server = open_registry(directory / "registry")
+    home, settings = server.directory, server.settings
     with ExitStack() as stack:
         if auth:
             server.user, server.password = user, password

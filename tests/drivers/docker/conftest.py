@@ -127,8 +127,8 @@ class Bench:
         )
 
     def end(self) -> None:
-        for name in self.names():
-            self.engine.docker("rm", "--force", "--volumes", name)
+        if names := self.names():
+            self.engine.docker("rm", "--force", "--volumes", *names)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from lastgood.drivers.haproxy.servers import Admin, routing
 from lastgood.ports.traffic import Destination, Leave, Share
 from lastgood.testing.caddy_server import free_port
 from tests.drivers.haproxy.conftest import STICKY, Customer, Lab, eventually, generation
+from tests.drivers.haproxy.relay import relay
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_after_a_cut_no_cookie_leads_to_what_is_bad(sticky, red, blue) -> None:
     assert len({customer.cookie for customer in customers}) == 2
     begun = time.monotonic()
     driver.route(red, Leave.CUT)
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 5
     assert {customer.ask() for customer in customers for _ in range(5)} == {(200, "red")}
 
 
@@ -91,11 +92,11 @@ def test_websockets_and_polls_stay_while_draining_and_end_at_a_cut(lab, red, blu
 
 
 def test_a_cut_lets_requests_end_within_its_grace_and_no_longer(lab, red, blue) -> None:
-    driver = lab.build()
+    driver = lab.build(cut_grace=1.0)
     driver.install()
     driver.route(blue)
     answers: list[tuple[float, tuple[int, str]]] = []
-    paths = ("/?delay=0.2", "/?delay=5")
+    paths = ("/?delay=0.2", "/?delay=60")
     threads = [
         threading.Thread(target=lambda p=path: answers.append((time.monotonic(), lab.ask(p))))
         for path in paths
@@ -105,9 +106,9 @@ def test_a_cut_lets_requests_end_within_its_grace_and_no_longer(lab, red, blue) 
     eventually(lambda: lab.sessions() == 2)
     begun = time.monotonic()
     driver.route(red, Leave.CUT)
-    assert time.monotonic() - begun < 1.5
+    assert 1.0 <= time.monotonic() - begun < 10
     for thread in threads:
-        thread.join(3)
+        thread.join(10)
     assert [answer for _, answer in answers] == [(200, "blue"), (502, "")]
 
 
@@ -203,12 +204,11 @@ def test_a_server_is_checked_before_its_first_request(bare, red, blue, check) ->
 
 
 def test_slots_without_a_check_come_in_at_once(bare, red) -> None:
-    text = bare.build()  # the settings alone
     bare.serve()
     bare.server.config.write_text(bare.server.config.read_text().replace("check inter 50ms", "no-check"))
     bare.server.reload()
-    text.install()
-    text.route(red)
+    bare.build().install()
+    bare.build().route(red)
     assert bare.ask() == (200, "red")
 
 
@@ -301,12 +301,15 @@ def test_what_somebody_does_by_hand_is_seen(lab, red, blue) -> None:
     driver.route(blue)
     assert driver.shares() == (Share(blue, 100.0),)
     lab.tell("set server {b}/lg4 state maint")
-    assert driver.current() == Destination("blue", driver.current().addresses[:1])
+    remaining = driver.current().addresses
+    assert len(remaining) == 1
+    assert set(remaining) < set(blue.addresses)
+    assert driver.current().generation == "blue"
     with generation("stranger", "127.0.0.1") as stranger:
         host, port = stranger.addresses[0].split(":")
         lab.tell(f"set server {{b}}/lg4 addr {host} port {port}", "set server {b}/lg4 state ready")
-        seen = {share.destination.generation: share.destination.addresses for share in driver.shares()}
-        assert seen == {"": stranger.addresses, "blue": driver._files.record() and seen["blue"]}
+        there = {share.destination for share in driver.shares()}
+        assert there == {Destination("", stranger.addresses), Destination("blue", remaining)}
         driver.route(blue)
     assert driver.current() == blue
 
@@ -326,24 +329,32 @@ def test_a_static_algorithm_can_route_and_says_why_it_cannot_split(bare, red, bl
 
 
 def test_visitors_that_come_back_in_spite_of_a_cut_are_told(bare, red, blue) -> None:
+    """Each look comes when they are there again."""
     bare.serve(*STICKY, "option persist")
-    driver = bare.build(cut_grace=0.0)
-    driver.install()
-    driver.route(blue)
+    bare.build().install()
+    bare.build().route(blue)
     customer = known(bare, "blue")
     over = threading.Event()
 
     def insist() -> None:
         while not over.is_set():
             with contextlib.suppress(http.client.HTTPException, OSError):
-                Customer(bare.listen, customer.cookie).ask("/?delay=0.1")
+                Customer(bare.listen, customer.cookie).ask("/?delay=0.5")
 
-    thread = threading.Thread(target=insist)
-    thread.start()
+    def wait(number: int, line: str) -> None:
+        if line.startswith("show info"):
+            eventually(lambda: bare.sessions() > 0)
+
+    threads = [threading.Thread(target=insist) for _ in range(4)]
+    for thread in threads:
+        thread.start()
     try:
-        eventually(lambda: bare.sessions() == 1)
-        with pytest.raises(Rejected, match="requests still come"):
-            driver.route(red, Leave.CUT)
+        with relay(bare.server.socket) as between:
+            between.on_line = wait
+            driver = bare.build(sockets=[between.address], cut_grace=0.0)
+            with pytest.raises(Rejected, match="requests still come"):
+                driver.route(red, Leave.CUT)
     finally:
         over.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

@@ -109,7 +109,8 @@ def test_a_haproxy_that_forgets_is_seen_and_put_right(lab, red, blue) -> None:
 @pytest.mark.parametrize("leave", Leave)
 @pytest.mark.parametrize("fault", Fault)
 def test_cut_off_at_any_line_it_is_whole_after_it_was_repeated(lab, red, blue, fault, leave) -> None:
-    driver = lab.build()
+    patient = {"cut_grace": 30.0}  # the customer's own requests end by themselves, however slow the machine
+    driver = lab.build(**patient)
     driver.install()
     over = threading.Event()
     answers: set[tuple[int, str]] = set()
@@ -124,10 +125,11 @@ def test_cut_off_at_any_line_it_is_whole_after_it_was_repeated(lab, red, blue, f
     try:
         for at in range(MOST_LINES):
             driver.route(red)
+            eventually(lambda: driver.open_requests("blue") == 0)
             driver.close("blue")
             with relay(lab.server.socket) as between:
                 between.fault, between.at = fault, at
-                through = lab.build(sockets=[between.address])
+                through = lab.build(sockets=[between.address], **patient)
                 told = None
                 try:
                     through.route(blue, leave)
@@ -216,12 +218,12 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.haproxy.driver import HaproxyDriver
 from lastgood.drivers.haproxy.settings import Settings
-from lastgood.ports.traffic import Destination
+from lastgood.ports.traffic import Destination, Leave
 
 values, destinations, how = json.loads(sys.argv[1])
 driver = HaproxyDriver(Settings.of(UnitId("storefront", "prod", "us"), values))
 driver.current()  # everything is imported before the user changes
-if how == "full":
+if how.startswith("full"):
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 if how == "nobody" and os.geteuid() == 0:
     os.setuid(65534)
@@ -229,7 +231,8 @@ print("ready", flush=True)
 try:
     while True:
         for generation, addresses in destinations:
-            driver.route(Destination(generation, tuple(addresses)))
+            leave = Leave.CUT if how == "full cut" else Leave.DRAIN
+            driver.route(Destination(generation, tuple(addresses)), leave)
         if how != "loop":
             break
 except Rejected as error:
@@ -284,14 +287,17 @@ def test_without_room_for_the_record_nothing_happens(lab, red, blue, how, told) 
     assert {path.suffix for path in lab.state.iterdir()} == {".json", ".state"}
 
 
-def test_what_cannot_be_kept_for_a_reload_is_told_when_traffic_went(lab, red, blue) -> None:
+@pytest.mark.parametrize("how", ["full", "full cut"])
+def test_what_cannot_be_kept_for_a_reload_is_told_when_traffic_went(lab, red, blue, how) -> None:
     driver = lab.build()
     driver.install()
     driver.route(blue)
     driver.route(red)
-    output = child(lab, "full", blue).communicate()[0]
+    held = lab.open("/socket")
+    output = child(lab, how, blue).communicate()[0]
     assert output.startswith(b"ready\nno cause | "), output
     assert driver.current() == blue
+    assert held.is_open() is (how == "full"), "a cut ends sessions all the same"
     assert driver.observe().facts["saved for the next start"] is False
     driver.route(blue)
     assert driver.observe().facts["saved for the next start"] is True

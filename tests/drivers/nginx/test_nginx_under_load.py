@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,12 @@ class Customers:
 
     lab: Any
     records: Path
-    seconds: float
-    connections: int = CONNECTIONS
+    eventually: Callable[[Callable[[], bool]], None]
 
     def __post_init__(self) -> None:
         command = [sys.executable, "-m", "lastgood.testing.load", f"http://{self.lab.listen}/", "--json"]
-        command += ["--rate", str(RATE), "--connections", str(self.connections)]
-        command += ["--seconds", str(self.seconds), "--requests", str(self.records)]
+        command += ["--rate", str(RATE), "--connections", str(CONNECTIONS)]
+        command += ["--seconds", "120", "--requests", str(self.records)]
         self.driver = self.lab.build()
         self.cursor = self.driver.begin(SERVED)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -63,7 +62,14 @@ class Customers:
         self.cursor = reading.cursor
         return reading.total
 
+    def await_more(self, count: int) -> None:
+        wanted = self.served() + count
+        self.eventually(lambda: self.served() >= wanted)
+
     def result(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """They go home after some more requests."""
+        self.await_more(RATE // 3)
+        self.process.terminate()
         output, _ = self.process.communicate(timeout=60)
         return json.loads(output), [json.loads(line) for line in self.records.read_text().splitlines()]
 
@@ -75,11 +81,10 @@ def test_twenty_flips_under_load_fail_no_request(lab, generations, eventually, t
     driver.route(blue)
     driver.route(red)
     workers = lab.server.accepting()
-    customers = Customers(lab, tmp_path / "requests.jsonl", seconds=10.5)
+    customers = Customers(lab, tmp_path / "requests.jsonl", eventually)
     flips = []
     for number in range(20):
-        before = customers.served()
-        eventually(lambda before=before: customers.served() >= before + RATE // 3)
+        customers.await_more(500)
         destination = (blue, red)[number % 2]
         called = time.time()
         driver.route(destination, Leave.CUT if number % 5 == 4 else Leave.DRAIN)
@@ -104,12 +109,11 @@ def test_twenty_flips_under_load_fail_no_request(lab, generations, eventually, t
         print(f"{what}: p50 {percentile(values, 0.5):.1f} ms, p99 {percentile(values, 0.99):.1f} ms")
 
 
-def introduce(lab, generations, customers, eventually, count: int) -> list[tuple[float, float, str]]:
+def introduce(lab, generations, customers, count: int) -> list[tuple[float, float, str]]:
     """Route to ``count`` generations that nginx has never heard of: each is a reload, then a flip."""
     driver, flips = lab.build(), []
     for number in range(count):
-        before = customers.served()
-        eventually(lambda before=before: customers.served() >= before + RATE // 5)
+        customers.await_more(RATE // 5)
         word = ("blue", "red")[number % 2]
         called = time.time()
         driver.route(Destination(f"{word}-{number}", generations[word].addresses))
@@ -124,12 +128,13 @@ def test_new_generations_under_load_fail_no_request(lab, generations, eventually
     driver = lab.build()
     driver.install()
     driver.route(generations["red"])
-    customers = Customers(lab, tmp_path / "requests.jsonl", seconds=5)
-    flips = introduce(lab, generations, customers, eventually, 8)
+    customers = Customers(lab, tmp_path / "requests.jsonl", eventually)
+    flips = introduce(lab, generations, customers, 8)
     result, answers = customers.result()
-    assert (result["failed"], result["total"]) == (0, RATE * 5), result["errors"] or result["statuses"]
+    assert result["failed"] == 0, result["errors"] or result["statuses"]
     for (_, done, word), (following, _, _) in zip(flips, [*flips[1:], (1e18, 0, "")], strict=True):
         between = [a for a in answers if done <= a["sent"] and a["received"] < following]
+        assert len(between) > 100
         assert {a["word"] for a in between} == {word}
     calls = sorted((done - called) * 1000 for called, done, _ in flips)
     print(f"\nroute() with a reload: p50 {percentile(calls, 0.5):.0f} ms, max {calls[-1]:.0f} ms")
@@ -144,8 +149,8 @@ def test_a_reload_closes_idle_connections_and_nothing_else(
     driver = lab.build()
     driver.install()
     driver.route(generations["red"])
-    customers = Customers(lab, tmp_path / "requests.jsonl", seconds=3)
-    introduce(lab, generations, customers, eventually, 4)
+    customers = Customers(lab, tmp_path / "requests.jsonl", eventually)
+    introduce(lab, generations, customers, 4)
     result, _ = customers.result()
     assert set(result["errors"]) <= {"closed", "reset"}
     assert result["statuses"].keys() == {"200"}
@@ -162,19 +167,17 @@ def test_a_canary_under_load_fails_no_request(lab, generations, eventually, tmp_
     driver.install()
     driver.route(blue)
     driver.route(red)
-    customers = Customers(lab, tmp_path / "requests.jsonl", seconds=4.5)
+    customers = Customers(lab, tmp_path / "requests.jsonl", eventually)
     steps = []
     for percent in (0.5, 5.0, 25.0):
         driver.split([Share(red, 100 - percent), Share(blue, percent)])
-        begun, before = time.time(), customers.served()
-        eventually(lambda before=before: customers.served() >= before + RATE)
+        begun = time.time()
+        customers.await_more(RATE)
         steps.append((percent, begun, time.time()))
     driver.route(red, Leave.CUT)
     back = time.time()
     result, answers = customers.result()
-    assert (result["failed"], result["total"]) == (0, round(RATE * 4.5)), (
-        result["errors"] or result["statuses"]
-    )
+    assert result["failed"] == 0, result["errors"] or result["statuses"]
     for percent, begun, ended in steps:
         words = [a["word"] for a in answers if begun <= a["sent"] < ended]
         share = words.count("blue") * 100 / len(words)

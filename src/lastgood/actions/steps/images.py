@@ -26,6 +26,8 @@ class FetchImage(Handler):
         image = release.image
         if image is None or release.keep.image != "archive":
             return 0
+        if image in self.tools.images.images() and not self.tools.images.missing(image):
+            return 0
         return registry_of(self.tools.drivers, release).fetch(image, self.tools.images)
 
     def _hold(self, release: Release) -> Result:

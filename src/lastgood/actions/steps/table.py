@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lastgood.actions.context import Context
 from lastgood.actions.steps.bundle import WriteBundle
 from lastgood.actions.steps.evidence import CollectEvidence
 from lastgood.actions.steps.files import PlaceFiles, SwitchFiles
@@ -13,8 +14,10 @@ from lastgood.actions.steps.observe import Observe
 from lastgood.actions.steps.prune import Prune
 from lastgood.actions.steps.room import CheckRoom
 from lastgood.actions.steps.schema import Migrate, Rehearse, RevertSchema, TakeSnapshot
+from lastgood.actions.steps.take_back import TakeBackWave
 from lastgood.actions.steps.tools import Tools
 from lastgood.actions.steps.traffic import DrainTraffic, ShiftTraffic, SplitTraffic
+from lastgood.actions.steps.waves import GuardWaves, RollOutWave
 from lastgood.domain.plan import StepKind
 from lastgood.engine.handlers import Handlers
 
@@ -48,4 +51,13 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.WRITE_BUNDLE: WriteBundle(tools),
         StepKind.STOP_GENERATION: StopGeneration(tools),
         StepKind.PRUNE: Prune(tools),
+    }
+
+
+def wave_handlers(context: Context) -> Handlers:
+    """The same for the steps of a change, which begin rollouts; ``context`` acts in the runner's name."""
+    return {
+        StepKind.ROLL_OUT_WAVE: RollOutWave(context),
+        StepKind.GUARD_WAVES: GuardWaves(context),
+        StepKind.TAKE_BACK_WAVE: TakeBackWave(context),
     }

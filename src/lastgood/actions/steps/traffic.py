@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lastgood.actions.abilities import drains_of, generation_id, runtime_of, splits_of, traffic_of
-from lastgood.actions.steps.gate import refuse_broken
+from lastgood.actions.steps.gate import keep_gate, refuse_broken
 from lastgood.actions.steps.tools import Handler, Tools, base_at, release_at
 from lastgood.actions.steps.watching import Watching
+from lastgood.domain.criterion import Verdict
 from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.release import Release
@@ -75,6 +76,8 @@ class DrainTraffic(Handler):
         old = "" if base.origin == "baseline" else generation_id(base)
         watching = Watching.resume(self.tools, context, release, release.criteria)
         result, _ = watching.until_over(lambda: _open(draining, old) == 0)
+        if result.verdict is Verdict.FAILED:
+            keep_gate(context, result)
         refuse_broken(result)
         left = _open(draining, old)
         try:

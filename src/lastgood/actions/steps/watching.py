@@ -103,7 +103,7 @@ class Watching:
             now = clock.now()
             self._prolong(now)
             before, over = over, now >= self.end
-            if clock.monotonic() >= next_look or over > before:
+            if clock.monotonic() >= next_look or (over and not before):
                 self._look(now)
                 next_look = clock.monotonic() + (LOOK_SECONDS if self.seconds <= 120 else 1.0)
             result = self.gate.result(now=now, final=over or accepted)

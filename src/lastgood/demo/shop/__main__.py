@@ -1,4 +1,4 @@
-"""``python <directory of this package> web|worker --config FILE [--port N]``."""
+"""``python <directory of this package> web|worker --config FILE [--port N] [--host A]``."""
 
 import argparse
 import os
@@ -13,6 +13,7 @@ def main() -> int:
     parser.add_argument("role", choices=("web", "worker"))
     parser.add_argument("--config", default=os.environ.get("LASTGOOD_CONFIG", ".") + "/shop.toml")
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "0")))
+    parser.add_argument("--host", default=os.environ.get("SHOP_HOST", "127.0.0.1"))
     arguments = parser.parse_args()
     # Run as a directory this file belongs to no package, so the package is imported by its own name.
     here = Path(__file__).resolve().parent
@@ -24,7 +25,7 @@ def main() -> int:
         print(f"shop: {problem}", file=sys.stderr)
         return 2
     role = import_module(f"{here.name}.{arguments.role}")
-    return int(role.run(loaded, arguments.port))
+    return int(role.run(loaded, arguments.host, arguments.port))
 
 
 if __name__ == "__main__":

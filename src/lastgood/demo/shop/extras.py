@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 
-RELEASE = "1"
+RELEASE = os.environ.get("SHOP_RELEASE", "1")
 FORM = ""
 
 

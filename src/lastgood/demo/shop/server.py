@@ -66,13 +66,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``routes`` on loopback until SIGTERM."""
+    """Serves ``routes`` on ``host`` until SIGTERM."""
 
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, port: int, routes: Mapping[tuple[str, str], Route], release: str) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, host: str, port: int, routes: Mapping[tuple[str, str], Route], release: str) -> None:
+        super().__init__((host, port), Handler)
         self.routes = routes
         self.release = release
         self.stopping = threading.Event()

@@ -83,7 +83,7 @@ class Shop:
         )
 
 
-def run(settings: Settings, port: int) -> int:
+def run(settings: Settings, host: str, port: int) -> int:
     """Serve until SIGTERM."""
     shop = Shop(settings)
     routes = {
@@ -92,7 +92,7 @@ def run(settings: Settings, port: int) -> int:
         ("POST", "/cart"): shop.cart,
         ("POST", "/checkout"): shop.checkout,
     }
-    server = Server(port, routes, extras.RELEASE)
+    server = Server(host, port, routes, extras.RELEASE)
     print(f"shop {extras.RELEASE} on port {server.server_port}", file=sys.stderr, flush=True)
     server.run()
     return 0

@@ -32,7 +32,7 @@ def ship(connection: psycopg.Connection, site: str) -> int:
         return len(connection.execute(SHIP, (site,)).fetchall())
 
 
-def run(settings: Settings, _: int, poll: float = 0.2) -> int:
+def run(settings: Settings, *_: object, poll: float = 0.2) -> int:
     """Work until SIGTERM, looking each ``poll`` seconds when there is nothing to do."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

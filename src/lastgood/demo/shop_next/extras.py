@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 
-RELEASE = "2"
+RELEASE = os.environ.get("SHOP_RELEASE", "2")
 FORM = '<label class="gift">🎁 <input id="gift" maxlength="200" placeholder="Gift note"></label>'
 
 

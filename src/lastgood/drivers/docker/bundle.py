@@ -11,13 +11,13 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-from lastgood.domain.image import Image
 from lastgood.domain.release import FileEntry
 from lastgood.domain.unit import Role
 from lastgood.drivers.docker import bundle_script as script
 from lastgood.drivers.docker import labels
 from lastgood.drivers.docker.commandline import arguments, create_options
 from lastgood.drivers.docker.content import config_tar
+from lastgood.drivers.docker.images import holder_body
 from lastgood.drivers.docker.wanted import SECRETS, Wanted
 from lastgood.ports.bundles import BundlePart
 from lastgood.ports.content import Objects
@@ -32,7 +32,7 @@ def bundle(wanted: Sequence[Wanted], archive: str, objects: Objects) -> BundlePa
     first = wanted[0]
     files = _files(first, objects)
     web = [one for one in wanted if one.role is Role.WEB]
-    parts = [script.HEAD, _find_image(first.image, archive), "ADDRESSES=\n"]
+    parts = [script.HEAD, _find_image(first, archive), "ADDRESSES=\n"]
     parts += [_start(one, files) for one in web]
     parts += [_until_ready(one) for one in web[:1]]
     names = {"unit": str(first.generation.unit), "generation": first.generation.id}
@@ -69,10 +69,13 @@ def _tar_of(one: Wanted) -> tuple[str, str]:
     return (VOLUME_TAR, "") if one.options.read_only else (CONFIG_TAR, one.settings.config.lstrip("/"))
 
 
-def _find_image(image: Image, archive: str) -> str:
+def _find_image(first: Wanted, archive: str) -> str:
+    image, unit = first.image, first.generation.unit
     ids = " ".join(shlex.quote(name) for name in (image.config, image.manifest, image.pinned))
     load = script.LOAD % {"archive": shlex.quote(archive)} if archive else ""
-    return script.IMAGE % {"ids": ids, "load": load, "text": str(image)}
+    holder = labels.hold_name(unit, image.manifest)
+    options = _quoted(create_options(holder_body(unit, image, "")))
+    return script.IMAGE % {"ids": ids, "load": load, "text": image, "holder": holder, "options": options}
 
 
 def _start(one: Wanted, files: tuple[FileEntry, ...]) -> str:

@@ -16,6 +16,8 @@ find_image() {
 }
 find_image
 %(load)s[ -n "$image" ] || { echo "image %(text)s is not in the engine" >&2; exit 1; }
+# A container that never starts keeps the image from being pruned.
+there %(holder)s || quietly docker create --name %(holder)s %(options)s "$image"
 """
 LOAD = """\
 if [ -z "$image" ]; then docker load --input %(archive)s; find_image; fi

@@ -95,10 +95,10 @@ class Differences:
 
     def _handled(self, seen: Instance, since: float) -> Iterator[str]:
         """What somebody did since, as far as the engine remembers: it forgets when it restarts."""
-        for event in self._engine.events({"container": seen.id}, since) if since else ():
-            if event["Action"] in BY_HAND and event["timeNano"] / 1e9 > since:
-                yield f"somebody else did docker {event['Action']}"
-                return
+        happened = self._engine.events({"container": seen.id}, since) if since else []
+        done = [e["Action"] for e in happened if e["Action"] in BY_HAND and e["timeNano"] / 1e9 > since]
+        if done:
+            yield f"somebody else did docker {done[-1]}"
 
     def _files(self, wanted: Wanted, seen: Instance, subject: str) -> Iterator[Drift]:
         for place, what in wanted.filled():

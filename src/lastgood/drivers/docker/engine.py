@@ -17,10 +17,8 @@ from lastgood.drivers.docker.faults import explanation, mapped
 from lastgood.drivers.docker.settings import DockerSettings
 
 GONE, IN_USE = 404, 409
-CANT_UPDATE = "Cannot update container"
-"""How the engine refuses to update a container whose process just ended: in many words, which begin so."""
-UPDATE_TRIES, UPDATE_PAUSE = 60, 0.05
 LOOK_EVERY = 0.01
+SETTLED_WITHIN = 5.0
 Json = dict[str, Any]
 
 
@@ -80,17 +78,18 @@ class Engine:
     def restart_policy(self, id: str, policy: str) -> None:
         """``always`` or ``no``; nothing for a container that is no more.
 
-        One that ends by itself in this moment takes no update, and is asked again when it has ended.
+        In the moment in which a container ends, the engine can't change it, and takes the change back.
         """
+        end = time.monotonic() + SETTLED_WITHIN
         with self._call(f"POST /containers/{id}/update") as client:
-            for tries_left in reversed(range(UPDATE_TRIES)):
+            while True:
                 try:
                     _tried((GONE,), client.update_container, id, restart_policy={"Name": policy})
                     return
                 except vendor.APIError as error:
-                    if not tries_left or CANT_UPDATE not in explanation(error):
+                    if "annot update" not in explanation(error) or time.monotonic() >= end:
                         raise
-                time.sleep(UPDATE_PAUSE)
+                time.sleep(LOOK_EVERY)
 
     def unpause(self, id: str) -> None:
         with self._call(f"POST /containers/{id}/unpause") as client:
@@ -200,10 +199,8 @@ class Engine:
 
     def events(self, filters: Mapping[str, Any], since: float) -> list[Json]:
         """What happened since then, by the engine's clock, as far as it remembers."""
-        span = {
-            "since": f"{since:.6f}",
-            "until": f"{self.now():.6f}",
-        }  # later than now, and it waits for more
+        # Were "until" later than now, the engine would wait for more.
+        span = {"since": f"{since:.6f}", "until": f"{self.now():.6f}"}
         with self._call("GET /events", changes=False) as client:
             return list(client.events(**span, filters=dict(filters), decode=True))
 

@@ -85,14 +85,10 @@ class Images:
             holder = None
         if holder is not None:
             return True
-        body = {
-            "Image": id,
-            "Entrypoint": [NEVER],
-            "Labels": {labels.UNIT: str(self._unit), labels.HOLDS: image.manifest},
-            "HostConfig": {"NetworkMode": "none", "RestartPolicy": {"Name": "no"}},
-        }
         try:
-            self._engine.create(labels.hold_name(self._unit, image.manifest), body)
+            self._engine.create(
+                labels.hold_name(self._unit, image.manifest), holder_body(self._unit, image, id)
+            )
         except Rejected:
             if self.find(image):
                 raise
@@ -100,16 +96,17 @@ class Images:
 
     def _bring(self, image: Image) -> None:
         """From the archive when it is whole there, else from the registry."""
-        damaged = ""
-        if not self._archive.missing(image):
+        lacking = self._archive.missing(image)
+        why = f"{lacking[0]} is not there whole" if lacking else ""
+        if not lacking:
             try:
                 self._load(image)
                 return
             except Rejected as error:
-                damaged = str(error)
+                why = str(error)
         refused = self._engine.pull(image.repository, image.digest, image.platform)
         if refused:
-            raise _not_to_be_had(self._engine.host, image, refused, damaged)
+            raise _not_to_be_had(self._engine.host, image, why, refused)
 
     def _load(self, image: Image) -> None:
         """Through a pipe, so that nothing of its size is ever held in memory or on disk a second time."""
@@ -125,6 +122,17 @@ class Images:
         if trouble or complaint:
             reason = str(trouble[0]) if trouble else complaint
             raise faults.answered_no(self._engine.host, "POST /images/load", 500, reason)
+
+
+def holder_body(unit: UnitId, image: Image, id: str) -> dict[str, Any]:
+    """A container without secrets or a command that could run, which keeps an image from being pruned."""
+    return {
+        "Image": id,
+        "Entrypoint": [NEVER],
+        "Env": [],
+        "Labels": {labels.UNIT: str(unit), labels.HOLDS: image.manifest},
+        "HostConfig": {"NetworkMode": "none", "RestartPolicy": {"Name": "no"}},
+    }
 
 
 def _export(archive: ImageArchive, image: Image, to: int, trouble: list[DriverError]) -> None:
@@ -147,16 +155,14 @@ def foreign(host: str, name: str) -> Rejected:
     )
 
 
-def _not_to_be_had(host: str, image: Image, refused: str, archive: str) -> Rejected:
+def _not_to_be_had(host: str, image: Image, archive: str, refused: str) -> Rejected:
     error = faults.answered_no(host, f"pull {image.pinned}", 500, refused)
-    if not archive:
-        return error
     return Rejected(
-        N_("image {image} can be had neither from the archive ({archive}) nor from the registry ({reason})"),
-        todo=N_("Bring the registry back, then run it again."),
+        N_("image {image} can't be had. The archive: {archive}. The registry: {refused}"),
+        todo=error.todo.template,
         where=host,
         cause=error.cause,
-        image=str(image),
+        image=image.pinned,
         archive=archive,
-        reason=refused,
+        refused=refused,
     )

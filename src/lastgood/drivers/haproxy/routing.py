@@ -45,14 +45,14 @@ class Routing:
             self._files.keep(goal.record)
         if leave is Leave.DRAIN:
             self._warm_up(proxies, goal)
-
-        def settle() -> Sequence[View]:
-            views = self._converge(proxies, lambda view: self._moves.switch(view, goal, leave))
-            if leave is Leave.CUT and any(self._moves.lingering(view, goal) for view in views):
-                self._end(proxies, goal, self._settings.cut_grace)
-            return views
-
-        self._settle_and_save(settle)
+        try:
+            self._settle_and_save(
+                lambda: self._converge(proxies, lambda view: self._moves.switch(view, goal, leave))
+            )
+        finally:
+            # Also when it could not be written down: nobody may stay where it is bad.
+            if leave is Leave.CUT:
+                self._end(proxies, goal)
         self._forget_originals(goal)
         proxies.conclude()
 
@@ -98,7 +98,9 @@ class Routing:
             if not cold:
                 return
             if time.monotonic() >= deadline:
-                view, server = cold[0]
+                view, server = min(
+                    cold, key=lambda found: found[1].up
+                )  # one that fails before one that waits
                 proxies.change(views, lambda view: self._moves.put_back(view, moved))
                 raise Rejected(
                     N_("HAProxy's own check of {address} did not pass in {seconds} s: {reason}"),
@@ -144,8 +146,9 @@ class Routing:
             backend=self._settings.backend,
         )
 
-    def _end(self, proxies: Proxies, goal: Goal, grace: float) -> None:
+    def _end(self, proxies: Proxies, goal: Goal) -> None:
         """Open requests may end by themselves within the grace; then they are ended."""
+        grace = self._settings.cut_grace
         begun = time.monotonic()
         while True:
             views = proxies.look()

@@ -80,13 +80,13 @@ class Nginx:
         in_a_row = 0
         deadline = time.monotonic() + RELOAD_SECONDS
         while time.monotonic() < deadline:
+            # Looked at before the question: then a new worker answers it.
+            are_gone = bool(before) and not self._still_accepting(before)
             told = seen()
             in_a_row = in_a_row + 1 if told == version else 0
-            if in_a_row >= SURE:
+            if in_a_row >= SURE or (are_gone and told in (version, "")):
                 return
-            if before and not self._still_accepting(before):
-                if told in (version, ""):
-                    return
+            if are_gone:
                 before = self.workers()  # these came of somebody else's reload, just before ours
             complaints = COMPLAINT.findall(self.log_since(mark))
             if complaints and not in_a_row:
@@ -106,20 +106,21 @@ class Nginx:
             raise AssertionError("asked only where there is a pid file")
         try:
             process = psutil.Process(int(path.read_text()))
-            if " ".join(process.cmdline()).startswith(MASTER):
-                return process
-            reason = f"pid {process.pid} is another program"
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-        except psutil.Error as error:
-            reason = str(error)
-        raise Unreachable(
-            N_("nginx does not run: {reason}"),
-            todo=N_("Start it, or correct the setting 'pid'."),
-            where=str(path),
-            cause=Cause.DEPENDENCY_DOWN,
-            reason=reason,
-        )
+            title = " ".join(process.cmdline())
+        except (PermissionError, psutil.AccessDenied) as error:
+            raise Rejected(
+                N_("this user may not look at nginx: {reason}"),
+                todo=N_("Give it the right to read {path} and /proc, or run lastgood as root."),
+                where=str(path),
+                cause=Cause.PERMISSION,
+                reason=str(error),
+                path=str(path),
+            ) from error
+        except (OSError, ValueError, psutil.Error) as error:
+            raise self._gone(getattr(error, "strerror", None) or str(error)) from error
+        if not title.startswith(MASTER):
+            raise self._gone(f"{process.pid}: {title[:80]}")
+        return process
 
     def workers(self) -> tuple[Worker, ...]:
         """All that serve or finish; none where there is no pid file."""
@@ -170,6 +171,15 @@ class Nginx:
         old = {(worker.pid, worker.started) for worker in before}
         return any((w.pid, w.started) in old and not w.leaving for w in self.workers())
 
+    def _gone(self, reason: str) -> Unreachable:
+        return Unreachable(
+            N_("nginx does not run: {reason}"),
+            todo=N_("Start it, or correct the setting 'pid'."),
+            where=str(self._settings.pid),
+            cause=Cause.DEPENDENCY_DOWN,
+            reason=reason,
+        )
+
     def _refused(self, reason: str) -> Rejected:
         return Rejected(
             N_("nginx refused the new configuration: {reason}"),
@@ -206,13 +216,7 @@ class Nginx:
                 pid=process.pid,
             ) from error
         except psutil.NoSuchProcess as error:
-            raise Unreachable(
-                N_("nginx does not run: {reason}"),
-                todo=N_("Start it, or correct the setting 'pid'."),
-                where=str(self._settings.pid),
-                cause=Cause.DEPENDENCY_DOWN,
-                reason=str(error),
-            ) from error
+            raise self._gone(str(error)) from error
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         try:

@@ -27,6 +27,10 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DESTROY = 21
 REQUEST_WITH_ACK = 1 | 4
 ANY = 0xFFFFFFFF
+WITHOUT = N_(
+    "Run lastgood as root beside nginx; or give the setting 'reload' and leave out 'pid': "
+    "then open sessions end by themselves."
+)
 ANSWER = struct.Struct("=IHHIIi")
 
 
@@ -85,9 +89,11 @@ class Sessions:
         try:
             own, theirs = (Path(f"/proc/{p}/ns/net").readlink() for p in ("self", master))
         except OSError as error:
-            raise _impossible(error.strerror or str(error), Cause.PERMISSION) from error
+            raise _not_seen(master) from error
         if own != theirs:
-            raise _impossible("nginx has a network namespace of its own", None)
+            raise Rejected(
+                N_("nginx has a network of its own: its open sessions can't be ended"), todo=WITHOUT
+            )
         for worker in self._nginx.workers():
             list(self._sockets(worker.pid))
         with (
@@ -111,7 +117,7 @@ class Sessions:
         except (FileNotFoundError, ProcessLookupError):
             return
         except PermissionError as error:
-            raise _impossible(f"no right to look at process {pid}", Cause.PERMISSION) from error
+            raise _not_seen(pid) from error
 
 
 def _resolved(address: str) -> Iterator[tuple[str, int]]:
@@ -156,19 +162,19 @@ def _destroy(connection: Connection) -> None:
         kernel.settimeout(PATIENCE)
         kernel.sendto(head + body, (0, 0))
         number = -ANSWER.unpack_from(kernel.recv(4096))[5]
-    if number in (errno.EPERM, errno.EACCES):
-        raise _impossible(os.strerror(number), Cause.PERMISSION)
     if number not in (0, errno.ENOENT):
-        raise _impossible(f"the kernel can't: {os.strerror(number)}", None)
+        raise Rejected(
+            N_("open sessions can't be ended: {reason}"),
+            todo=WITHOUT,
+            cause=Cause.PERMISSION if number in (errno.EPERM, errno.EACCES) else None,
+            reason=os.strerror(number),
+        )
 
 
-def _impossible(reason: str, cause: Cause | None) -> DriverError:
+def _not_seen(pid: int) -> DriverError:
     return Rejected(
-        N_("open sessions at nginx can't be seen and ended: {reason}"),
-        todo=N_(
-            "Run lastgood as root beside nginx; or give the setting 'reload' and leave out 'pid': "
-            "then open sessions end by themselves."
-        ),
-        cause=cause,
-        reason=reason,
+        N_("this user may not see the open sessions of nginx (process {pid})"),
+        todo=WITHOUT,
+        cause=Cause.PERMISSION,
+        pid=pid,
     )
