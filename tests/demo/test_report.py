@@ -72,6 +72,22 @@ def test_says_what_is_proven_and_what_is_not() -> None:
     assert "<17>" not in bad
 
 
+def test_tells_of_containers_what_is_true_of_them() -> None:
+    data = sample()
+    took, never = (
+        replace(data, in_containers=True, figures=replace(data.figures, without_registry=seconds))
+        for seconds in (2.94, None)
+    )
+    assert "passed in dev and staging" in render(data)
+    assert "without the registry" not in render(data)
+    for text in (render(took), render(never)):
+        assert "passed in dev and staging" not in text
+        assert "金丝雀站点" in text
+        assert Page(text).open == []
+    assert '<li class="good"><b>2.9 s</b><small><span lang="en">to be back on the first image' in render(took)
+    assert '<li class="bad"><b>–</b>' in render(never)
+
+
 def test_draws_each_site_with_its_marks() -> None:
     text = render(sample())
     assert text.count('class="curve"') == 3

@@ -116,7 +116,7 @@ def test_each_command_shown_is_one(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["lastgood roolback x@y/z", "lastgood rollback x@y/z --yess", "lastgood rollback", "lastgood audit lost"],
+    ["lastgood roolback x@y/z", "lastgood rollback x@y/z --yess", "lastgood accept", "lastgood audit lost"],
 )
 def test_a_command_that_is_none_is_noticed(command: str) -> None:
     assert _wrong(command, whole=True)

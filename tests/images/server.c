@@ -281,7 +281,7 @@ static int requeue(const char *name, int term) {
     /* Left half done by a worker that was killed. It is only safe because no other one runs. */
     char from[600], to[600];
     (void)term;
-    snprintf(from, sizeof from, "%s/work/%s", spool, name);
+    snprintf(from, sizeof from, "%s/taken/%s", spool, name);
     snprintf(to, sizeof to, "%s/in/%s", spool, name);
     return rename(from, to) == 0;
 }
@@ -292,7 +292,7 @@ static int handle(const char *name, int term) {
     struct signalfd_siginfo told;
     if (read(term, &told, sizeof told) > 0) exit(0);
     snprintf(from, sizeof from, "%s/in/%s", spool, name);
-    snprintf(to, sizeof to, "%s/work/%s", spool, name);
+    snprintf(to, sizeof to, "%s/taken/%s", spool, name);
     snprintf(done, sizeof done, "%s/done/%s", spool, name);
     if (rename(from, to)) return 0;  /* another one was faster */
     clock_gettime(CLOCK_REALTIME, &began);

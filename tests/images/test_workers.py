@@ -52,7 +52,7 @@ class Queue:
     def handled(self) -> list[Handled]:
         """All that was handled, by time; waits until the spool is empty."""
         wait_for(
-            lambda: not any((self._spool / "in").iterdir()) and not any((self._spool / "work").iterdir())
+            lambda: not any((self._spool / "in").iterdir()) and not any((self._spool / "taken").iterdir())
         )
         found = []
         for file in (self._spool / "done").iterdir():

@@ -74,7 +74,7 @@ class World:
     def __post_init__(self) -> None:
         for unit in self.units:
             self.ports[unit] = free_port()
-            for place in ("in", "work", "done"):
+            for place in ("in", "taken", "done"):
                 (self.spool(unit) / place).mkdir(parents=True)
         self.estate.mkdir()
         self.set_token("first-secret-value")

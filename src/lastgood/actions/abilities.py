@@ -67,7 +67,7 @@ def splits_of(drivers: Drivers, release: Release) -> SplitsTraffic:
         return driver
     raise InvalidInput(
         N_("the traffic driver {driver} can't send a share of the requests, which canary steps need"),
-        todo=N_("Use one that can, such as haproxy, or remove 'canary' from service.yaml."),
+        todo=N_("Use one that can (haproxy, nginx), or remove 'canary' from service.yaml."),
         where=str(release.unit),
         driver=release.traffic.driver if release.traffic else "-",
     )

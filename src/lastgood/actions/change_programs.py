@@ -139,6 +139,9 @@ def _ended(unit: UnitOfWork, change: Change) -> tuple[ChangeState, Message]:
         template = N_("stopped by {by}: {reason}. {good} of {count} units are verified good")
         return ChangeState.STOPPED, Message(template, words)
     unsure = [f.unit for f in followed if f.forward and f.forward.state is RolloutState.UNVERIFIED]
+    if not unsure:
+        # A person has accepted it meanwhile; by then it had kept the others from beginning.
+        return ChangeState.STOPPED, Message(N_("{good} of {count} units are verified good"), words)
     words["units"] = named(unsure)
     template = N_(
         "{good} of {count} units are verified good; not enough evidence on {units}: accept it with a reason "

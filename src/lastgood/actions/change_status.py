@@ -81,18 +81,19 @@ def _progress(unit: UnitOfWork, wave: int, one: Followed, told: _Told) -> UnitPr
         return UnitProgress(wave, one.unit, stays=stays)
     kind = PlanKind.DEPLOY if one.back is None else PlanKind.ROLLBACK
     return UnitProgress(
-        wave, one.unit, newest.rollout, kind, newest.state, _since(unit, newest, told),
+        wave, one.unit, newest.rollout, kind, newest.state, _since(unit, one, newest, told),
         _outcome(one), _error(unit, one), stays,
     )  # fmt: skip
 
 
-def _since(unit: UnitOfWork, standing: Standing, told: _Told) -> datetime | None:
+def _since(unit: UnitOfWork, one: Followed, newest: Standing, told: _Told) -> datetime | None:
     """When it came to be so."""
-    if standing.finished_at is not None:
-        return standing.finished_at
-    if standing.state is RolloutState.GUARDING and (guard := unit.journal.last(standing.rollout, "guard")):
+    if newest.finished_at is not None:
+        return newest.finished_at
+    if newest.state is RolloutState.GUARDING and (guard := unit.journal.last(newest.rollout, "guard")):
         return guard.at
-    return told.begun.get(standing.rollout)
+    # A way back of its own begins when the rollout ends that it undoes.
+    return told.begun.get(newest.rollout) or (one.forward.finished_at if one.forward else None)
 
 
 def _outcome(one: Followed) -> Message:

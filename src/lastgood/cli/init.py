@@ -60,7 +60,7 @@ def init(
     session.say(N_("An estate named {name} is in {directory}."), name=called, directory=directory.resolve())
     if image:
         session.say(
-            N_("Next: lastgood lint; then lastgood adopt {unit}, which says what HAProxy needs"),
+            N_("Next: lastgood lint; then lastgood adopt {unit} keeps what runs now as the first way back"),
             unit=f"{service}@prod/us",
         )
     else:

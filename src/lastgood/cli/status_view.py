@@ -179,9 +179,12 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
 def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
     """What a person has to do, with the command for it."""
     lines: list[Text | Table] = []
-    for change in dict.fromkeys(u.change for u in units if u.change):
-        template = N_("{change} is at work: lastgood show {change}, lastgood rollback --change {change}")
-        lines.append(Text(t.text(template, change=change), "cyan"))
+    watched = {status.change: status.watched for status in units if status.change}
+    for change, runs in watched.items():
+        at_work = N_("{change} is at work: lastgood show {change}, lastgood rollback --change {change}")
+        stopped = N_("! {change} stands still: no runner. Resume: lastgood run")
+        text = t.text(at_work if runs else stopped, change=change)
+        lines.append(Text(text, "cyan" if runs else "bold red"))
     for status in units:
         rollout = status.rollout
         if rollout is not None and rollout.state.is_open and not status.watched:

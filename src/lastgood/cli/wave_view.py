@@ -16,12 +16,13 @@ from lastgood.domain.change import Change, ChangePlan
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Difference, Plan, PlanKind
-from lastgood.domain.rollout import RolloutState
+from lastgood.domain.rollout import RolloutState, way_back_id
 from lastgood.domain.status import ChangeProgress, UnitProgress
 from lastgood.domain.unit import named
 from lastgood.domain.wave import Wait
 from lastgood.translation import Translator
 
+TO_LOOK_AT = (RolloutState.FAILED, RolloutState.UNVERIFIED, RolloutState.INCOMPLETE)
 WAY_BACK = "Way back: {release}"
 """A note that every plan has; the table says it for each unit."""
 
@@ -72,7 +73,7 @@ def change_view(t: Translator, progress: ChangeProgress) -> Group:
     ]
     if change.undoes:
         parts.append(Text("↩ " + t.text(N_("takes back {rollout}"), rollout=change.undoes), "yellow"))
-    parts += [_units(t, progress), Text(counted(t, progress))]
+    parts += [_units(t, progress), Text(counted(t, progress)), *_to_look_at(t, progress)]
     if change.outcome:
         parts.append(Text(t(change.outcome), style))
     if progress.back is not None:
@@ -198,8 +199,17 @@ def _units(t: Translator, progress: ChangeProgress) -> Table:
 
 
 def _outcome(t: Translator, one: UnitProgress) -> Text:
+    """What is not said by the state already."""
     if one.stays:
         return Text(t.text(N_("stays: {why}"), why=t.retell(one.stays)), "yellow")
-    if not one.outcome or (one.state is RolloutState.VERIFIED and not one.error):
-        return Text(one.rollout, "dim")
-    return Text.assemble(t(one.outcome), "\n", (one.rollout, "dim"))
+    plain = one.state is RolloutState.VERIFIED and not one.error
+    return Text("" if plain else t(one.outcome))
+
+
+def _to_look_at(t: Translator, progress: ChangeProgress) -> Iterator[Text]:
+    """The units that need a look, with the command for it."""
+    for one in progress.units:
+        if one.rollout and (one.error not in ("", "Interrupted") or one.state in TO_LOOK_AT):
+            # A rollout tells of its own way back, too.
+            told = one.rollout.removesuffix(way_back_id(""))
+            yield Text(t.text(N_("{unit}: lastgood show {rollout}"), unit=one.unit, rollout=told), "dim")

@@ -42,6 +42,9 @@ class Observer(Protocol):
     def progress(self, unit: UnitId, progress: Progress) -> None:
         """Something happened on a unit. Called from several threads."""
 
+    def outcome(self, words: Message) -> None:
+        """How a change over all sites ended."""
+
 
 @dataclass
 class Told:

@@ -32,6 +32,13 @@ NEXT = (
     "lastgood audit verify",
 )
 """What a reader may try next; each works on the estate that the demonstration leaves running."""
+NEXT_IN_CONTAINERS = (
+    "lastgood status",
+    "lastgood history",
+    "lastgood prove storefront@prod/de",
+    "lastgood drift storefront@prod/us",
+    "lastgood audit verify",
+)
 
 
 def run(directory: Path | None = None, *, docker: bool = False, as_json: bool = False) -> int:
@@ -133,7 +140,7 @@ def _tell_end(console: Console, data: ReportData, report: Path) -> None:
     console.print(t.text(N_("Report: {path}"), path=str(report)), soft_wrap=True)
     console.print(t.text(N_("The estate goes on running. Try next:")))
     console.print('  eval "$(.venv/bin/lastgood demo env)"', highlight=False, soft_wrap=True)
-    for line in NEXT:
+    for line in NEXT_IN_CONTAINERS if data.in_containers else NEXT:
         console.print(f"  {line}", highlight=False)
     console.print(t.text(N_("End it with: lastgood demo stop")))
 

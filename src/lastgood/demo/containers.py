@@ -26,7 +26,7 @@ from lastgood.demo.world import (
     start_all,
     start_postgres,
 )
-from lastgood.domain.errors import InvalidInput, NotAllowed
+from lastgood.domain.errors import DriverError, InvalidInput, NotAllowed
 from lastgood.domain.message import N_
 from lastgood.domain.unit import UnitId
 from lastgood.testing import docker_engine
@@ -112,9 +112,17 @@ def start_registry(world: World) -> RegistryServer:
 
 
 def prune_everything(world: World) -> None:
-    """What somebody does who wants room: stopped containers go, and all images that run nowhere."""
+    """What somebody does who wants room on the disk: stopped containers go, and images that run nowhere."""
     for engine in engines(world.directory):
-        engine.docker("system", "prune", "--all", "--force")
+        try:
+            engine.docker("system", "prune", "--all", "--force")
+        except docker_engine.EngineFailed as problem:
+            raise DriverError(
+                N_("the container engine could not be pruned: {words}"),
+                todo=N_("Mend what it says, and run the demonstration again."),
+                where=str(world.directory),
+                words=str(problem),
+            ) from problem
 
 
 def _start_engine(directory: Path) -> Started:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from lastgood import __version__
 from lastgood.bootstrap.service import Service
-from lastgood.demo.acts import JP, US, Told, label, service_of, step_time
+from lastgood.demo.acts import DE, JP, US, Told, label, service_of, step_time
 from lastgood.demo.ledger import LedgerResult, SiteLedger, read
 from lastgood.demo.rates import success_rates
 from lastgood.demo.report_data import (
@@ -140,8 +140,9 @@ def _container_problems(told: Told, service: Service) -> list[Message]:
     end = told.ends.get(("back", JP))
     if end is None or end.state is not RolloutState.VERIFIED or end.target != told.ends["open", JP].target:
         found.append(Message(N_("prod/jp did not come back to its first image without the registry")))
-    elif service.drift(JP):
-        found.append(Message(N_("prod/jp differs from what it should have come back to")))
+    for unit in (DE, JP):
+        if service.drift(unit):
+            found.append(Message(N_("{unit} differs from what it should be"), {"unit": label(unit)}))
     return found
 
 

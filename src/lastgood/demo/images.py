@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
 
 from lastgood.demo import interpreter
@@ -17,14 +18,14 @@ RELEASES = {"1": (), "2": ("extras.py",), "3": ("extras.py", "payments.py")}
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 ARCHITECTURE = ARCHITECTURES.get(platform.machine(), platform.machine())
 PLATFORM = f"linux/{ARCHITECTURE}"
+PACKAGES = ("psycopg", "psycopg-binary", *(("typing-extensions",) if sys.version_info < (3, 13) else ()))
+"""As pip names them: what the shop imports beyond the standard library, and what that needs."""
 USER = "10001:10001"
 
 
 def shop_layer() -> bytes:
     """What all releases stand on."""
-    return interpreter.interpreter_layer(
-        ("psycopg", "psycopg-binary", "typing-extensions"), ("shop.web", "shop.worker"), HERE
-    )
+    return interpreter.interpreter_layer(PACKAGES, ("shop.web", "shop.worker"), HERE)
 
 
 def shop_image(layer: bytes, release: str) -> ImageBuild:

@@ -81,9 +81,9 @@ def interpreter_layer(distributions: Sequence[str], imports: Sequence[str], path
 def _standard_library() -> list[_Source]:
     home = Path(sysconfig.get_path("stdlib"))
     target = PROGRAM.parents[1] / "lib" / home.name
-    dynamic = Path(str(sysconfig.get_config_var("DESTSHARED")))
+    dynamic = [Path(entry) for entry in sys.path if Path(entry).name == "lib-dynload"]
     found = [_Source(target / file.relative_to(home), file) for file in _walk(home) if file.suffix == ".py"]
-    modules = [file for file in sorted(dynamic.glob("*.so")) if not NO_SCREEN.match(file.name)]
+    modules = [file for place in dynamic for file in place.glob("*.so") if not NO_SCREEN.match(file.name)]
     return found + [_Source(target / "lib-dynload" / file.name, file) for file in modules]
 
 

@@ -60,6 +60,7 @@ class LiveScreen:
         self._t: Translator = translator()
         self._acts: list[_Act] = []
         self._tracks: dict[UnitId, _Track] = {}
+        self._outcome: Message | None = None
         self._tail = Tail(directory / "customers.jsonl")
         self._seen: list[Seen] = []
         self._lock = threading.Lock()
@@ -83,6 +84,11 @@ class LiveScreen:
                 self._acts[-1].ended = now
             self._acts.append(_Act(title, now))
             self._tracks.clear()
+            self._outcome = None
+
+    def outcome(self, words: Message) -> None:
+        with self._lock:
+            self._outcome = words
 
     def progress(self, unit: UnitId, progress: Progress) -> None:
         with self._lock:
@@ -110,6 +116,8 @@ class LiveScreen:
             several = len(self._tracks) > 1
             for unit, track in sorted(self._tracks.items()):
                 parts += ["", self._draw_track(unit, track, STEPS_SHOWN // 3 if several else 2 * STEPS_SHOWN)]
+            if self._outcome is not None:
+                parts += ["", Text(self._t(self._outcome), "bold")]
             parts += ["", self._draw_rate()]
             return Group(*parts)
 
@@ -190,6 +198,9 @@ class PlainScreen:
                 self._say(f"{unit}  ✗ {self._t(titles[entry.step])}: {self._t(what)}")
         if not progress.rollout.state.is_open and progress.rollout.outcome:
             self._say(f"{unit}  → {self._t(progress.rollout.outcome)}")
+
+    def outcome(self, words: Message) -> None:
+        self._say(f"→ {self._t(words)}")
 
     def _say(self, text: str) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ def check_room(release: Release, base: Release) -> list[Step]:
     """Asked before anything is prepared: two generations of ``web`` will run side by side."""
     if not (release.runtime and release.has_role(Role.WEB)) or release.digest == base.digest:
         return []
-    title = Message(N_("Check that a second generation fits beside the first"))
+    title = Message(N_("Check the proxy, and that a second generation fits beside the first"))
     return [Step("room", StepKind.CHECK_ROOM, title, _pair(release, base))]
 
 

@@ -92,7 +92,8 @@ class DockerEngine:
             *("--pidfile", str(self.directory / "dockerd.pid"), "--cgroup-parent", f"/{name}"),
             *("--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins"),
             *("--bridge", BRIDGE.format(n=self.number), "--iptables=false", "--ip-forward=false"),
-            *("--shutdown-timeout", "5", *self.options),
+            # Where systemd is asked for control groups, the parent would have to be a slice of its own.
+            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--shutdown-timeout", "5", *self.options),
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lastgood.domain.errors import InvalidInput, Rejected
+from lastgood.domain.errors import InvalidInput, Rejected, Unreachable
 from lastgood.domain.image import Image
 from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift, DriftKind
@@ -17,10 +17,15 @@ from lastgood.testing.fake_runtime import FakeRuntime
 
 
 class FakeCache:
-    """The images of an engine, which several units share: manifest digests, and who holds each."""
+    """The images of an engine, which several units share: manifest digests, and who holds each.
+
+    ``pulled``: manifests that it gets from a registry by itself; ``down``: it does not answer.
+    """
 
     def __init__(self) -> None:
         self.images: set[str] = set()
+        self.pulled: set[str] = set()
+        self.down = False
         self.holders: set[tuple[str, str]] = set()
 
     def prune(self) -> None:
@@ -79,12 +84,14 @@ class FakeEngine(FakeRuntime):
 
     def hold(self, image: Image) -> None:
         if not self.has(image):
-            if self._archive.missing(image):
+            if self._archive.missing(image) and image.manifest not in self._cache.pulled:
                 raise Rejected(N_("image {image} can be had nowhere"), image=str(image))
             self._cache.images.add(image.manifest)
         self._cache.holders.add((self._name, image.manifest))
 
     def has(self, image: Image) -> bool:
+        if self._cache.down:
+            raise Unreachable(N_("the engine does not answer"))
         return image.manifest in self._cache.images
 
     def let_go(self, image: Image) -> None:

@@ -13,6 +13,8 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.release import RoleSpec
 from lastgood.domain.unit import Role
 from lastgood.drivers.docker import room
+from lastgood.drivers.docker.engine import Engine
+from lastgood.drivers.docker.settings import DockerSettings
 from lastgood.testing.conformance_runs import eventually, raised
 
 TALKS = RoleSpec(
@@ -92,9 +94,6 @@ def test_memory_is_wanted_by_what_does_not_run_yet(
 
 def test_of_another_machine_containers_are_counted(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own memory can't be seen, so what its containers use is."""
-    from lastgood.drivers.docker.engine import Engine
-    from lastgood.drivers.docker.settings import DockerSettings
-
     eater = RoleSpec(Role.WORKER, ("/bin/sh", "-c", "dd if=/dev/zero of=/fill/x bs=1M count=64; sleep 1000"))
     bench.settings |= {"tmpfs": ["/fill:size=100m"]}
     engine = Engine(DockerSettings.parse(bench.settings, "test"))

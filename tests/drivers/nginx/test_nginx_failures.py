@@ -56,11 +56,11 @@ def test_a_mistake_of_somebody_else_is_named_and_in_nobodys_way_back(lab, driver
 def test_options_that_nginx_refuses_are_not_left_behind(lab, driver, red, green) -> None:
     text = lab.file.read_text()
     wrong = lab.build(upstream_options=["keepalive many"])
-    for call in (wrong.install, lambda: wrong.route(green)):
-        with pytest.raises(Rejected, match='invalid value "many"') as caught:
-            call()
-        assert caught.value.where.startswith(f"{lab.file}:")
-        assert lab.file.read_text() == text
+    wrong.install()
+    with pytest.raises(Rejected, match='invalid value "many"') as caught:
+        wrong.route(green)
+    assert caught.value.where.startswith(f"{lab.file}:")
+    assert lab.file.read_text() == text
     lab.server.restart()
     assert (driver.current(), lab.ask()) == (red, (200, "red"))
 
@@ -119,6 +119,33 @@ def test_a_reload_that_never_takes_effect(lab, driver, red, green, monkeypatch) 
     assert (driver.current(), lab.ask()) == (red, (200, "red"))
     driver.route(green)
     assert driver.current() == green
+
+
+def test_killed_after_a_reload_a_later_refusal_puts_back_what_is_loaded(lab, driver, red, green) -> None:
+    killing = ["sh", "-c", KILLS["after the reload"][1](lab) + "; sleep 0.5; kill -9 $PPID; sleep 5"]
+    child(lab, "once", green, reload=killing).communicate()
+    loaded = lab.file.read_text()
+    assert "generation green" in loaded
+    with pytest.raises(Rejected):
+        lab.build(upstream_options=["keepalive many"]).route(Destination("later", red.addresses))
+    assert lab.file.read_text() == loaded
+    lab.server.http = "no_such_directive on;"
+    lab.server.write_conf()
+    driver.route(green)
+    assert driver.current() == green
+
+
+def test_without_a_master_requests_can_still_be_sent_back(lab, driver, red, blue) -> None:
+    """Its workers go on, and so does the link."""
+    workers = lab.server.accepting()
+    os.kill(lab.server.pid, signal.SIGKILL)
+    try:
+        driver.install()
+        driver.route(blue)
+        assert (driver.current(), lab.ask()) == (blue, (200, "blue"))
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_reload_that_nginx_gives_up_is_told_with_its_reason(lab, driver, red, green) -> None:
@@ -218,15 +245,19 @@ def test_killed_on_the_way_to_a_new_generation_it_goes_on_next_time(lab, driver,
     assert (again.current(), lab.ask()) == (green, (200, "red"))
 
 
-def test_killed_before_the_test_of_a_wrong_file_it_is_taken_back(lab, driver, red, blue, green) -> None:
+@pytest.mark.parametrize("first", ["install", "route"])
+def test_killed_before_the_test_of_a_wrong_file_it_is_taken_back(lab, driver, blue, green, first) -> None:
     text = lab.file.read_text()
     killing = ["sh", "-c", "kill -9 $PPID; sleep 5", "-"]
     child(lab, "once", green, binary=killing, upstream_options=["keepalive many"]).communicate()
     assert lab.file.read_text() != text
-    with pytest.raises(Rejected, match='invalid value "many"'):
-        lab.build(upstream_options=["keepalive many"]).install()
-    assert lab.file.read_text() == text
+    workers = lab.server.accepting()
+    if first == "install":
+        driver.install()
+        assert lab.file.read_text() == text
     driver.route(blue)
+    assert lab.file.read_text() == text
+    assert lab.server.accepting() == workers
     assert lab.ask() == (200, "blue")
 
 

@@ -80,6 +80,7 @@ def test_an_address_that_is_still_used_is_never_closed(lab, driver, red) -> None
     driver.route(Destination("green", red.addresses), Leave.CUT)
     driver.close("red")
     assert held.is_open()
+    assert (driver.open_requests("red"), driver.open_requests("green")) == (0, 1)
 
 
 def test_idle_connections_are_closed_without_a_customer_noticing(lab, red, blue, eventually) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.drivers.nginx import control, grammar
-from lastgood.ports.traffic import Destination, Share
+from lastgood.ports.traffic import Destination, Leave, Share
 
 BLOCK = """
         # the old shop
@@ -79,6 +79,23 @@ def test_an_address_without_an_upstream_will_do(lab, red) -> None:
     driver.route(Destination())
     driver.route(baseline)
     assert (driver.current(), lab.ask()) == (baseline, (200, "red"))
+
+
+def test_a_baseline_may_be_a_socket(lab, red, tmp_path) -> None:
+    path = tmp_path / "shop.sock"
+    lab.server.http = (
+        f'server {{ listen unix:{path}; return 200 "old\\n"; }} upstream shop {{ server unix:{path}; }}'
+    )
+    lab.location.write_text("proxy_pass http://shop;\n")
+    lab.server.write_conf()
+    lab.server.reload()
+    baseline = Destination("", (f"unix:{path}",))
+    driver = lab.build()
+    assert driver.current() == baseline
+    driver.install()
+    driver.route(red)
+    driver.route(baseline, Leave.CUT)
+    assert (driver.current(), lab.ask()) == (baseline, (200, "old"))
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,24 @@ def test_an_instance_that_dies_is_left_out(lab, red, blue) -> None:
     assert "\n    least_conn;\n    keepalive 4;\n}" in block
 
 
+def test_a_generation_keeps_the_options_it_began_with(lab, driver, red, blue) -> None:
+    """Else the way back from changed settings would need a reload."""
+    before = lab.file.read_text()
+    changed = lab.build(upstream_options=["keepalive 4"])
+    changed.install()
+    assert lab.file.read_text() == before
+    changed.route(blue)
+    workers = lab.server.accepting()
+    driver.install()
+    driver.route(red)
+    assert lab.server.accepting() == workers
+    blocks = lab.file.read_text().split("\nupstream ")[1:]
+    assert ["keepalive 4;" in block for block in blocks] == [False, True]
+
+
 def test_changed_settings_come_into_effect_at_the_next_install(lab, driver) -> None:
-    lab.build(upstream_options=["keepalive 4"]).install()
-    assert "keepalive 4;" in lab.file.read_text()
+    lab.build(split_on="$remote_addr").install()
+    assert '"1$remote_addr"' in lab.file.read_text()
     assert lab.ask() == (200, "red")
 
 

@@ -1,8 +1,8 @@
-"""Room for two generations side by side, asked before anything is prepared."""
+"""The proxy's route, and room for two generations side by side: asked before anything is prepared."""
 
 from __future__ import annotations
 
-from lastgood.actions.abilities import connections_of, runtime_of, unplaced
+from lastgood.actions.abilities import connections_of, runtime_of, traffic_of, unplaced
 from lastgood.actions.steps.tools import Handler, release_at
 from lastgood.domain.errors import Rejected
 from lastgood.domain.message import N_
@@ -17,6 +17,9 @@ class CheckRoom(Handler):
 
     def run(self, context: StepContext) -> Result:
         release = release_at(context)
+        if (traffic := traffic_of(self.tools.drivers, release)) is not None:
+            # What the proxy lacks is told while nothing runs yet; where requests go is not changed by it.
+            traffic.install()
         runtime = runtime_of(self.tools.drivers, release)
         if runtime is None:
             return {}

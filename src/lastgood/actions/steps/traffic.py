@@ -41,6 +41,8 @@ class SplitTraffic(Handler):
 
     def run(self, context: StepContext) -> Result:
         release, base = release_at(context), release_at(context, "base")
+        if (route := traffic_of(self.tools.drivers, release)) is not None:
+            route.install()
         traffic = splits_of(self.tools.drivers, release)
         percent = float(context.step.params["percent"])
         shares = (

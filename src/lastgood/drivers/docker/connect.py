@@ -16,7 +16,8 @@ from lastgood.drivers.docker.settings import DockerSettings
 API = (1, 41)
 """The oldest API that is enough (Docker 20.10), and the one that is spoken while the engine still does."""
 TIMEOUT = 60
-BEHIND_SSH = "http+docker://ssh"
+BEHIND_SSH = "http+docker://far-end"
+"""Not ``ssh``: of that name the SDK expects a socket of its own."""
 
 
 def connect(settings: DockerSettings) -> Any:

@@ -125,4 +125,5 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.append(link)
         yield link
         inner = [a for a in (*link.args, getattr(link, "reason", None)) if isinstance(a, BaseException)]
-        link = inner[0] if inner else link.__cause__ or link.__context__
+        behind = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        link = inner[0] if inner else behind

@@ -60,7 +60,7 @@ class _Connection(HTTPConnection):
                 self.close()
                 errors.seek(0)
                 words = errors.read(2000).decode(errors="replace").strip() or str(error)
-                raise urllib3.exceptions.NewConnectionError(self, f"ssh: {words}") from error
+                raise urllib3.exceptions.NewConnectionError(self, f"ssh: {words}") from None
         ours.settimeout(self.timeout if isinstance(self.timeout, float | int) else None)
         self.sock = ours
 

@@ -8,13 +8,14 @@ from lastgood.domain.errors import Cause, OutcomeUnknown, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.drivers.nginx import grammar
 from lastgood.drivers.nginx.control import Nginx
-from lastgood.drivers.nginx.place import ASIDE, Place
-from lastgood.drivers.nginx.routes import Routes, version_of
+from lastgood.drivers.nginx.place import Place
+from lastgood.drivers.nginx.routes import BY_HAND, Routes, version_of
 from lastgood.drivers.nginx.settings import Settings
 from lastgood.drivers.nginx.view import View
 
 LOADED = "loaded.conf"
-"""The file as nginx loaded it last: put back when a new one doesn't pass the test, even after a crash."""
+"""The file as nginx has it loaded: put back when a new one doesn't pass the test, even after a crash."""
+ASIDE = "before.location"
 
 
 class Change:
@@ -34,6 +35,7 @@ class Change:
         if settings.pid is not None:
             self._nginx.master()  # nothing is written for an nginx that does not run
         text = routes.render(settings)
+        self._keep_loaded()
         try:
             # Variables are defined before they are used: another reload may come at any moment.
             self._place.write(settings.file, text)
@@ -62,8 +64,26 @@ class Change:
                 where=settings.ask,
                 path=str(settings.file),
             )
-        self._place.write(settings.states / LOADED, text)
         self._place.forget({upstream.id for upstream in routes.upstreams})
+
+    def keep_aside(self, location: str) -> None:
+        """The location as somebody else wrote it: put back when nginx refuses ours."""
+        self._place.write(self._settings.states / ASIDE, location)
+        self._place.write(self._settings.states / LOADED, None)
+
+    def take_back(self) -> None:
+        """Put back the file that nginx has loaded, where a change was cut off in between: needs no reload."""
+        text = self._place.read(self._settings.file)
+        loaded = self._place.read(self._settings.states / LOADED)
+        told = self._view.look()
+        if loaded and told and version_of(text or "") != told.version == version_of(loaded):
+            self._place.write(self._settings.file, loaded)
+
+    def _keep_loaded(self) -> None:
+        """Keep the file, if nginx has loaded it: it may be of a change that was cut off."""
+        text, told = self._place.read(self._settings.file), self._view.look()
+        if text and told and told.version in (version_of(text), BY_HAND):
+            self._place.write(self._settings.states / LOADED, text)
 
     def _version(self) -> str:
         told = self._view.look()

@@ -23,7 +23,7 @@ PAUSE = 0.01
 SURE = 20
 """Answers in a row from the new configuration that are believed where the old workers can't be seen."""
 MASTER, WORKER, LEAVING = "nginx: master process", "nginx: worker process", "is shutting down"
-COMPLAINT = re.compile(r"\[(?:emerg|crit|alert)\] (?:\d+#\d+: )?(.*)")
+COMPLAINT = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
 PLACE = re.compile(r"(.*) in (\S+:\d+)$")
 TAIL = 64 * 1024
 START_TOLERANCE = 1.5

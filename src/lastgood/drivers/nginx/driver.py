@@ -17,7 +17,7 @@ from lastgood.domain.unit import UnitId
 from lastgood.drivers.nginx.bundle import route_by_hand
 from lastgood.drivers.nginx.control import TAIL, Nginx
 from lastgood.drivers.nginx.place import PERMILLE
-from lastgood.drivers.nginx.routes import Upstream, upstream_of
+from lastgood.drivers.nginx.routes import upstream_of
 from lastgood.drivers.nginx.sessions import Sessions
 from lastgood.drivers.nginx.settings import Settings, reachable
 from lastgood.drivers.nginx.signals import Signals
@@ -65,7 +65,7 @@ class NginxDriver:
         """Both ways of leaving are the same where nginx's processes can't be seen: open requests finish where
         they are.
         """
-        self._traffic.send([(upstream_of(destination), PERMILLE)])
+        self._traffic.send([(upstream_of(destination, self._settings), PERMILLE)])
 
     def current(self) -> Destination:
         return next(iter(self._traffic.parts()))
@@ -77,7 +77,7 @@ class NginxDriver:
 
     def split(self, shares: Sequence[Share]) -> None:
         """In tenths of a percent. Raises InvalidInput for shares that are none."""
-        wanted = [(upstream_of(share.destination), share.percent * PERMILLE / 100) for share in shares]
+        wanted = [(upstream_of(s.destination, self._settings), s.percent * PERMILLE / 100) for s in shares]
         counts = [(upstream, round(count)) for upstream, count in wanted]
         fine = all(upstream.destination.addresses for upstream, _ in wanted)
         fine = fine and all(count >= 0 and abs(count - round(count)) < EXACT for _, count in wanted)
@@ -169,38 +169,39 @@ class DrainingNginxDriver(NginxDriver):
         self._sessions = Sessions(self._nginx)
 
     def install(self) -> None:
-        """Also shows that open sessions could be ended, while nobody needs it yet."""
-        self._sessions.prove()
+        """The first time it also shows that open sessions could be ended, while nobody needs it yet."""
+        if not self._traffic.is_installed():
+            self._sessions.prove()
         super().install()
 
     def route(self, destination: Destination, leave: Leave = Leave.DRAIN) -> None:
         """A cut gives what is open ``cut_after`` seconds to end by itself."""
         super().route(destination, leave)
         if leave is Leave.CUT:
-            left = self._traffic.known().upstreams
-            self._end(left, {Upstream(destination).key}, self._settings.cut_after)
+            left = {a for u in self._traffic.known().upstreams for a in u.destination.addresses}
+            self._sessions.end(left - set(destination.addresses), self._settings.cut_after)
 
     def open_requests(self, generation: str) -> int:
-        if not self._traffic.is_installed():
-            return 0
-        upstreams = self._traffic.known().of_generation(generation)
-        return len(self._sessions.open({a for u in upstreams for a in u.destination.addresses}))
+        """At its addresses; where another generation that gets requests has one of them, not there."""
+        addresses, busy, is_used = self._addresses(generation)
+        return len(self._sessions.open(addresses if is_used else addresses - busy))
 
     def close(self, generation: str) -> None:
-        if not self._traffic.is_installed():
-            return
-        parts = self._traffic.parts()
-        if any(destination.generation == generation for destination in parts):
-            return
-        upstreams = self._traffic.known().of_generation(generation)
-        self._end(upstreams, {Upstream(destination).key for destination in parts}, grace=0.0)
+        addresses, busy, is_used = self._addresses(generation)
+        if not is_used:
+            self._sessions.end(addresses - busy, grace=0.0)
 
-    def _end(self, upstreams: Sequence[Upstream], used: set[str], grace: float) -> None:
-        """End what is open at ``upstreams``, but at no address of those with the keys ``used``."""
-        known = self._traffic.known().upstreams
-        busy = {a for u in known if u.key in used for a in u.destination.addresses}
-        left = {a for u in upstreams for a in u.destination.addresses} - busy
-        self._sessions.end(left, grace)
+    def _addresses(self, generation: str) -> tuple[set[str], set[str], bool]:
+        """Its addresses, those that get requests now, and whether it gets any itself."""
+        if not self._traffic.is_installed():
+            return set(), set(), False
+        parts = self._traffic.parts()
+        known = self._traffic.known().of_generation(generation)
+        return (
+            {address for upstream in known for address in upstream.destination.addresses},
+            {address for destination in parts for address in destination.addresses},
+            any(destination.generation == generation for destination in parts),
+        )
 
 
 def _text(path: Path) -> str:

@@ -21,7 +21,6 @@ PERMILLE = 1000
 DIGITS = "0123456789"
 SPLIT = "split."
 NEW = ".new-"
-ASIDE = "before.location"
 LEFT_OVER = 3600.0
 CAUSES = {
     errno.EACCES: Cause.PERMISSION,
@@ -64,12 +63,6 @@ class Place:
                 _sweep_new(path)
                 self._replace(path, text)
         self._sync(path.parent)
-
-    def keep_aside(self, text: str) -> None:
-        """The location as somebody else wrote it, once and for all."""
-        path = self._settings.states / ASIDE
-        if self.read(path) is None:
-            self.write(path, text)
 
     def has_link(self) -> bool:
         return self._settings.link.is_symlink()

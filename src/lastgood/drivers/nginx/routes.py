@@ -38,9 +38,12 @@ KEPT = 4
 
 @dataclass(frozen=True)
 class Upstream:
-    """A destination that nginx knows. ``body`` is the block somebody else wrote, kept word for word."""
+    """A destination that nginx knows, with the lines its block was made with. ``body`` is the block somebody
+    else wrote, kept word for word.
+    """
 
     destination: Destination
+    options: tuple[str, ...] = ()
     body: str = ""
 
     @property
@@ -65,11 +68,15 @@ class Upstream:
         return all(re.fullmatch(r"[0-9.]+:\d+|\[.*\]:\d+", a) for a in self.destination.addresses)
 
 
-def upstream_of(destination: Destination) -> Upstream:
+def upstream_of(destination: Destination, settings: Settings) -> Upstream:
     """Raises InvalidInput when it can't be written into nginx's configuration."""
     generation, addresses = destination.generation, destination.addresses
     fine = bool(addresses) or not generation
-    fine = fine and all(valid_address(a) for a in addresses) and len(set(addresses)) == len(addresses)
+    fine = (
+        fine
+        and all(valid_address(a) or _is_socket(a, generation) for a in addresses)
+        and len(set(addresses)) == len(addresses)
+    )
     if not fine or (generation and not GENERATION.fullmatch(generation)) or generation == "-":
         raise InvalidInput(
             N_("'{address}' with generation '{generation}' is no destination"),
@@ -77,7 +84,12 @@ def upstream_of(destination: Destination) -> Upstream:
             address=", ".join(addresses),
             generation=generation,
         )
-    return Upstream(Destination(generation, tuple(sorted(addresses))))
+    return Upstream(Destination(generation, tuple(sorted(addresses))), settings.upstream_options)
+
+
+def _is_socket(address: str, generation: str) -> bool:
+    """Only of a baseline: that is what somebody else may have written."""
+    return not generation and address.startswith("unix:/") and bool(TOLD_ADDRESS.fullmatch(address))
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,12 @@ class Routes:
         kept = {
             "default": self.default,
             "upstreams": [
-                {"generation": u.destination.generation, "addresses": u.destination.addresses, "body": u.body}
+                {
+                    "generation": u.destination.generation,
+                    "addresses": u.destination.addresses,
+                    "options": u.options,
+                    "body": u.body,
+                }
                 for u in self.upstreams
             ],
         }
@@ -171,8 +188,7 @@ def block(upstream: Upstream, settings: Settings) -> list[str]:
     ]
     if upstream.body:
         return [*head, upstream.body, "}"]
-    options = [f"    {option}" for option in settings.upstream_options]
-    # Methods of balancing have to stand before the servers' keepalive, and may stand before the servers.
+    options = [f"    {option}" for option in upstream.options]
     return [*head, *(f"    server {a};" for a in upstream.destination.addresses), *options, "}"]
 
 
@@ -189,7 +205,7 @@ def kept(text: str) -> Routes | None:
     try:
         found = json.loads(lines[1].removeprefix("# "))
         upstreams = tuple(
-            Upstream(Destination(u["generation"], tuple(u["addresses"])), u["body"])
+            Upstream(Destination(u["generation"], tuple(u["addresses"])), tuple(u["options"]), u["body"])
             for u in found["upstreams"]
         )
         return Routes(upstreams, found["default"])

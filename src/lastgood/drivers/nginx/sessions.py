@@ -57,8 +57,9 @@ class Sessions:
         if not workers:
             return ()
         own = {inode for pid in workers for inode in self._sockets(pid)}
-        # One table shows all of the network namespace, which the workers share.
-        return tuple(c for inode, c in _table(workers[0]) if inode in own and c.remote in wanted)
+        # One table shows all of the network namespace, which they share.
+        table = _table(self._nginx.master().pid)
+        return tuple(c for inode, c in table if inode in own and c.remote in wanted)
 
     def end(self, addresses: Iterable[str], grace: float) -> None:
         """Have none open to ``addresses``: those that don't end by themselves within ``grace`` seconds are

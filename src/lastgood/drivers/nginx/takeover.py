@@ -55,7 +55,7 @@ class Takeover:
 
     def _upstream(self, addresses: tuple[str, ...], body: str) -> Upstream:
         if all(TOLD_ADDRESS.fullmatch(address) for address in addresses):
-            return Upstream(Destination("", addresses), body if addresses else "")
+            return Upstream(Destination("", addresses), body=body if addresses else "")
         raise Rejected(
             N_("the upstream '{addresses}' can't be taken over"),
             todo=N_("Write its servers as host:port."),

@@ -40,7 +40,10 @@ class Traffic:
 
     def install(self) -> None:
         """Idempotent; what is as it must be is left alone, for a change is a reload."""
-        text, location = self._place.read(self._settings.file), self._place.read(self._settings.location)
+        location = self._place.read(self._settings.location)
+        if location is not None and grammar.is_ours(location):
+            self._change.take_back()
+        text = self._place.read(self._settings.file)
         lines = location_lines(self._settings)
         known = kept(text or "") if grammar.is_ours(location or "") else None
         if known is None:
@@ -57,10 +60,11 @@ class Traffic:
     def _begin(self, location: str | None) -> Routes:
         """Routes to where requests go now, and a link that leads there. Nobody follows the link yet."""
         if location is not None and grammar.is_ours(location):
-            before = Upstream(self._view.require(self._view.look()).destination)
+            told = self._view.require(self._view.look())
+            before = Upstream(told.destination, self._settings.upstream_options)
         elif location is not None:
             before = self._takeover.find(location)
-            self._place.keep_aside(location)
+            self._change.keep_aside(location)
         else:
             before = Upstream(Destination())
         self._place.point([(before.id, PERMILLE)])
@@ -118,6 +122,8 @@ class Traffic:
         """Have these parts of a thousand from the next request on. Needs a reload only where nginx does not
         know one of them yet.
         """
+        self.known()
+        self._change.take_back()
         known = self.known()
         now, versions = self._told()
         parts = {upstream.destination: count for upstream, count in wanted}

@@ -20,6 +20,7 @@ from lastgood.domain.rollout import RolloutState
 from lastgood.domain.status import ChangeProgress
 from lastgood.testing.caddy_server import caddy
 from tests.cli.conftest import Cli
+from tests.cli.test_journey import Terminal
 from tests.journey.conftest import stop_everything, wait_for
 from tests.journey.fleet import REQUEST, Fleet, unit
 
@@ -91,6 +92,9 @@ def test_a_unit_that_breaks_in_the_second_wave_takes_all_back(fleet: Fleet, cli:
     change = lines[0]["change"]
     _told_per_unit(lines[-1]["units"])
     assert fleet.pages() == before
+    live = Terminal(cli, "show", change, "--follow")
+    assert live.end() == 5
+    assert "page@prod/de" in live.seen
     drawn = cli("show", change, COLUMNS="80").stdout
     assert max(map(len, drawn.splitlines())) <= 80
     assert all(str(unit(name)) in drawn for name in FORWARD)
