@@ -15,7 +15,6 @@ from lastgood.demo.world import World, remember
 from lastgood.domain.message import N_, Message
 from lastgood.domain.unit import UnitId
 
-
 WINDOWS = {"watch": "3s", "guard": "3s", "verify": "3s"}
 
 
