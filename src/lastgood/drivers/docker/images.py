@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Any
 
 from lastgood.domain.errors import DriverError, Rejected
@@ -14,7 +15,7 @@ from lastgood.drivers.docker import faults, labels
 from lastgood.drivers.docker.engine import Engine
 from lastgood.ports.content import ImageArchive
 
-TRIES = 3
+TRIES, PAUSE = 20, 0.1
 PIECE = 1 << 18
 NEVER = "/never-started-by-lastgood"
 """The command of a container that only holds an image: there is no such file, should somebody start it."""
@@ -52,6 +53,8 @@ class Images:
                 id = self.find(image)
             if id and self._is_held(image, id):
                 return
+            # While somebody else brings the same image, the engine may take it away for a moment.
+            time.sleep(PAUSE)
         raise Rejected(
             N_("the docker engine was given image {image} and has it no more"),
             todo=N_("See who prunes images there (docker events), then run it again."),
