@@ -177,7 +177,7 @@ class NginxServer:
 
     def accepting(self) -> set[int]:
         """Pids of the workers that take new connections."""
-        return {w.pid for w in self._workers() if "is shutting down" not in " ".join(w.cmdline())}
+        return {pid for pid, title in self._titles().items() if "is shutting down" not in title}
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL after 5 s."""
@@ -216,11 +216,26 @@ class NginxServer:
         self._process = None
 
     def _workers(self) -> list[psutil.Process]:
+        titles = self._titles()
+        return [p for p in self._children() if p.pid in titles]
+
+    def _children(self) -> list[psutil.Process]:
         try:
-            children = psutil.Process(self.pid).children() if self.pid else []
-            return [p for p in children if " ".join(p.cmdline()).startswith("nginx: worker")]
+            return psutil.Process(self.pid).children() if self.pid else []
         except psutil.NoSuchProcess:
             return []
+
+    def _titles(self) -> dict[int, str]:
+        """Of the workers, by pid; one that ends meanwhile has none, and hides none of the others."""
+        found = {}
+        for process in self._children():
+            try:
+                title = " ".join(process.cmdline())
+            except psutil.NoSuchProcess:
+                continue
+            if title.startswith("nginx: worker"):
+                found[process.pid] = title
+        return found
 
     def _listens(self) -> bool:
         for site in self.sites:

@@ -126,8 +126,13 @@ class Nginx:
         """All that serve or finish; none where there is no pid file."""
         if self._settings.pid is None:
             return ()
+        master = self.master()
+        try:
+            children = master.children()
+        except psutil.NoSuchProcess as error:
+            raise self._gone(str(error)) from error
         found = []
-        for process in self.master().children():
+        for process in children:
             try:
                 title = " ".join(process.cmdline())
                 if title.startswith(WORKER):
