@@ -11,7 +11,7 @@ import secrets as chance
 import time
 from collections.abc import Iterable, Sequence
 
-from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.errors import DriverError, NeverReady, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Role, UnitId
 from lastgood.drivers.docker import labels
@@ -29,6 +29,8 @@ LEFTOVER = 600.0
 FORCE_TIME = 10.0
 """Seconds that the end by force may take after the grace."""
 ROUNDS = 3
+OWN_FAULT = "unable to start container process: exec:"
+"""What engines say when there is no such command in the image, or it can't be executed."""
 
 
 class Containers:
@@ -230,7 +232,9 @@ class Containers:
 
 
 def _cant_start(host: str, wanted: Wanted, reason: str) -> Rejected:
-    return Rejected(
+    """A command that can't be run is the release's own fault; a network that is not there is not."""
+    kind = NeverReady if OWN_FAULT in reason else Rejected
+    return kind(
         N_("{role} of {generation} can't be started: {reason}"),
         todo=N_("Mend the image, its command or the role's options, then deploy again."),
         where=host,
