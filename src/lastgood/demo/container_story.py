@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lastgood.demo import container_estate as estate
-from lastgood.demo.acts import DE, JP, LINGER, US, WINDOWS, Acts
+from lastgood.demo.acts import DE, JP, LINGER, US, Acts
 from lastgood.demo.containers import prune_everything, start_container_world, start_registry
 from lastgood.demo.estate import SERVICE, SITES
 from lastgood.demo.processes import stop_registry
 from lastgood.demo.world import World, remember
 from lastgood.domain.message import N_, Message
 from lastgood.domain.unit import UnitId
+
+WINDOWS = {"watch": "3s", "guard": "3s", "verify": "3s"}
 
 
 class ContainerStory(Acts):
