@@ -100,7 +100,7 @@ def test_an_nginx_that_is_down_is_said_to_be(lab, driver, red, blue, green) -> N
 @pytest.mark.parametrize(
     "content",
     [None, "", "none\n", "999999999\n", f"{os.getpid()}\n"],
-    ids=["empty", "words", "nobody", "somebody"],
+    ids=["gone", "empty", "words", "nobody", "somebody"],
 )
 def test_a_stale_pid_file_is_noticed(lab, driver, red, blue, green, tmp_path, content) -> None:
     path = tmp_path / "stale.pid"
