@@ -39,7 +39,7 @@ class Lab:
     def login(self, password: str = "") -> dict[str, Any]:
         """``hosts`` with the registry's user, its password sealed."""
         secret = self.tools.vault.seal("REGISTRY_PASSWORD", password or self.server.password)
-        entry = {"username": self.server.user, "password": secret_setting(secret)}
+        entry = {"username": self.server.user or "ci", "password": secret_setting(secret)}
         return {self.address: entry}
 
     def push(self, *builds: ImageBuild, tag: str = "1.4") -> Image:

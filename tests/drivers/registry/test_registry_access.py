@@ -94,6 +94,18 @@ def test_no_password_goes_to_an_unsafe_place(trusted: RegistryServer, tmp_path: 
     assert len(through.seen) == 1
 
 
+def test_a_registry_in_plain_http_sends_no_password_to_a_place_that_can_not_be_trusted(
+    lab: Lab, trusted: RegistryServer
+) -> None:
+    with proxy(lab.server.address) as through, proxy(lab.server.address, tls=trusted) as place:
+        lab.address = through.address
+        offer = {"WWW-Authenticate": f'Bearer realm="https://{place.address}/token"'}
+        through.rules = [("", Answer(401, offer))]
+        with pytest.raises(Rejected, match="can't be trusted"):
+            lab.driver(hosts=lab.login("secret")).resolve(lab.reference())
+    assert place.seen == []
+
+
 @pytest.mark.parametrize("answer", [Answer(200, body=b"{}"), Answer(200, body=b"[]"), Answer(200, body=b"<")])
 def test_a_token_server_that_gives_none_is_named(lab: Lab, answer: Answer) -> None:
     with proxy(lab.server.address) as through:

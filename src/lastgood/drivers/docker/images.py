@@ -12,11 +12,10 @@ from lastgood.domain.image import Image
 from lastgood.domain.message import N_
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.docker import faults, labels
-from lastgood.drivers.docker.engine import LOOK_EVERY, Engine
+from lastgood.drivers.docker.engine import Engine
 from lastgood.ports.content import ImageArchive
 
-TRIES = 3
-MADE_WITHIN = 10.0
+TRIES, PAUSE = 20, 0.1
 PIECE = 1 << 18
 NEVER = "/never-started-by-lastgood"
 """The command of a container that only holds an image: there is no such file, should somebody start it."""
@@ -54,6 +53,8 @@ class Images:
                 id = self.find(image)
             if id and self._is_held(image, id):
                 return
+            # While somebody else brings the same image, the engine may take it away for a moment.
+            time.sleep(PAUSE)
         raise Rejected(
             N_("the docker engine was given image {image} and has it no more"),
             todo=N_("See who prunes images there (docker events), then run it again."),
@@ -87,23 +88,14 @@ class Images:
             holder = None
         if holder is not None:
             return True
-        name = labels.hold_name(self._unit, image.manifest)
         try:
-            made = self._engine.create(name, holder_body(self._unit, image, id))
+            self._engine.create(
+                labels.hold_name(self._unit, image.manifest), holder_body(self._unit, image, id)
+            )
         except Rejected:
             if self.find(image):
                 raise
-            return False
-        return made is not None or self._is_made_by_another(image)
-
-    def _is_made_by_another(self, image: Image) -> bool:
-        """A name is taken a moment before its container can be seen."""
-        end = time.monotonic() + MADE_WITHIN
-        while time.monotonic() < end:
-            if self._holder(image) is not None:
-                return True
-            time.sleep(LOOK_EVERY)
-        return False
+        return self._holder(image) is not None
 
     def _bring(self, image: Image) -> None:
         """From the archive when it is whole there, else from the registry."""

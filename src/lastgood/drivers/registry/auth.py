@@ -45,8 +45,14 @@ class Authority:
     registry that takes no tokens has it sent with each request.
     """
 
-    def __init__(self, client: httpx.Client, address: str, login: Login | None, unseal: Unseal) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client_for: Callable[[httpx.URL], httpx.Client],
+        address: str,
+        login: Login | None,
+        unseal: Unseal,
+    ) -> None:
+        self._client_for = client_for
         self._host = address.partition("://")[2]
         self._plain = address.startswith("http:")
         self._login = login
@@ -91,7 +97,7 @@ class Authority:
         login = self._login
         auth = httpx.BasicAuth(login.username, self._unseal(login.password)) if login else None
         try:
-            answer = self._client.get(realm.copy_merge_params(asked), auth=auth)
+            answer = self._client_for(realm).get(realm.copy_merge_params(asked), auth=auth)
         except httpx.RequestError as error:
             raise failures.unreachable(error, realm.netloc.decode()) from error
         if not answer.is_success:

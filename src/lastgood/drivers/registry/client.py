@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import httpx
 
@@ -42,15 +43,9 @@ class Registry:
 
     def __init__(self, host: str, settings: Settings, unseal: Unseal) -> None:
         self.host = host
+        self._settings = settings
         self._address = settings.address(host)
-        self._client = httpx.Client(
-            verify=_trust(settings) if self._address.startswith("https:") else False,
-            timeout=httpx.Timeout(settings.timeout, connect=min(CONNECT_TIMEOUT, settings.timeout)),
-            headers={"Accept-Encoding": "identity"},
-            # The proxy of this machine's environment is for what is outside of it.
-            trust_env=not is_loopback(host),
-        )
-        self._authority = Authority(self._client, self._address, settings.logins.get(host), unseal)
+        self._authority = Authority(self._client_for, self._address, settings.logins.get(host), unseal)
 
     def manifest(self, reference: ImageReference, name: str) -> Answered:
         """``name``: tag or digest. Raises Rejected when it is not there, or not what it is called."""
@@ -139,9 +134,34 @@ class Registry:
             raise failures.untrue(self.host, subject, f"a redirect to '{location[:200]}'")
         return url
 
+    def _client_for(self, url: httpx.URL) -> httpx.Client:
+        return self._secure if url.scheme == "https" else self._plain
+
+    @cached_property
+    def _plain(self) -> httpx.Client:
+        return self._open_client(False)
+
+    @cached_property
+    def _secure(self) -> httpx.Client:
+        """Of its own: to read all the system's certificates takes longer than a question in plain HTTP, and
+        whom such a registry sends us to is trusted no less carefully.
+        """
+        return self._open_client(_trust(self._settings))
+
+    def _open_client(self, verify: ssl.SSLContext | bool) -> httpx.Client:
+        silence = self._settings.timeout
+        return httpx.Client(
+            verify=verify,
+            timeout=httpx.Timeout(silence, connect=min(CONNECT_TIMEOUT, silence)),
+            headers={"Accept-Encoding": "identity"},
+            # The proxy of this machine's environment is for what is outside of it.
+            trust_env=not is_loopback(self.host),
+        )
+
     def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
+        client = self._client_for(url)
         try:
-            return self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
+            return client.send(client.build_request("GET", url, headers=headers), stream=True)
         except httpx.RequestError as error:
             raise failures.unreachable(error, url.netloc.decode()) from error
 
