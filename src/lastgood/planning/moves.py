@@ -98,7 +98,7 @@ def plan_heal(move: Move) -> Plan:
     steps = [
         *build.hold_image(target),
         *build.place(target),
-        *build.start("start", N_("Have the generation running"), target),
+        *build.start("start", N_("Have the generation running"), target, mend=True),
         *build.switch_files("switch", N_("Switch the configuration"), target, target),
         *build.shift_traffic("shift", N_("Shift the traffic"), target, target, Leave.DRAIN),
         *build.switch_workers("workers", N_("Have the workers running"), target, None),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lastgood.domain.errors import Rejected
+from lastgood.domain.errors import NeverReady, Rejected
 from lastgood.domain.release import Readiness, RoleSpec
 from lastgood.domain.unit import Role
 from lastgood.ports.drivers import Generation, RoleStatus
@@ -132,7 +132,7 @@ def test_one_for_other_processors(bench: Any) -> None:
 def test_one_whose_command_can_not_be_run(bench: Any, command: str, words: str) -> None:
     generation = bench.generation("g1", web(command))
     bench.driver.prepare(generation)
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(NeverReady) as refused:
         bench.driver.start(generation, [Role.WEB])
     assert "web of g1 can't be started: " in str(refused.value)
     assert command in str(refused.value)

@@ -157,9 +157,10 @@ def test_a_foreign_container_with_the_name_of_a_holder_is_left_alone(bench: Any)
 def test_two_that_hold_the_same_at_once(bench: Any) -> None:
     image = bench.image("shared", labels={"unit": str(bench.unit)})
     errors: list[object] = []
+    drivers = [bench.driver for _ in range(3)]
     threads = [
-        threading.Thread(target=lambda: errors.append(raised(lambda: bench.driver.hold(image))))
-        for _ in range(3)
+        threading.Thread(target=lambda driver=driver: errors.append(raised(lambda: driver.hold(image))))
+        for driver in drivers
     ]
     for thread in threads:
         thread.start()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lastgood.domain.digest import digest_bytes
-from lastgood.domain.errors import InvalidInput, Rejected
+from lastgood.domain.errors import InvalidInput, NeverReady, Rejected
 from lastgood.domain.release import Artifact, Readiness, RoleSpec
 from lastgood.domain.unit import Role
 from lastgood.drivers.docker.content import files_in
@@ -331,4 +331,5 @@ def test_what_the_engine_refuses_is_said_in_its_words(bench: Any) -> None:
     error = raised(lambda: bench.start(bench.generation()))
     assert isinstance(error, Rejected)
     assert "no-such-net" in str(error)
+    assert not isinstance(error, NeverReady), "that is not the image's fault"
     assert not any(status.pid for status in bench.driver.status())

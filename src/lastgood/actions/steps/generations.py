@@ -25,7 +25,9 @@ class PlaceArtifact(Handler):
 
 
 class StartGeneration(Handler):
-    """``web`` running and passing its readiness probe; a warm one is found so at once."""
+    """``web`` running and passing its readiness probe; a warm one is found so at once. With ``mend`` it is
+    started all the same: that is how a runtime puts right what somebody changed.
+    """
 
     def run(self, context: StepContext) -> Result:
         release = release_at(context)
@@ -34,7 +36,7 @@ class StartGeneration(Handler):
             return {}
         generation = generation_of(self.tools.drivers, release)
         status = runtime.ready(generation, Role.WEB)
-        warm = not status.detail and status.running
+        warm = not status.detail and status.running and not context.step.params.get("mend")
         if not warm:
             runtime.prepare(generation)
             runtime.start(generation, [Role.WEB])

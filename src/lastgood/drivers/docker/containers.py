@@ -11,10 +11,10 @@ import secrets as chance
 import time
 from collections.abc import Iterable, Sequence
 
-from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.errors import DriverError, NeverReady, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Role, UnitId
-from lastgood.drivers.docker import labels
+from lastgood.drivers.docker import compare, labels
 from lastgood.drivers.docker.content import Owner, config_tar, files_in, owner_from, secrets_tar
 from lastgood.drivers.docker.engine import Engine
 from lastgood.drivers.docker.images import Images, foreign
@@ -29,6 +29,8 @@ LEFTOVER = 600.0
 FORCE_TIME = 10.0
 """Seconds that the end by force may take after the grace."""
 ROUNDS = 3
+OWN_FAULT = "unable to start container process: exec:"
+"""What engines say when there is no such command in the image, or it can't be executed."""
 
 
 class Containers:
@@ -67,20 +69,17 @@ class Containers:
     def have(self, wanted: Sequence[Wanted]) -> None:
         """All of them there first, then running: what can't be made is known before anything runs."""
         self._sweep()
-        for one in wanted:
-            self._get(one)
-        for one in wanted:
-            self._have_running(one)
+        there = [self._get(one) for one in wanted]
+        for one, seen in zip(wanted, there, strict=True):
+            self._have_running(one, seen)
 
-    def _have_running(self, wanted: Wanted) -> None:
+    def _have_running(self, wanted: Wanted, seen: Instance) -> None:
         for _ in range(TRIES):
-            seen = self._get(wanted)
-            if seen.state in ("running", "restarting"):
-                return
+            self._engine.restart_policy(seen.id, "always")
             if seen.state == "paused":
                 self._engine.unpause(seen.id)
+            if seen.is_active:
                 return
-            self._engine.restart_policy(seen.id, "always")
             refused = self._engine.start(seen.id)
             if not refused:
                 return
@@ -89,15 +88,32 @@ class Containers:
                 self._put_aside(seen)
             elif self._engine.inspect(seen.id) is not None:  # else another driver is at it
                 raise _cant_start(self._engine.host, wanted, refused)
+            seen = self._get(wanted)
         raise _cant_start(self._engine.host, wanted, "others took every port it tried")
 
     def _get(self, wanted: Wanted) -> Instance:
-        """The container as it is wanted; one that was made from something else is put aside."""
+        """The container as it is wanted; one that was made from something else or changed is put aside."""
         seen = self.look(wanted.name)
-        if seen is not None and seen.spec != wanted.digest:
+        if seen is not None and self._differs(wanted, seen):
             self._put_aside(seen)
             seen = None
         return seen or self._make(wanted)
+
+    def _differs(self, wanted: Wanted, seen: Instance) -> bool:
+        """Files are read of one that runs only: it takes time, and one that is stopped nobody edits."""
+        if seen.spec != wanted.digest:
+            return True
+        secrets = compare.values_of(wanted.generation.secrets, self._tools.vault)
+        return any(
+            True
+            for found in (
+                compare.other_content(wanted, seen, secrets),
+                compare.other_limits(wanted, seen, self._engine.info),
+                compare.other_networks(wanted, seen),
+                compare.other_files(wanted, seen, self._engine) if seen.is_active else (),
+            )
+            for _ in found
+        )
 
     def _make(self, wanted: Wanted) -> Instance:
         image = self._images.find(wanted.image)
@@ -230,7 +246,9 @@ class Containers:
 
 
 def _cant_start(host: str, wanted: Wanted, reason: str) -> Rejected:
-    return Rejected(
+    """A command that can't be run is the release's own fault; a network that is not there is not."""
+    kind = NeverReady if OWN_FAULT in reason else Rejected
+    return kind(
         N_("{role} of {generation} can't be started: {reason}"),
         todo=N_("Mend the image, its command or the role's options, then deploy again."),
         where=host,

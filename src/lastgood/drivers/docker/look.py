@@ -9,10 +9,12 @@ from typing import Any
 
 from lastgood.domain.redactor import Redactor
 from lastgood.domain.unit import Role
+from lastgood.drivers.docker import compare
 from lastgood.drivers.docker.engine import Engine
 from lastgood.drivers.docker.instance import Instance
 from lastgood.drivers.docker.settings import DockerSettings
 from lastgood.drivers.docker.wanted import Wanted
+from lastgood.ports.content import Vault
 from lastgood.ports.drivers import RoleStatus
 
 PROBE_TIMEOUT = 1.0
@@ -71,14 +73,19 @@ def state_of(instance: Instance) -> str:
 class Readiness:
     """Looks once at each instance of a role that is wanted."""
 
-    def __init__(self, engine: Engine, settings: DockerSettings, redactor: Redactor) -> None:
+    def __init__(self, engine: Engine, settings: DockerSettings, vault: Vault) -> None:
         self._engine = engine
         self._settings = settings
-        self._redactor = redactor
+        self._vault = vault
+        self._secrets: dict[str, str] = {}
+        self._redactor = Redactor(None)
 
     def look(self, wanted: Sequence[Wanted], found: Mapping[str, Instance]) -> RoleStatus:
         """``found`` by name. ``running`` of the answer means ready."""
         first = wanted[0]
+        self._secrets = compare.values_of(first.generation.secrets, self._vault)
+        known = len(self._secrets) == len(first.generation.secrets)
+        self._redactor = Redactor(self._secrets if known else None)
         seen = together(first.generation.id, first.role, list(found.values()), self._settings, len(wanted))
         if not found:
             return replace(seen, running=False, detail="was never started")
@@ -92,6 +99,8 @@ class Readiness:
             return Amiss("there is no container of it")
         if seen.spec != wanted.digest:
             return Amiss(f"the container {seen.name} was made from something else")
+        if changed := next(compare.other_content(wanted, seen, self._secrets), ""):
+            return Amiss(f"somebody made the container {seen.name} again: {changed}")
         if not seen.runs:
             return self._down(seen)
         if seen.health == "unhealthy":

@@ -10,12 +10,11 @@ from lastgood.domain.digest import digest
 from lastgood.domain.image import Image
 from lastgood.domain.observation import Drift, EvidenceItem, Observation
 from lastgood.domain.unit import Role, UnitId
-from lastgood.drivers.docker.asked import Asked
 from lastgood.drivers.docker.bundle import bundle
 from lastgood.drivers.docker.containers import Containers
 from lastgood.drivers.docker.drift import Differences
 from lastgood.drivers.docker.engine import Engine
-from lastgood.drivers.docker.evidence import Evidence, redactor_for
+from lastgood.drivers.docker.evidence import Evidence
 from lastgood.drivers.docker.images import Images
 from lastgood.drivers.docker.instance import Instance, inspected
 from lastgood.drivers.docker.look import Readiness, by_role, together
@@ -42,7 +41,6 @@ class DockerRuntime:
         self._containers = Containers(unit, self._engine, self._images, ports, tools)
         self._differences = Differences(unit, self._engine, self._containers, self._images, tools.vault)
         self._evidence = Evidence(unit, self._engine, tools.vault)
-        self._asked = Asked(unit, tools.directory)
 
     # Runs
 
@@ -53,19 +51,20 @@ class DockerRuntime:
 
     def start(self, generation: Generation, roles: Sequence[Role]) -> None:
         """Raises Rejected at once for what can't be started: a command that is not there, an image that is
-        not there, an option that the engine refuses, a stranger's container with our name.
+        not there, an option that the engine refuses, a stranger's container with our name. A container that
+        somebody changed is made again.
         """
         self._containers.have(self._wanted(generation, roles))
-        self._asked.note(generation.id, self._engine.now())
 
     def ready(self, generation: Generation, role: Role) -> RoleStatus:
-        """A look at each container, and a request to each web container from this machine."""
+        """A look at each container, and a request to each web container from this machine. One with another
+        image or environment than the generation's is not ready, whatever it answers.
+        """
         if all(spec.role is not role for spec in generation.roles):
             return RoleStatus(generation.id, role, False, detail="was never started")
         named = self._wanted(generation, [role])
         found = {one.name: seen for one in named if (seen := self._containers.look(one.name)) is not None}
-        redactor = redactor_for(generation.secrets, self._tools.vault)
-        return Readiness(self._engine, self._settings, redactor).look(named, found)
+        return Readiness(self._engine, self._settings, self._tools.vault).look(named, found)
 
     def stop(self, generation: str, roles: Sequence[Role]) -> None:
         """They stay, with logs and configuration, and do not come back with the engine."""
@@ -92,7 +91,7 @@ class DockerRuntime:
 
     def drift(self, generation: Generation) -> tuple[Drift, ...]:
         named = self._wanted(generation, [spec.role for spec in generation.roles])
-        return tuple(self._differences.find(named, self._asked.at(generation.id)))
+        return tuple(self._differences.find(named))
 
     # KeepsImages
 
