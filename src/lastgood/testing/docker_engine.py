@@ -241,6 +241,9 @@ def _claim(directory: Path) -> int:
         except EngineFailed:
             continue  # somebody else's by now
         _ip("link", "set", bridge, "alias", str(directory))
+        # Else its address is the lowest of its ports', another one as containers come and go: those that know
+        # the old one could not reach this machine until they ask again, a minute later.
+        _ip("link", "set", bridge, "address", f"02:42:0a:d5:{number:02x}:01")
         _ip("address", "add", net, "dev", bridge)
         _ip("link", "set", bridge, "up")
         return number

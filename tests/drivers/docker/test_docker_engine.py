@@ -35,8 +35,18 @@ def test_nothing_is_left_of_an_engine_that_was_killed_with_a_container_running(b
         engine.kill()
         assert _left(name)
     assert _left(name) == []
-    assert _left(bridge) == []
+    assert not Path("/sys/class/net", bridge).exists()
     assert not engine.directory.exists()
+
+
+def test_who_talks_to_this_machine_still_does_when_another_container_comes(busybox: bytes) -> None:
+    with docker_engine() as engine:
+        bridge = Path("/sys/class/net", BRIDGE.format(n=engine.number), "address")
+        known = bridge.read_text()
+        engine.docker("import", "-", "busybox", stdin=busybox)
+        for _ in range(2):
+            engine.docker("run", "--detach", "busybox", "/bin/busybox", "sleep", "1000")
+            assert bridge.read_text() == known
 
 
 def test_a_killed_engine_starts_again_with_what_it_had(busybox: bytes) -> None:

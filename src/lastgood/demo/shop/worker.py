@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
+import time
 
 import psycopg
 
@@ -34,17 +34,18 @@ def ship(connection: psycopg.Connection, site: str) -> int:
 
 def run(settings: Settings, *_: object, poll: float = 0.2) -> int:
     """Work until SIGTERM, looking each ``poll`` seconds when there is nothing to do."""
-    stop = threading.Event()
+    # An event would have to take a lock, which the interrupted thread itself may just be holding.
+    stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: stop.append(number))
     print(f"worker {extras.RELEASE} ships for {settings.site}", file=sys.stderr, flush=True)
-    while not stop.is_set():
+    while not stop:
         try:
             with psycopg.connect(settings.database_url, autocommit=True, connect_timeout=5) as connection:
-                while not stop.is_set():
+                while not stop:
                     if not ship(connection, settings.site):
-                        stop.wait(poll)
+                        time.sleep(poll)
         except psycopg.OperationalError as problem:
             print(f"worker: database: {type(problem).__name__}; trying again", file=sys.stderr, flush=True)
-            stop.wait(1.0)
+            time.sleep(1.0)
     return 0
