@@ -27,6 +27,7 @@ def entry_times(world: World, rollout: str, step: str) -> dict[str, float]:
 
 
 def test_a_good_release_gets_its_shares_one_after_the_other(world: World, tmp_path: Path) -> None:
+    world.network = "host"
     deploy_well(world, "one")
     world.service_yaml["canary"] = STEPS
     with customers(world.ports[DEV], tmp_path, rate=800) as crowd:
@@ -85,8 +86,9 @@ def test_cookies_bind_nobody_to_a_bad_server(world: World, tmp_path: Path) -> No
     world.service_yaml["windows"]["watch"] = "10s"
     world.commit("tires")
     rollout = begin(world)
+    wait_for(lambda: "done" in entry_times(world, rollout.id, "shift"))
     visitors = [Visitor(world.ports[DEV]) for _ in range(8)]
-    wait_for(lambda: all(visitor.ask() == (200, "tires") for visitor in visitors))
+    assert {visitor.ask() for visitor in visitors} == {(200, "tires")}
     bound = {visitor.cookie for visitor in visitors}
     assert len(bound) == 2, "to both of its servers"
     with customers(world.ports[DEV], tmp_path, rate=200):

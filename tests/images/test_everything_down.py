@@ -14,7 +14,7 @@ import pytest
 from lastgood.domain.errors import NotReversible
 from lastgood.testing.images import push
 from lastgood.testing.registry_server import RegistryServer, registry
-from tests.images.customers import customers
+from tests.images.customers import customers, page
 from tests.images.driving import back, deploy_well, wait_for
 from tests.images.program import image
 from tests.images.running import assert_whole, portrait
@@ -107,15 +107,19 @@ def kill_runner(world: World) -> None:
 def test_what_is_lost_is_said_before_and_prove_brings_it_back(world: World, own: RegistryServer) -> None:
     deploy_well(world, image_of(own, "old"))
     deploy_well(world, image_of(own, "new"))
-    # The archive is lost, the engine has it: whole.
+    # The archive is lost: said, though the engine would do; and mended.
     shutil.rmtree(world.places.images)
+    assert missing(world) > 0
+    assert world.service().plan_rollback(DEV).steps
+    assert world.service().prove(DEV).good
     assert missing(world) == 0
-    # Both are lost: said, and refused before anything is touched.
+    # Archive and engine have lost it: said, and refused before anything is touched.
+    shutil.rmtree(world.places.images)
     empty_caches(world)
     assert missing(world) > 0
-    with pytest.raises(NotReversible, match="not whole"):
+    with pytest.raises(NotReversible, match="neither kept here whole nor in the engine"):
         world.service().rollback(DEV)
-    assert_whole(world, "new")
+    assert page(world.ports[DEV]) == (200, "new")
     proof = world.service().prove(DEV)
     assert proof.good, proof
     assert missing(world) == 0

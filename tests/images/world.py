@@ -41,8 +41,8 @@ SERVICE: Mapping[str, Any] = {
     },
     "may_differ": ["port"],
     "signals": {"page": {"kind": "ratio", "driver": "haproxy"}},
-    "criteria": {"page": {"signal": "page", "limit": 0.95, "window": "1s", "least_sample": 20}},
-    "windows": {"watch": "1s", "guard": "1s", "verify": "1s", "recovery": "1m"},
+    "criteria": {"page": {"signal": "page", "limit": 0.95, "window": "500ms", "least_sample": 10}},
+    "windows": {"watch": "500ms", "guard": "500ms", "verify": "500ms", "recovery": "1m"},
 }
 
 
@@ -80,8 +80,10 @@ class World:
         self.set_token("first-secret-value")
         self.git("init", "-q", "-b", "main")
         spool = f"{self.root}/spool/{{{{ service }}}}.{{{{ environment }}}}.{{{{ site }}}}:/spool"
+        # The health check of an image asks a web server.
+        worker = {"volumes": [spool], "healthcheck": {"disable": True}}
         self.service_yaml.setdefault(
-            "runtime", {"driver": "docker", "memory": MEMORY, "roles": {"worker": {"volumes": [spool]}}}
+            "runtime", {"driver": "docker", "memory": MEMORY, "roles": {"worker": worker}}
         )
         self.service_yaml.setdefault("secrets", {"TOKEN": {"file": str(self.token)}})
         listen = "127.0.0.1:{{ values.port }}"
