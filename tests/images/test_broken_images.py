@@ -59,7 +59,7 @@ def shop(
     push(shelf, "shop/page:arm64", image("x", architecture="arm64"))
     push(shelf, "shop/page:no-entry", image("x", entrypoint=["/nothing"]))
     with haproxy(directory) as front:
-        world = World(directory / "world", Parts(engine, shelf, front))
+        world = World(directory / "world", Parts(engine, shelf, front), network="bridge")
         runner = Runner(world.places).start()
         with customers(world.ports[DEV], directory, rate=50, connections=3):
             deploy_well(world, "one")

@@ -33,7 +33,6 @@ def shop(world: World, runner: Runner, tmp_path: Path) -> World:
     world.service_yaml["canary"] = [{"percent": 20, "watch": "300ms"}]
     world.service_yaml["keep"] = {"restore_points": 2, "bundles": str(tmp_path / "bundles")}
     world.service_yaml["criteria"]["page"]["least_sample"] = 3
-    world.network = "host"
     deploy_well(world, "one")
     runner.kill()
     return world

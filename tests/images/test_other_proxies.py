@@ -21,6 +21,7 @@ pytestmark = pytest.mark.xdist_group("images")
 @pytest.fixture
 def world(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of the other tests, its HAProxy gone, another proxy in its place."""
+    world.network = "bridge"
     world.parts.proxy.stop()
     listen = f"127.0.0.1:{world.ports[DEV]}"
     world.service_yaml["signals"]["page"]["driver"] = request.param

@@ -20,7 +20,6 @@ def archived(world: World) -> set[str]:
 def test_the_newest_restore_points_stay_and_older_ones_go_with_all_they_had(two_sites: World) -> None:
     us, de = two_sites.units
     two_sites.service_yaml["keep"] = {"restore_points": 2}
-    two_sites.network = "host"
     deploy_well(two_sites, "one", de)
     for name in ("one", "two", "three", "four"):
         deploy_well(two_sites, name, us)
