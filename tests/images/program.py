@@ -28,7 +28,7 @@ def image(name: str, behaviour: str = "", *, checked: bool = False, **more: Any)
     ``more`` as for ImageBuild.
     """
     said = {"IMAGE": name, "TEXT": name, "BEHAVIOUR": behaviour, **more.pop("env", {})}
-    check = Healthcheck(["CMD", "/server", "probe", "8080", "/healthz"]) if checked else None
+    check = Healthcheck(["CMD", "/server", "probe", "/healthz"]) if checked else None
     parts: dict[str, Any] = {
         "entrypoint": ["/server"], "command": ["web"], "files": {"/server": (server(), 0o755)},
         "busybox": False, "ports": [8080], "healthcheck": check,

@@ -40,6 +40,7 @@ class Runner:
         make_state(self.places)
         (self._held).unlink(missing_ok=True)
         self.process = _server.Process(target=_run, args=(self.places, self.kill_at, self.hold_at))
+        self.process.daemon = True
         self.process.start()
         # One that dies at once, as it is meant to, was there all the same.
         wait_for(lambda: runner_pid(self.places) == self.pid or not self.alive)

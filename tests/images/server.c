@@ -2,7 +2,7 @@
  *
  *   server web [PORT]       answers with its text, its generation and the image it came in
  *   server worker           handles the messages of $SPOOL, each once
- *   server probe PORT PATH  exit code 0 when PATH answers 2xx: a health check from within
+ *   server probe PATH       exit code 0 when PATH answers 2xx: a health check from within
  *
  * Configuration is $LASTGOOD_CONFIG/app.conf, lines of "key = value"; environment variables of the same name
  * in capitals stand behind it, so that an image can be broken by itself. What goes wrong is "behaviour":
@@ -345,7 +345,7 @@ static int probe(int port, const char *path) {
 
 int main(int count, char **words) {
     const char *what = count > 1 ? words[1] : "web";
-    if (!strcmp(what, "probe") && count > 3) return probe(atoi(words[2]), words[3]);
+    if (!strcmp(what, "probe") && count > 2) return probe(atoi(env("PORT", "8080")), words[2]);
     read_config();
     if (!strcmp(what, "worker")) return worker();
     return web(atoi(count > 2 ? words[2] : env("PORT", "8080")));

@@ -32,6 +32,7 @@ def test_the_old_generation_serves_again_with_lastgoods_state_deleted(
     world: World, runner: Runner, shelf: RegistryServer, tmp_path: Path
 ) -> None:
     bundles = tmp_path / "bundles"
+    world.network = "bridge"
     world.service_yaml["keep"] = {"bundles": str(bundles)}
     deploy_well(world, "one")
     before = portrait(world)

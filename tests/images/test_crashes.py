@@ -32,8 +32,7 @@ def shop(world: World, runner: Runner, tmp_path: Path) -> World:
     """It serves image one, and no runner is there."""
     world.service_yaml["canary"] = [{"percent": 20, "watch": "300ms"}]
     world.service_yaml["keep"] = {"restore_points": 2, "bundles": str(tmp_path / "bundles")}
-    world.service_yaml["windows"] |= {"watch": "500ms", "guard": "500ms", "verify": "500ms"}
-    world.service_yaml["criteria"]["page"]["window"] = "300ms"
+    world.service_yaml["criteria"]["page"]["least_sample"] = 3
     deploy_well(world, "one")
     runner.kill()
     return world

@@ -14,9 +14,10 @@ import pytest
 from lastgood.domain.errors import NotReversible
 from lastgood.testing.images import push
 from lastgood.testing.registry_server import RegistryServer, registry
-from tests.images.customers import customers
-from tests.images.driving import back, deploy_well, wait_for
+from tests.images.customers import customers, page
+from tests.images.driving import back, deploy_well
 from tests.images.program import image
+from tests.images.runner import Runner
 from tests.images.running import assert_whole, portrait
 from tests.images.world import DEV, World
 
@@ -42,26 +43,40 @@ def empty_caches(world: World) -> None:
     world.parts.engine.docker("image", "prune", "--all", "--force")
 
 
-def test_with_registry_git_and_the_engines_cache_gone(
-    world: World, own: RegistryServer, tmp_path: Path
+def test_with_registry_git_names_and_the_engines_cache_gone(
+    world: World, runner: Runner, own: RegistryServer, tmp_path: Path
 ) -> None:
+    """By the command line, in a place where neither the name service nor the table of hosts answers."""
     deploy_well(world, image_of(own, "old"))
     before = portrait(world)
     deploy_well(world, image_of(own, "new"))
+    runner.kill()
     own.stop()
     shutil.rmtree(world.estate)
     empty_caches(world)
-    (status,) = world.service().status(DEV)
-    assert status.way_back is not None
-    assert status.way_back.missing == 0
+    assert missing(world) == 0
     with customers(world.ports[DEV], tmp_path) as crowd:
-        end = back(world)
+        done = without_names(world, tmp_path, "rollback", str(DEV), "--yes", "--json")
+    assert done.returncode == 0, done.stderr
     crowd.assert_unharmed()
-    assert end.finished_at is not None
-    took = (end.finished_at - end.created_at).total_seconds()
+    back = world.service().history(DEV)[0][0]
+    assert back.finished_at is not None
+    took = (back.finished_at - back.created_at).total_seconds()
     assert took < 60, "the recovery time that the service declares"
     assert portrait(world) == before
     assert_whole(world, "old")
+
+
+def without_names(world: World, directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run lastgood, and the runner that it starts, where no name can be looked up."""
+    broken, empty = directory / "resolv.conf", directory / "hosts"
+    broken.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    empty.touch()
+    command = f"mount --bind {broken} /etc/resolv.conf && mount --bind {empty} /etc/hosts && exec "
+    command += f"{sys.executable} -m lastgood --state {world.places.state} {' '.join(words)}"
+    environment = {**os.environ, "LASTGOOD_KEY_FILE": str(world.places.key)}
+    isolated = ["unshare", "--mount", "sh", "-c", command]
+    return subprocess.run(isolated, env=environment, cwd="/", capture_output=True, text=True)
 
 
 def test_a_held_image_outlives_the_usual_cleaning(world: World, own: RegistryServer) -> None:
@@ -75,47 +90,22 @@ def test_a_held_image_outlives_the_usual_cleaning(world: World, own: RegistrySer
     assert_whole(world, "old")
 
 
-def test_with_no_name_that_can_be_looked_up(world: World, own: RegistryServer, tmp_path: Path) -> None:
-    """By the command line, in a place where neither the name service nor the table of hosts answers."""
-    deploy_well(world, image_of(own, "old"))
-    deploy_well(world, image_of(own, "new"))
-    own.stop()
-    empty_caches(world)
-    broken = tmp_path / "resolv.conf"
-    broken.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-    empty = tmp_path / "hosts"
-    empty.touch()
-    kill_runner(world)
-    command = f"mount --bind {broken} /etc/resolv.conf && mount --bind {empty} /etc/hosts && exec "
-    command += f"{sys.executable} -m lastgood --state {world.places.state} rollback {DEV} --yes --json"
-    environment = {**os.environ, "LASTGOOD_KEY_FILE": str(world.places.key)}
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", command], env=environment, cwd="/", capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert_whole(world, "old")
-
-
-def kill_runner(world: World) -> None:
-    import signal
-
-    pid = world.service().runner()
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not world.service().runner())
-
-
 def test_what_is_lost_is_said_before_and_prove_brings_it_back(world: World, own: RegistryServer) -> None:
     deploy_well(world, image_of(own, "old"))
     deploy_well(world, image_of(own, "new"))
-    # The archive is lost, the engine has it: whole.
+    # The archive is lost: said, though the engine would do; and mended.
     shutil.rmtree(world.places.images)
+    assert missing(world) > 0
+    assert world.service().plan_rollback(DEV).steps
+    assert world.service().prove(DEV).good
     assert missing(world) == 0
-    # Both are lost: said, and refused before anything is touched.
+    # Archive and engine have lost it: said, and refused before anything is touched.
+    shutil.rmtree(world.places.images)
     empty_caches(world)
     assert missing(world) > 0
-    with pytest.raises(NotReversible, match="not whole"):
+    with pytest.raises(NotReversible, match="neither kept here whole nor in the engine"):
         world.service().rollback(DEV)
-    assert_whole(world, "new")
+    assert page(world.ports[DEV]) == (200, "new")
     proof = world.service().prove(DEV)
     assert proof.good, proof
     assert missing(world) == 0

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("images")
 
 
 def test_image_configuration_and_secrets_are_as_they_were(world: World, tmp_path: Path) -> None:
+    world.network = "bridge"
     with customers(world.ports[DEV], tmp_path, rate=100) as crowd:
         deploy_well(world, "one", slow_ms=1)
         before = portrait(world)

@@ -14,7 +14,7 @@ from tests.images.world import DEV, World
 
 pytestmark = [pytest.mark.xdist_group("images"), pytest.mark.timeout(240)]
 
-STEPS = ("start", "shift", "workers", "drain", "retire")
+STEPS = ("image", "start", "shift", "workers", "drain", "retire")
 BACK_STEPS = ("back:start", "back:shift", "back:workers", "back:stop")
 
 
@@ -33,7 +33,6 @@ def store_of_images(world: World) -> tuple[Callable[[], None], Callable[[], None
 @pytest.fixture
 def shop(world: World, runner: Runner) -> World:
     """It serves image one, and no runner is there."""
-    world.network = "host"
     deploy_well(world, "one")
     runner.kill()
     return world
@@ -59,21 +58,15 @@ def killed_at_each(world: World, rollout: str, steps: tuple[str, ...], part: Cal
 
 
 @PARTS
-def test_forward(shop: World, part: Callable) -> None:
+def test_forward_and_back(shop: World, part: Callable) -> None:
     shop.commit("two")
-    rollout = accept(shop)
-    killed_at_each(shop, rollout, STEPS, part)
+    killed_at_each(shop, accept(shop), STEPS, part)
     assert_whole(shop, "two")
-
-
-@PARTS
-def test_back(shop: World, part: Callable) -> None:
     before = portrait(shop)
     shop.commit("lies")
-    rollout = accept(shop)
-    killed_at_each(shop, rollout, BACK_STEPS, part)
+    killed_at_each(shop, accept(shop), BACK_STEPS, part)
     assert portrait(shop) == before
-    assert_whole(shop, "one")
+    assert_whole(shop, "two")
 
 
 def accept(world: World) -> str:

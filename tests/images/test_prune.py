@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lastgood.store.images import FileImages
 from tests.images.driving import back, deploy_well
 from tests.images.running import assert_whole, containers
 from tests.images.world import World
@@ -13,16 +14,12 @@ pytestmark = pytest.mark.xdist_group("images")
 
 def archived(world: World) -> set[str]:
     """Tags of the images in the archive."""
-    from lastgood.store.images import open_images
-
-    return {image.tag for image in open_images(world.places.images).images()}
+    return {image.tag for image in FileImages(world.places.images).images()}
 
 
 def test_the_newest_restore_points_stay_and_older_ones_go_with_all_they_had(two_sites: World) -> None:
     us, de = two_sites.units
     two_sites.service_yaml["keep"] = {"restore_points": 2}
-    two_sites.service_yaml["windows"] |= {"watch": "300ms", "guard": "300ms"}
-    two_sites.service_yaml["criteria"]["page"]["window"] = "300ms"
     deploy_well(two_sites, "one", de)
     for name in ("one", "two", "three", "four"):
         deploy_well(two_sites, name, us)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lastgood.domain.rollout import RolloutState
-from tests.images.driving import begin, deploy_well, end_of, wait_for
+from tests.images.driving import begin, deploy_well, end_of
 from tests.images.running import assert_whole, containers
 from tests.images.world import DEV, World
 
@@ -20,6 +20,10 @@ def stop_one(world: World) -> None:
 
 def remove_one(world: World) -> None:
     world.parts.engine.docker("rm", "--force", containers(world)[0].name)
+
+
+def restart_one(world: World) -> None:
+    world.parts.engine.docker("restart", containers(world)[0].name)
 
 
 def remove_the_worker(world: World) -> None:
@@ -51,11 +55,12 @@ def test_what_was_done_by_hand_is_drift_and_heals(world: World, act: Callable[[W
     assert_whole(world, "one")
 
 
-def test_a_container_restarted_by_hand_is_whole_again(world: World) -> None:
+def test_one_restarted_by_hand_is_still_what_was_released(world: World) -> None:
     deploy_well(world, "one")
-    world.parts.engine.docker("restart", containers(world)[0].name)
-    wait_for(lambda: not world.service().drift(DEV))
+    restart_one(world)
     assert_whole(world, "one")
+    deploy_well(world, "two")
+    assert_whole(world, "two")
 
 
 def test_a_container_of_somebody_else_with_our_name_is_told_and_left_alone(world: World) -> None:
@@ -67,6 +72,9 @@ def test_a_container_of_somebody_else_with_our_name_is_told_and_left_alone(world
     world.commit("two")
     end = end_of(world, begin(world).id)
     assert end.state is RolloutState.FAILED
+    healed = end_of(world, world.service().heal(DEV).id)
+    assert healed.state is RolloutState.FAILED
+    assert "lastgood did not make" in str(healed.outcome)
     assert containers_named(world) == stranger, "it still runs, as it was"
 
 

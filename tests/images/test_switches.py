@@ -41,8 +41,8 @@ def switch(world: World, rollout: Rollout, word: str) -> Switch:
 
 
 def test_twenty_switches_forward_and_back_warm_and_cold_fail_no_request(world: World, tmp_path: Path) -> None:
-    short = {"watch": "300ms", "guard": "300ms", "verify": "300ms", "recovery": "1m"}
-    world.service_yaml["criteria"]["page"]["window"] = "300ms"
+    short = {"watch": "150ms", "guard": "150ms", "verify": "150ms", "recovery": "1m"}
+    world.service_yaml["criteria"]["page"] |= {"window": "150ms", "least_sample": 5}
     world.service_yaml["windows"] = short
     deploy_well(world, "one")
     switches = []

@@ -84,7 +84,7 @@ def test_every_message_is_handled_once_and_by_one_generation_at_a_time(world: Wo
 
 def test_of_two_changes_at_once_one_is_refused(world: World) -> None:
     deploy_well(world, "one")
-    world.service_yaml["windows"]["watch"] = "3s"
+    world.service_yaml["windows"]["watch"] = "1s"
     world.commit("two")
     first = begin(world)
     world.commit("three")

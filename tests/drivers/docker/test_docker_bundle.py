@@ -61,7 +61,7 @@ def run(bench: Any, part: BundlePart, place: Path) -> list[str]:
     done = subprocess.run(
         ["sh", "-c", text],
         cwd=place,
-        env=bench.engine.environment,
+        env={name: value for name, value in bench.engine.environment.items() if name != "DOCKER_HOST"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -27,10 +27,11 @@ class Watch(Handler):
             unit.releases.set_current(release.unit, release.digest, context.clock.now())
             if kind is StepKind.GUARD:
                 unit.rollouts.move(context.program, RolloutState.GUARDING)
-        result, accepted = Watching.resume(self.tools, context, release, release.criteria).until_over()
+        watching = Watching.resume(self.tools, context, release, release.criteria)
+        result, accepted = watching.until_over()
         keep_gate(context, result)
         if kind is not StepKind.VERIFY:
-            refuse_broken(result)
+            refuse_broken(result, watching)
         return {"verdict": result.verdict.value, "accepted": accepted}
 
 
@@ -43,9 +44,10 @@ class WatchCanary(Handler):
     def run(self, context: StepContext) -> Result:
         release = release_at(context)
         criteria = criteria_of_generation(release, generation_id(release))
-        result, _ = Watching.resume(self.tools, context, release, criteria).until_over()
+        watching = Watching.resume(self.tools, context, release, criteria)
+        result, _ = watching.until_over()
         keep_gate(context, result)
-        refuse_broken(result)
+        refuse_broken(result, watching)
         if result.verdict is not Verdict.PASSED:
             raise _too_little(result, release, float(context.step.params["at_most"]))
         return {"verdict": result.verdict.value}
@@ -57,8 +59,12 @@ def keep_gate(context: StepContext, result: GateResult) -> None:
         unit.rollouts.move(context.program, unit.rollouts.get(context.program).state, gate=result)
 
 
-def refuse_broken(result: GateResult) -> None:
-    """Raises GateFailed with the first broken criterion, in words; all of them are in the rollout's gate."""
+def refuse_broken(result: GateResult, watching: Watching) -> None:
+    """Raises GateFailed with the first broken criterion, in words; all of them are in the rollout's gate. Or
+    with what did not stay up.
+    """
+    if watching.fallen is not None:
+        raise watching.fallen
     if result.verdict is not Verdict.FAILED:
         return
     finding = next(f for f in result.findings if f.verdict is Verdict.FAILED)

@@ -80,7 +80,7 @@ class DrainTraffic(Handler):
         result, _ = watching.until_over(lambda: _open(draining, old) == 0)
         if result.verdict is Verdict.FAILED:
             keep_gate(context, result)
-        refuse_broken(result)
+        refuse_broken(result, watching)
         left = _open(draining, old)
         try:
             draining.close(old)

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.actions.abilities import measures_of
+from lastgood.actions.steps.staying_up import StayingUp
 from lastgood.actions.steps.tools import Tools
 from lastgood.domain.criterion import Criterion, GateResult, Sample, SignalKind, Verdict
+from lastgood.domain.errors import GateFailed
 from lastgood.domain.plan import StepKind
 from lastgood.domain.release import Release
 from lastgood.engine.handlers import Interrupted, StepContext
@@ -42,6 +44,9 @@ class Watching:
     last: datetime
     looked: datetime
     cursors: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    staying_up: StayingUp | None = None
+    """None while an old release is watched: it may end as often as it always did."""
+    fallen: GateFailed | None = None
 
     @classmethod
     def resume(
@@ -66,6 +71,9 @@ class Watching:
         last = end + timedelta(seconds=at_most - seconds)
         looked = seen[-1].at if seen else since
         watching = cls(tools, context, release, criteria, since, seconds, gate, end, last, looked, cursors)
+        if context.step.kind is not StepKind.VERIFY:
+            watching.staying_up = StayingUp(tools, release)
+            watching.staying_up.ends = context.last_note("ends")
         if not noted:
             watching._begin()
         watching._prolong(now)
@@ -89,10 +97,12 @@ class Watching:
             self.cursors[criterion.name] = measures.begin(criterion.signal)
         with self.context.store.write() as unit:
             unit.samples.keep_cursors(self.context.program, self.context.step.id, self.cursors)
-        self.context.note(since=self.since.isoformat())
+        ends = self.staying_up.begin() if self.staying_up else None
+        self.context.note(since=self.since.isoformat(), ends=ends)
 
     def until_over(self, ended: Callable[[], bool] = never) -> tuple[GateResult, bool]:
-        """Look until the time is over, a criterion is broken, ``ended`` says so, or a person ends it.
+        """Look until the time is over, a criterion is broken, the release does not stay up (``fallen``),
+        ``ended`` says so, or a person ends it.
 
         The result, and whether a person accepted it. Raises Interrupted.
         """
@@ -111,7 +121,7 @@ class Watching:
                 # Nothing can ever be measured here: waiting would only look like evidence.
                 return result, accepted
             settled = over and (result.verdict is not Verdict.INCONCLUSIVE or now >= self.last)
-            if result.verdict is Verdict.FAILED or settled or accepted or ended():
+            if result.verdict is Verdict.FAILED or self.fallen or settled or accepted or ended():
                 return result, accepted
             clock.sleep(min(WISH_SECONDS, max(0.0, next_look - clock.monotonic())))
 
@@ -129,6 +139,7 @@ class Watching:
         with self.context.store.write() as unit:
             unit.samples.add(self.context.program, samples)
             unit.samples.keep_cursors(self.context.program, self.context.step.id, self.cursors)
+        self.fallen = self.staying_up.failure() if self.staying_up else None
 
     def _sample(self, criterion: Criterion, now: datetime) -> Sample:
         measures = measures_of(self.tools.drivers, self.release, criterion.signal)

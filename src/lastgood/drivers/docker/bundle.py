@@ -18,6 +18,7 @@ from lastgood.drivers.docker import labels
 from lastgood.drivers.docker.commandline import arguments, create_options
 from lastgood.drivers.docker.content import config_tar
 from lastgood.drivers.docker.images import holder_body
+from lastgood.drivers.docker.settings import DockerSettings
 from lastgood.drivers.docker.wanted import SECRETS, Wanted
 from lastgood.ports.bundles import BundlePart
 from lastgood.ports.content import Objects
@@ -32,7 +33,7 @@ def bundle(wanted: Sequence[Wanted], archive: str, objects: Objects) -> BundlePa
     first = wanted[0]
     files = _files(first, objects)
     web = [one for one in wanted if one.role is Role.WEB]
-    parts = [script.HEAD, _find_image(first, archive), "ADDRESSES=\n"]
+    parts = [_engine(first.settings), script.HEAD, _find_image(first, archive), "ADDRESSES=\n"]
     parts += [_start(one, files) for one in web]
     parts += [_until_ready(one) for one in web[:1]]
     names = {"unit": str(first.generation.unit), "generation": first.generation.id}
@@ -40,6 +41,13 @@ def bundle(wanted: Sequence[Wanted], archive: str, objects: Objects) -> BundlePa
     parts += [_start(one, files) for one in wanted if one.role is not Role.WEB]
     needs = ("docker", "tar", "awk") if first.secret_files else ("docker",)
     return BundlePart(tuple("".join(parts).splitlines()), needs, _contents(wanted, files, objects))
+
+
+def _engine(settings: DockerSettings) -> str:
+    tls = settings.tls
+    files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key} if tls else {}
+    flags = script.TLS % {key: shlex.quote(str(path)) for key, path in files.items()} if files else ""
+    return script.ENGINE % {"host": shlex.quote(settings.host), "tls": flags}
 
 
 def _files(first: Wanted, objects: Objects) -> tuple[FileEntry, ...]:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+ENGINE = """\
+# The engine that it ran in. For another one set DOCKER_HOST before this is run.
+if [ -z "${DOCKER_HOST:-}" ]; then
+    export DOCKER_HOST=%(host)s
+%(tls)sfi
+"""
+TLS = """\
+    docker() { command docker --tlsverify --tlscacert %(ca)s --tlscert %(cert)s --tlskey %(key)s "$@"; }
+"""
 HEAD = """\
 there() { docker container inspect "$1" >/dev/null 2>&1; }
 label() { docker container inspect --format "{{index .Config.Labels \\"dev.lastgood.$2\\"}}" "$1"; }

@@ -23,6 +23,7 @@ def create_options(body: Json, unsaid: Iterable[str] = ()) -> list[str]:
     host = body["HostConfig"]
     found += _plain(host, HOST)
     found += [flag for key, flag in FLAGS.items() if host.get(key)]
+    found += ["--no-healthcheck"] if "Healthcheck" in body else []
     for key, write in LISTS.items():
         found += write(host.get(key) or ())
     if "LogConfig" in host:

@@ -49,7 +49,8 @@ class RoleOptions:
 
     ``port`` is what a role that listens listens on inside its container. ``memory`` is a limit and also the
     need, when it is asked whether there is room; ``memory_reservation`` is the need where the limit is
-    generous. ``networks`` are joined besides the first one.
+    generous. ``networks`` are joined besides the first one. ``healthcheck``: the image's own one counts,
+    which is wrong for a worker in an image whose check asks a web server.
     """
 
     port: int = 8080
@@ -73,6 +74,7 @@ class RoleOptions:
     shm_size: int = 0
     stop_signal: str = ""
     init: bool = False
+    healthcheck: bool = True
 
     @property
     def need(self) -> int:
@@ -121,6 +123,13 @@ def _hosts(where: str, key: str, value: Any) -> tuple[str, ...]:
     return found
 
 
+def _healthcheck(where: str, key: str, value: Any) -> bool:
+    """``{disable: true}``."""
+    given = read.mapping(where, key, value)
+    read.refuse_unknown(where, f"{key}.", given, ("disable",))
+    return not read.flag(where, f"{key}.disable", given.get("disable"))
+
+
 def _ulimits(where: str, key: str, value: Any) -> tuple[Ulimit, ...]:
     """``{nofile: 65536, nproc: {soft: 64, hard: 128}}``."""
     made = []
@@ -160,5 +169,6 @@ READ: Mapping[str, Callable[[str, str, Any], Any]] = {
     "shm_size": read.size,
     "stop_signal": _signal,
     "init": read.flag,
+    "healthcheck": _healthcheck,
 }
 OPTIONS = tuple(f.name for f in fields(RoleOptions))

@@ -83,6 +83,8 @@ class Wanted:
         }
         if self.options.entrypoint is not None:
             made["Entrypoint"] = list(self.options.entrypoint)
+        if not self.options.healthcheck:
+            made["Healthcheck"] = {"Test": ["NONE"]}
         if self.is_published:
             made["ExposedPorts"] = {f"{self.options.port}/tcp": {}}
         if self.options.read_only and (put := [place for place, _ in self.filled()]):
