@@ -61,7 +61,7 @@ def measure(mode: str, root: Path, steps: int) -> list[float]:
     store = cast(SqlStore, context.store)
     rollout = Programs(context).accept(steps)
     kind = Checkpoints if mode == "dbos" else Interpreter
-    programs = RolloutPrograms(store, context.clock, "bench")
+    programs = RolloutPrograms(store, context.clock, "bench", context.vault)
     interpreter = kind(store, programs, {StepKind.OBSERVE: tick}, context.clock)
     if mode == "bare":
         interpreter.run(rollout.id)

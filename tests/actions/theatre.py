@@ -241,7 +241,7 @@ class Theatre:
         tools = Tools(
             self.drivers, self.objects, self.context.vault, self.images, self.directory / "evidence"
         )
-        programs = RolloutPrograms(self.store, self.clock, "here")
+        programs = RolloutPrograms(self.store, self.clock, "here", self.context.vault)
         interpreter = Interpreter(self.store, programs, handlers(tools), self.clock, probe)
         interpreter.run(rollout)
         end = self.rollout(rollout)

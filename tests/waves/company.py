@@ -76,7 +76,7 @@ class Company:
         self.context = Context(
             self.store, objects, parts, parts, parts, parts, self, Actor("ann", "here"), self.root
         )
-        self.rollouts = RolloutPrograms(self.store, self, "test")
+        self.rollouts = RolloutPrograms(self.store, self, "test", parts)
         for service in NEEDS:
             for site in SITES:
                 self._stand(self.release(UnitId(service, "prod", site), "old"))

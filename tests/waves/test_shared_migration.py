@@ -128,7 +128,7 @@ class Shop:
         runner = replace(self.context, actor=Actor(RUNNER, "test"))
         known = {**handlers(tools), **wave_handlers(runner)}
         self.changes = Interpreter(self.store, ChangePrograms(self.store, self.clock, "t"), known, self.clock)
-        rollouts = RolloutPrograms(self.store, self.clock, "t")
+        rollouts = RolloutPrograms(self.store, self.clock, "t", parts)
         self.rollouts = Interpreter(self.store, rollouts, known, self.clock)
         self.threads: list[threading.Thread] = []
         self.clock.begin = self.begin

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from lastgood.actions.context import Context
 from lastgood.actions.holding import resource_lock, stop_change, unit_lock
+from lastgood.actions.renewing import give, refuse_lacking, refuse_revoked, renewal_of
 from lastgood.actions.set_aside import refuse_quarantined
 from lastgood.domain.audit import Phase
 from lastgood.domain.change import is_change
@@ -57,13 +58,15 @@ def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Rel
     and keeps those of the resources.
     """
     plan, request = rollout.plan, rollout.change
-    refuse_move(unit, plan, release)
+    refuse_move(context, unit, plan, release)
     resources = [resource_lock(r) for r in plan.resources]
     if rollout.part_of:
         unit.locks.move(rollout.part_of, rollout.id, [unit_lock(plan.unit)])
         unit.locks.take(resources, rollout.part_of)
     else:
         unit.locks.take([unit_lock(plan.unit), *resources], rollout.id)
+        if plan.kind is PlanKind.DEPLOY:
+            give(unit, release, request.requested_by, context.clock)
     unit.releases.put(release)
     unit.rollouts.add(rollout)
     unit.wishes.enqueue(rollout.id)
@@ -88,14 +91,19 @@ def _take_out(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
         unit.locks.release(holder, [lock])
 
 
-def refuse_move(unit: UnitOfWork, plan: Plan, release: Release) -> None:
-    """Raises Conflict when the unit moved since the plan was made, the release is set aside, or (a change) it
-    is frozen or needs what a way back is taking out.
+def refuse_move(context: Context, unit: UnitOfWork, plan: Plan, release: Release) -> None:
+    """Raises Conflict when the unit moved since the plan was made, the release is set aside, a secret of it was
+    revoked, or (a change) it is frozen or needs what a way back is taking out; NotReversible when a change
+    could not go back, because what its base needs was revoked.
     """
     _refuse_stale(unit, plan)
+    refuse_revoked(unit, release)
     if plan.kind is PlanKind.DEPLOY:
         refuse_frozen(unit, plan)
         refuse_unsettled(unit, release)
+        if plan.base:
+            base = unit.releases.get(plan.base)
+            refuse_lacking(renewal_of(unit, base, context.vault, coming=release))
     if plan.kind is not PlanKind.HEAL:
         refuse_quarantined(unit, release)
 

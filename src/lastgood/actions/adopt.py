@@ -5,6 +5,7 @@ from __future__ import annotations
 from lastgood.actions.abilities import files_of, migrates_of, traffic_of
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.renewing import give
 from lastgood.actions.secrets import password_names, with_secrets
 from lastgood.domain.audit import Phase
 from lastgood.domain.errors import Conflict
@@ -47,6 +48,7 @@ def take_baseline(context: Context, template: Release, reason: str) -> RestorePo
             unit.releases.put(release)
             unit.releases.set_current(release.unit, release.digest, now)
             unit.points.add(point)
+            give(unit, release, context.actor.name, context.clock)
             data = {"release": release.digest, "files": len(release.files), "upstream": release.upstream}
             context.audit(unit, "adopt", str(release.unit), Phase.OUTCOME, reason, data)
     return point

@@ -7,6 +7,7 @@ from pathlib import Path
 from lastgood.actions.bundling.write import write_bundle
 from lastgood.actions.context import Context
 from lastgood.actions.points import choose_point
+from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.rollback import refuse_incomplete
 from lastgood.actions.set_aside import releases_aside
 from lastgood.domain.audit import Phase
@@ -20,20 +21,23 @@ from lastgood.ports.persistence import UnitOfWork
 
 def bundle(context: Context, unit_id: UnitId, *, to: Path, point: str = "") -> Bundle:
     """Of ``point`` (a restore point or release), else of the newest good one; one that is there is replaced.
+    What was revoked of its secrets is in the newest valid version.
 
     Raises NotReversible when there is no good restore point or a piece of it is not here, InvalidInput when
     the unit's drivers can't be written down as commands, DriverError when ``to`` can't be written.
     """
     with context.store.read() as unit:
         chosen = _named_or_newest(unit, unit_id, point)
-        release = unit.releases.get(chosen.release)
+        renewal = renewal_of(unit, unit.releases.get(chosen.release), context.vault)
+    refuse_lacking(renewal)
+    release = renewal.release
     refuse_incomplete(context, release)
     made = f"{context.clock.now():%Y-%m-%d %H:%M:%S %Z}"
     written = write_bundle(
         context.drivers, context.objects, context.vault, context.images, release, chosen, to, made
     )
     with context.store.write() as unit:
-        data = {"point": chosen.id, "release": chosen.release, "directory": str(written.directory)}
+        data = {"point": chosen.id, "release": release.digest, "directory": str(written.directory)}
         context.audit(unit, "bundle", str(unit_id), Phase.OUTCOME, "", data)
     return written
 

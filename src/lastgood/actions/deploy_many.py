@@ -9,6 +9,7 @@ from lastgood.actions.context import Context
 from lastgood.actions.deploy import binds, keep_content, other_plan, refuse_busy, require_change
 from lastgood.actions.holding import resource_lock, unit_lock
 from lastgood.actions.plan_many import PlannedMany, plan_many, select
+from lastgood.actions.renewing import give
 from lastgood.domain.audit import Phase
 from lastgood.domain.change import Change, ChangePlan, ChangeState
 from lastgood.domain.errors import LastgoodError
@@ -52,11 +53,12 @@ def accept_change(context: Context, planned: PlannedMany, request: Request) -> C
     with context.store.write() as unit:
         for one in planned.units:
             try:
-                refuse_move(unit, one.plan, one.release)
+                refuse_move(context, unit, one.plan, one.release)
             except LastgoodError as error:
                 error.about(str(one.plan.unit))
                 raise
             unit.releases.put(one.release)
+            give(unit, one.release, request.requested_by, context.clock)
         lock_and_add(context, unit, change)
     return change
 

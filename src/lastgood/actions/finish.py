@@ -8,16 +8,21 @@ from datetime import datetime
 
 from lastgood.actions.holding import give_back
 from lastgood.actions.incidents import close_incident, open_incident
+from lastgood.actions.renewing import keep_renewed, renewal_of, replaced_names
 from lastgood.actions.set_aside import quarantine_failed
 from lastgood.domain.audit import Phase
 from lastgood.domain.criterion import Verdict
+from lastgood.domain.errors import SecretRevoked
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
+from lastgood.domain.release import Release
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure, went_back
 from lastgood.planning.moves import begun
+from lastgood.planning.renewal import Renewal, renewed_steps, returns
 from lastgood.ports.clock import Clock
+from lastgood.ports.content import Vault
 from lastgood.ports.persistence import Store, UnitOfWork
 
 RUNNER = "lastgood"
@@ -42,6 +47,7 @@ class RolloutPrograms:
     store: Store
     clock: Clock
     origin: str
+    vault: Vault
 
     def open(self) -> Sequence[str]:
         with self.store.read() as unit:
@@ -95,16 +101,30 @@ class RolloutPrograms:
             unit.releases.set_current(rollout.unit, rollout.target, now)
             what = with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
             return RolloutState.FAILED, what
-        back = way_back_of(rollout, began, incident.id, now)
+        back, renewal = way_back_of(unit, self.vault, rollout, began, incident.id, now)
+        if renewal.lacking:
+            # What it would come back with was revoked, and nothing valid is here: law 2 stands above speed.
+            unit.releases.set_current(rollout.unit, rollout.target, now)
+            return RolloutState.FAILED, _without_secret(renewal, failure)
+        unit.incidents.put(replace(incident, rollback=back.id))
+        self._begin(unit, rollout, back, renewal, str(failure.what))
+        return RolloutState.RETURNED, with_step(N_("goes back: {what}"), failure)
+
+    def _begin(
+        self, unit: UnitOfWork, rollout: Rollout, back: Rollout, renewal: Renewal, reason: str
+    ) -> None:
+        """Accept the way back in the name of the runner; it has the locks from ``rollout``."""
+        unit.releases.put(renewal.release)
         unit.rollouts.add(back)
         unit.locks.move(rollout.id, back.id)
         unit.wishes.enqueue(back.id)
-        unit.incidents.put(replace(incident, rollback=back.id))
+        data: dict[str, object] = {"rollout": back.id, "undoes": rollout.id}
+        if renewal.replaced:
+            data["secrets"] = replaced_names(renewal)
         unit.audit.append(
             actor=RUNNER, origin=self.origin, verb="rollback", subject=str(rollout.unit), phase=Phase.INTENT,
-            reason=str(failure.what), data={"rollout": back.id, "undoes": rollout.id}, at=now,
+            reason=reason, data=data, at=back.created_at,
         )  # fmt: skip
-        return RolloutState.RETURNED, with_step(N_("goes back: {what}"), failure)
 
     def _set_aside(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure, incident: Incident, now: datetime
@@ -121,6 +141,8 @@ class RolloutPrograms:
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
         evidence = str(_result(unit, rollout.id, "back:evidence").get("directory", ""))
+        if failure is not None and self._again(unit, rollout, failure, now):
+            return RolloutState.RETURNED, with_step(N_("goes back with the newest secret: {what}"), failure)
         if failure is not None:
             template = N_("the way back stopped at {step}: {what}. Mend the cause and run it again")
             state, outcome = RolloutState.INCOMPLETE, with_step(template, failure)
@@ -128,15 +150,41 @@ class RolloutPrograms:
             unit.releases.set_current(rollout.unit, rollout.base, now)
         else:
             unit.releases.set_current(rollout.unit, rollout.target, now)
+            keep_renewed(unit, rollout, self.clock)
             state, outcome = _measured_again(rollout)
         close_incident(unit, rollout, state, evidence, now)
         return state, outcome
+
+    def _again(self, unit: UnitOfWork, rollout: Rollout, failure: Failure, now: datetime) -> bool:
+        """A secret was revoked while the way back was at work: the same way once more, with a valid version.
+
+        Once, for a person is needed where that goes on.
+        """
+        before = rollout.id.removesuffix(way_back_id(""))
+        once_more = before != rollout.id and unit.rollouts.get(before).kind is PlanKind.ROLLBACK
+        if failure.error != SecretRevoked.__name__ or once_more:
+            return False
+        target = unit.releases.get(rollout.target)
+        renewal = renewal_of(unit, target, self.vault)
+        if renewal.lacking or not renewal.changes:
+            return False
+        unit.releases.set_current(rollout.unit, rollout.base, now)
+        again = replace(rollout, id=way_back_id(rollout.id), state=RolloutState.ACCEPTED, created_at=now, gate=None)
+        back = to_renewed(again, renewal, unit.releases.get(rollout.base))
+        self._begin(unit, rollout, back, renewal, str(failure.what))
+        for incident in unit.incidents.list(rollout.unit):
+            if incident.id == rollout.incident:
+                unit.incidents.put(replace(incident, rollback=back.id))
+        return True
 
     def _heal(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
         if failure is not None:
             return RolloutState.FAILED, with_step(N_("could not be put back: {what}"), failure)
+        if rollout.target != rollout.base:
+            unit.releases.set_current(rollout.unit, rollout.target, now)
+            keep_renewed(unit, rollout, self.clock)
         return RolloutState.VERIFIED, Message(N_("put back as released, nothing differs any more"))
 
 
@@ -172,18 +220,47 @@ def _measured_again(rollout: Rollout) -> tuple[RolloutState, Message]:
     return RolloutState.UNVERIFIED, Message(N_("back, but unverified: not enough evidence yet"))
 
 
-def way_back_of(rollout: Rollout, began: frozenset[str], incident: str, now: datetime) -> Rollout:
-    """The rollback of a failed deploy: its id derives from the deploy's, so it exists once."""
+def way_back_of(
+    unit: UnitOfWork, vault: Vault, rollout: Rollout, began: frozenset[str], incident: str, now: datetime
+) -> tuple[Rollout, Renewal]:
+    """The rollback of a failed deploy: its id derives from the deploy's, so it exists once.
+
+    Whether a secret was revoked is asked now: what is planned by day may not be true by night. A base that
+    never gave its work up does not come back, it is still there, and stays as it is.
+    """
     steps = begun(rollout.plan.way_back, began)
     plan = Plan(
         PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, rollout.plan.commit, steps,
         resources=rollout.plan.resources,
     )  # fmt: skip
-    return Rollout(
+    back = Rollout(
         way_back_id(rollout.id), PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, plan,
         rollout.change, RolloutState.ACCEPTED, now, undoes=rollout.id, incident=incident,
         part_of=rollout.part_of,
     )  # fmt: skip
+    base, target = unit.releases.get(rollout.base), unit.releases.get(rollout.target)
+    if not returns(steps):
+        return back, Renewal(base, base)
+    renewal = renewal_of(unit, base, vault, coming=target)
+    return (to_renewed(back, renewal, target) if renewal.changes else back), renewal
+
+
+def to_renewed(back: Rollout, renewal: Renewal, source: Release) -> Rollout:
+    """The same way back from ``source``, to the renewed release."""
+    plan = replace(
+        back.plan, target=renewal.release.digest, notes=renewal.notes,
+        steps=renewed_steps(back.plan.steps, renewal, source),
+    )  # fmt: skip
+    return replace(back, target=plan.target, plan=plan)
+
+
+def _without_secret(renewal: Renewal, failure: Failure) -> Message:
+    one = renewal.lacking[0]
+    template = N_(
+        "failed ({step}: {what}), and can't go back: no valid version of secret {name} is kept here. Give "
+        "its new value: lastgood secrets renew {name}; then roll back"
+    )
+    return Message(template, {"step": failure.step, "what": str(failure.what), "name": one.name})
 
 
 def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:

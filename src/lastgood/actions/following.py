@@ -53,10 +53,15 @@ def follow_units(
 def _names(change: Change, member: Member, backs: Iterable[Change]) -> tuple[str, tuple[str, ...]]:
     """The id of the rollout forward, and those that may take it back, the newest first."""
     if change.kind is PlanKind.ROLLBACK:
-        return member.undoes, (change.rollout_of(member), way_back_id(member.undoes))
+        return member.undoes, _with_again(change.rollout_of(member), way_back_id(member.undoes))
     forward = change.rollout_of(member)
     later = (b.rollout_of(m) for b in backs for m in b.plan.members() if m.unit == member.unit)
-    return forward, (*later, way_back_id(forward))
+    return forward, _with_again(*later, way_back_id(forward))
+
+
+def _with_again(*names: str) -> tuple[str, ...]:
+    """A way back goes once more, before it counts itself, where a secret was revoked meanwhile."""
+    return tuple(found for name in names for found in (way_back_id(name), name))
 
 
 def taken_back_by_hand(unit: UnitOfWork, standing: Standing) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.context import Context
 from lastgood.actions.deploy import refuse_busy
 from lastgood.actions.drift import detect
+from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.rollback import refuse_incomplete
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
@@ -14,6 +17,7 @@ from lastgood.domain.plan import Difference
 from lastgood.domain.release import Release
 from lastgood.domain.rollout import Request, Rollout
 from lastgood.domain.unit import UnitId
+from lastgood.planning.difference import difference
 from lastgood.planning.moves import Move, plan_heal
 
 
@@ -23,13 +27,20 @@ def find_drift(context: Context, unit_id: UnitId) -> tuple[Drift, ...]:
 
 
 def heal(context: Context, unit_id: UnitId, *, reason: str = "") -> Rollout:
-    """Place, start and route what was released again; what was edited is set aside, not deleted."""
+    """Place, start and route what was released again; what was edited is set aside, not deleted. What runs with
+    a revoked secret starts anew with the newest valid one. Raises NotReversible when there is none.
+    """
     refuse_busy(context, unit_id)
-    release = current_release(context, unit_id)
+    current = current_release(context, unit_id)
+    with context.store.read() as unit:
+        renewal = renewal_of(unit, current, context.vault)
+    refuse_lacking(renewal)
+    release = renewal.release
     refuse_incomplete(context, release)
-    move = Move(release, release, (), {}, lambda kind: (), Difference())
-    plan = plan_heal(move)
-    context.store.put_plan(plan, release, release)
+    changes = difference(current, release, context.objects.get) if renewal.changes else Difference()
+    plan = plan_heal(Move(current, release, (), {}, lambda kind: (), changes))
+    plan = replace(plan, notes=(*renewal.notes, *plan.notes))
+    context.store.put_plan(plan, release, current)
     now = context.clock.now()
     request = Request(reason or "drift", context.actor.name, str(unit_id), context.actor.name, now)
     return accept_plan(context, plan, release, request)

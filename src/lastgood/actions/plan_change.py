@@ -12,6 +12,7 @@ from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
+from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.secrets import with_secrets
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.criterion import Verdict
@@ -25,6 +26,7 @@ from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
 from lastgood.planning.moves import Move, plan_deploy, revertible
 from lastgood.planning.promotion import environments_before, was_verified
+from lastgood.planning.renewal import with_cold_way_back
 from lastgood.planning.schema import (
     SchemaState,
     lacking_users,
@@ -93,6 +95,8 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     base = base_of(context, release)
     with context.store.read() as unit:
         refuse_quarantined(unit, release)
+        renewal = renewal_of(unit, base, context.vault, coming=release)
+    refuse_lacking(renewal)
     _refuse_stale_commit(context, base, release)
     if (unit_id.service, unit_id.environment) not in so_far.promoted:
         _refuse_unpromoted(context, estate, release, so_far.lookups)
@@ -108,7 +112,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
         )
     plan = plan_deploy(move)
     notes = (*plan.notes, *_frozen_notes(context, unit_id))
-    plan = replace(plan, automatic=environment.automatic, notes=notes)
+    plan = with_cold_way_back(replace(plan, automatic=environment.automatic, notes=notes), renewal)
     context.store.put_plan(plan, release, base)
     for schema in move.schemas:
         migrated = [(m.name, m.digest) for m in schema.pending]

@@ -73,9 +73,18 @@ def refuse_pruned(unit: UnitOfWork, unit_id: UnitId, points: Sequence[RestorePoi
 
 def _candidates(points: Sequence[RestorePoint], current: str, before: str) -> list[RestorePoint]:
     """Those older than ``current``, the one that the unit came from first, then the newest."""
-    here = next((i for i, p in enumerate(points) if p.release == current), -1)
+    here = _place(points, current)
     older = [p for p in points[here + 1 :] if p.release != current]
     return sorted(older, key=lambda point: point.release != before)
+
+
+def _place(points: Sequence[RestorePoint], current: str) -> int:
+    """Where ``current`` stands among the points, -1 when it is none. A renewed one stands where the state is
+    that it renews: what came after that one was left.
+    """
+    here = next((i for i, p in enumerate(points) if p.release == current), -1)
+    renews = points[here].renews if here >= 0 else ""
+    return next((i for i, p in enumerate(points) if renews and p.id == renews), here)
 
 
 def _named(unit_id: UnitId, points: Sequence[RestorePoint], to: str) -> RestorePoint:

@@ -11,6 +11,7 @@ from lastgood.actions.holding import keeper, stop_change, unit_lock
 from lastgood.actions.images import can_start
 from lastgood.actions.plan_change import move_between
 from lastgood.actions.points import came_from, choose_point, passed_over, refuse_pruned
+from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.audit import Phase
 from lastgood.domain.change import Change, is_change
@@ -29,7 +30,7 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
     """Returns the id of the rollout to follow: an open deploy that is told to go back, or a new rollback.
 
     ``to`` is a restore point or a release (or its prefix); empty: the last good state before this one.
-    Raises NotReversible when there is no restore point, Conflict when another way back is at work.
+    Raises NotReversible when there is no restore point or no valid version of a revoked secret, Conflict when another way back is at work.
     """
     with context.store.write() as unit:
         holder = unit.locks.holder(unit_lock(unit_id))
@@ -46,7 +47,9 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
 
 
 def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
-    """The plan of a rollback and its target, computed from what is kept here."""
+    """The plan of a rollback and its target, computed from what is kept here: the state of a restore point, with
+    the newest valid version of every secret that was revoked.
+    """
     with context.store.read() as unit:
         current = unit.releases.current(unit_id)
         points = unit.points.list(unit_id)
@@ -54,12 +57,16 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
         refuse_pruned(unit, unit_id, points, to)
         before = came_from(unit, unit_id, current)
         point = choose_point(unit_id, points, current, to, before, aside)
-        base, target = unit.releases.get(current), unit.releases.get(point.release)
+        base, old = unit.releases.get(current), unit.releases.get(point.release)
+        refuse_quarantined(unit, old)
+        renewal = renewal_of(unit, old, context.vault)
+        target = renewal.release
         refuse_quarantined(unit, target)
+    refuse_lacking(renewal)
     refuse_incomplete(context, target)
     plan = plan_rollback(move_between(context, base, target, back=True))
     passed = () if to else passed_over(points, current, before, aside)
-    plan = replace(plan, notes=(*passed, *plan.notes))
+    plan = replace(plan, notes=(*passed, *renewal.notes, *plan.notes))
     context.store.put_plan(plan, target, base)
     return plan, target
 
@@ -107,6 +114,8 @@ def _turn_back(context: Context, unit: UnitOfWork, working: Rollout, to: str, re
         )
     if working.kind is PlanKind.ROLLBACK:
         return working.id
+    base, target = unit.releases.get(working.base), unit.releases.get(working.target)
+    refuse_lacking(renewal_of(unit, base, context.vault, coming=target))
     why = reason or "rollback"
     unit.wishes.ask(StopRequest(working.id, "back", context.actor.name, why, context.clock.now()))
     context.audit(unit, "rollback", str(working.unit), Phase.INTENT, why, {"undoes": working.id})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from lastgood.actions.context import Context
+from lastgood.domain.errors import InvalidInput
+from lastgood.domain.message import N_
 from lastgood.domain.release import Release, SecretVersion
+from lastgood.domain.secret import shown
 from lastgood.ports.estate import Rendered
 
 
@@ -42,11 +45,30 @@ def with_secrets(
     """The release with the versions of its secrets, and their values by name; ``only``: of these.
 
     Passwords of databases and registries are sealed at once, because planning has to ask them; all others
-    are sealed when the change is accepted. Raises InvalidInput for a secret that is missing.
+    are sealed when the change is accepted. Raises InvalidInput for a secret that is missing, or that was revoked.
     """
     wanted = [reference for reference in rendered.secrets if only is None or reference.name in only]
     values = {reference.name: context.secrets.resolve(reference) for reference in wanted}
+    versions = tuple(context.vault.version(name, value) for name, value in sorted(values.items()))
+    _refuse_revoked(context, rendered, versions)
     for name in (password_names(rendered.release) | login_names(rendered.release)) & values.keys():
         context.vault.seal(name, values[name])
-    versions = tuple(context.vault.version(name, value) for name, value in sorted(values.items()))
     return replace(rendered.release, secrets=versions), values
+
+
+def _refuse_revoked(context: Context, rendered: Rendered, versions: Sequence[SecretVersion]) -> None:
+    with context.store.read() as unit:
+        revoked = {revocation.secret: revocation for revocation in unit.secrets.revocations()}
+    for secret in versions:
+        if secret in revoked:
+            raise InvalidInput(
+                N_("the source of {name} still gives the revoked version {version}: change it there first"),
+                todo=N_("Put the new value at {place}; it was revoked at {at} by {by}: {reason}"),
+                where=str(rendered.release.unit),
+                name=secret.name,
+                version=shown(secret.version),
+                place=next(r.file or f"${r.env}" for r in rendered.secrets if r.name == secret.name),
+                at=f"{revoked[secret].at:%Y-%m-%d %H:%M:%S}",
+                by=revoked[secret].by,
+                reason=revoked[secret].reason,
+            )

@@ -12,6 +12,7 @@ from lastgood.actions.context import Context
 from lastgood.actions.following import follow_units
 from lastgood.actions.images import left_to_engine
 from lastgood.actions.points import came_from, choose_point
+from lastgood.actions.renewing import renewal_of, revoked_in
 from lastgood.actions.set_aside import releases_aside
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.errors import DriverError, NotReversible
@@ -73,6 +74,7 @@ def _status(
         unit_id, current, release.commit if release else "", newest.finished_at if newest else None, newest,
         _way_back(context, unit, unit_id, release, newest, sound), frozen, incident, watched, last_sample,
         context.clock.now(), (aside.incident or aside.id) if aside else "",
+        revoked=tuple(r.secret.name for r in revoked_in(unit, release)) if release else (),
     )  # fmt: skip
 
 
@@ -88,15 +90,17 @@ def _way_back(
     point = way_back_point(unit, unit_id, release.digest if release else "")
     if point is None:
         return None
-    target = unit.releases.get(point.release)
-    warm = deploying is not None and deploying.state is RolloutState.GUARDING
+    renewal = renewal_of(unit, unit.releases.get(point.release), context.vault)
+    target = renewal.release
+    warm = deploying is not None and deploying.state is RolloutState.GUARDING and not renewal.changes
+    missing_secrets = tuple(one.name for one in renewal.lacking)
     missing = missing_content(context, target, sound)
     lacking, unseen = _in_engine(context, target)
     estimate = _estimate(unit, unit_id, WARM if warm else COLD)
     kept, proven_at = _copies(unit, release)
     return WayBack(
-        point.id, point.release, point.kind.value, warm, len(missing) + lacking, estimate, point.created_at,
-        kept, proven_at, unseen,
+        point.id, target.digest, point.kind.value, warm, len(missing) + lacking, estimate, point.created_at,
+        kept, proven_at, unseen, tuple(one.name for one in renewal.replaced if one.new), missing_secrets,
     )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     store = open_store(places.state, clock)
     context = replace(build_context(Places(places.state, places.key), store), actor=Actor(RUNNER, origin()))
     tools = Tools(context.drivers, context.objects, context.vault, context.images, places.evidence)
-    programs = ProgramsByKind(RolloutPrograms(store, clock, origin()), ChangePrograms(store, clock, origin()))
+    rollouts = RolloutPrograms(store, clock, origin(), context.vault)
+    programs = ProgramsByKind(rollouts, ChangePrograms(store, clock, origin()))
     known = {**handlers(tools), **wave_handlers(context)}
     interpreter = Interpreter(store, programs, known, clock, probe)
 

@@ -74,6 +74,10 @@ class Conflict(LastgoodError):
     exit_code = 4
 
 
+class SecretRevoked(Conflict):
+    """A version of a secret was revoked that something was about to run with."""
+
+
 class GateFailed(LastgoodError):
     """The criteria were measured and broken."""
 

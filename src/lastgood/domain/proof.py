@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from lastgood.domain.message import Message
+from lastgood.domain.secret import Replacement
 from lastgood.domain.unit import UnitId
 
 
@@ -50,6 +52,8 @@ class Proof:
     """Of the restore point ``point``, whose release is ``release``; ``current`` is where the unit is.
 
     ``missing`` and ``missing_current``: digests and secret versions that are not kept here, or damaged.
+    ``renewed``: by restore point of the unit, what of its secrets was revoked, and with what it would come back
+    instead; ``bundles`` are directories of restore bundles that still hold what was revoked.
     """
 
     unit: UnitId
@@ -62,9 +66,16 @@ class Proof:
     databases: tuple[DatabaseProof, ...]
     observed_at: datetime
     images: tuple[ImageProof, ...] = ()
+    renewed: Mapping[str, tuple[Replacement, ...]] = field(default_factory=dict)
+    bundles: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> tuple[Replacement, ...]:
+        """Revoked secrets of the way back for which no valid version is here."""
+        return tuple(one for one in self.renewed.get(self.point, ()) if not one.new)
 
     @property
     def good(self) -> bool:
         """Everything that was looked at is whole."""
         failed = any(database.error for database in self.databases) or any(i.errors for i in self.images)
-        return not (self.missing or self.missing_current or failed)
+        return not (self.missing or self.missing_current or self.lacking or failed)

@@ -12,18 +12,21 @@ from lastgood.domain.unit import UnitId
 
 
 class PointKind(str, Enum):
-    """``accepted``: a person said so; a baseline was only observed. Neither is called verified good."""
+    """``accepted``: a person said so; a baseline was only observed; ``renewed``: a good state with newer secrets
+    that was not measured since. None of them is called verified good.
+    """
 
     VERIFIED = "verified"
     ACCEPTED = "accepted"
     BASELINE = "baseline"
+    RENEWED = "renewed"
 
 
 @dataclass(frozen=True)
 class RestorePoint:
     """``release`` is the digest of a release whose whole content is kept here.
 
-    ``pruned_at``: no way back since then. ``cleared_at``: what only it needed is gone since then.
+    ``renews``: the point whose state this is, with newer versions of secrets. ``pruned_at``: no way back since then. ``cleared_at``: what only it needed is gone since then.
     """
 
     id: str
@@ -36,6 +39,7 @@ class RestorePoint:
     snapshots: tuple[str, ...] = field(default_factory=tuple)
     pruned_at: datetime | None = field(default=None, metadata=LATER)
     cleared_at: datetime | None = field(default=None, metadata=LATER)
+    renews: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ class WayBack:
     ``missing`` counts pieces that are not kept here; ``proven_at``: when something last stood there good.
     ``databases_kept`` counts databases with a snapshot; ``databases_proven_at`` is the oldest proof among
     their newest snapshots, None when one was never proven. ``unseen`` says why the engine could not be asked
-    for the image that it alone keeps.
+    for the image that it alone keeps. ``renewed`` secrets come back in another version, theirs was revoked;
+    those in ``lacking`` have no valid one here, so there is no going back until it is given.
     """
 
     point: str
@@ -33,6 +34,8 @@ class WayBack:
     databases_kept: int = 0
     databases_proven_at: datetime | None = None
     unseen: Message | None = None
+    renewed: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class UnitStatus:
     aside: str = ""
     change: str = ""
     waiting: bool = False
+    revoked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

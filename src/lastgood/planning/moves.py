@@ -87,21 +87,25 @@ def plan_rollback(move: Move) -> Plan:
         *build.migrate(move.target, move.schemas, move.classes),
         *_back_to(move.target, move.base),
         *build.revert(move.base, move.reverts),
-        _verify(move.target),
+        verify(move.target),
     ]
     return _plan(PlanKind.ROLLBACK, move, steps, (), _notes(move))
 
 
 def plan_heal(move: Move) -> Plan:
-    """Have everything of the current release there again: files, processes, traffic (R6)."""
-    target = move.target
+    """Have everything of the current release there again: files, processes, traffic (R6). Where a secret of it
+    was revoked, it starts anew beside what runs, which stops at the end.
+    """
+    target, base = move.target, move.base
+    other = base if base.digest != target.digest else None
     steps = [
         *build.hold_image(target),
         *build.place(target),
         *build.start("start", N_("Have the generation running"), target, mend=True),
-        *build.switch_files("switch", N_("Switch the configuration"), target, target),
-        *build.shift_traffic("shift", N_("Shift the traffic"), target, target, Leave.DRAIN),
-        *build.switch_workers("workers", N_("Have the workers running"), target, None),
+        *build.switch_files("switch", N_("Switch the configuration"), target, base),
+        *build.shift_traffic("shift", N_("Shift the traffic"), target, base, Leave.DRAIN),
+        *build.switch_workers("workers", N_("Have the workers running"), target, other),
+        *build.stop_generation("stop", N_("Stop the old generation"), base, target),
         build.observe("check", N_("Check that nothing differs any more"), move.target.digest),
     ]
     return _plan(PlanKind.HEAL, move, steps, (), ())
@@ -118,7 +122,7 @@ def way_back(move: Move) -> tuple[Step, ...]:
                 break
             names.append(migration.name)
         taken[schema.database.resource] = tuple(names)
-    steps = [*_back_to(move.base, move.target), *build.revert(move.target, taken), _verify(move.base)]
+    steps = [*_back_to(move.base, move.target), *build.revert(move.target, taken), verify(move.base)]
     return tuple(steps)
 
 
@@ -140,25 +144,38 @@ def revertible(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
     return tuple(itertools.takewhile(exact, schema.extra))
 
 
-def _back_to(target: Release, source: Release) -> list[Step]:
-    """Traffic, evidence, workers, files, then the failed generation stops; nothing is removed."""
+def _back_to(target: Release, source: Release, *, alone: bool = False) -> list[Step]:
+    """Traffic, evidence, workers, files, then the failed generation stops (``alone``: before the workers);
+    nothing is removed.
+    """
     ready, shift = N_("Have the old generation ready"), N_("Traffic back to the old generation")
     moved = [*split_ids(source, target), "shift"]
     hand_over, switch = N_("Failed workers stop, old ones start"), N_("Switch the configuration back")
     stop = N_("Stop the failed generation, keep its logs")
     evidence = Step("back:evidence", StepKind.COLLECT_EVIDENCE, Message(N_("Collect the evidence")),
                     {"release": source.digest})  # fmt: skip
-    return [
+    traffic = [
         *build.start("back:start", ready, target, undoes=moved),
         *build.shift_traffic("back:shift", shift, target, source, Leave.CUT, undoes=moved),
         evidence,
+    ]
+    work = [
         *build.switch_workers("back:workers", hand_over, target, source, undoes=["workers"]),
         *build.switch_files("back:switch", switch, target, source, undoes=["switch"]),
-        *build.stop_generation("back:stop", stop, source, target, undoes=["start", "workers"]),
     ]
+    stopped = build.stop_generation("back:stop", stop, source, target, undoes=["start", "workers"])
+    return [*traffic, *stopped, *work] if alone else [*traffic, *work, *stopped]
 
 
-def _verify(release: Release) -> Step:
+def back_cold(target: Release, source: Release) -> list[Step]:
+    """The same to a release that never ran: whatever else of the unit runs stops before its workers start,
+    for the generation it takes the place of may have kept its own.
+    """
+    return _back_to(target, source, alone=True)
+
+
+def verify(release: Release) -> Step:
+    """Measured again after a return."""
     title = N_("Measure the criteria again")
     return build.watch("verify", StepKind.VERIFY, title, release, release.windows.verify)
 

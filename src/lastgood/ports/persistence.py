@@ -21,6 +21,7 @@ from lastgood.domain.quarantine import Quarantine
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint, Snapshot
 from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, Standing, StopRequest
+from lastgood.domain.secret import Revocation, Sealing
 from lastgood.domain.unit import UnitId
 
 
@@ -172,6 +173,22 @@ class Quarantines(Protocol):
         """Those in force, newest first; ``lifted``: also those that were lifted."""
 
 
+class Secrets(Protocol):
+    """Versions by unit, and what was revoked. Append-only."""
+
+    def give(self, sealing: Sealing) -> None:
+        """It is the unit's newest from now on; nothing where it is already."""
+
+    def sealings(self, unit: UnitId | None = None, name: str = "") -> Sequence[Sealing]:
+        """Newest first; of one unit or one secret where that is said."""
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Kept once: a second one for the same version changes nothing."""
+
+    def revocations(self) -> Sequence[Revocation]:
+        """Newest first."""
+
+
 class Wishes(Protocol):
     """What is asked of open rollouts and changes, and what the runner has to start."""
 
@@ -233,6 +250,8 @@ class UnitOfWork(Protocol):
     def incidents(self) -> Incidents: ...
     @property
     def quarantine(self) -> Quarantines: ...
+    @property
+    def secrets(self) -> Secrets: ...
     @property
     def wishes(self) -> Wishes: ...
     @property

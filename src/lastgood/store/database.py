@@ -31,6 +31,7 @@ from lastgood.store.restore_points import SqlRestorePoints
 from lastgood.store.revision import HEAD, REVISIONS
 from lastgood.store.rollouts import SqlRollouts
 from lastgood.store.samples import SqlSamples
+from lastgood.store.secrets import SqlSecrets
 from lastgood.store.wishes import SqlWishes
 
 NAME = "lastgood.db"
@@ -76,6 +77,10 @@ class SqlUnitOfWork:
     @cached_property
     def quarantine(self) -> SqlQuarantines:
         return SqlQuarantines(self._connection)
+
+    @cached_property
+    def secrets(self) -> SqlSecrets:
+        return SqlSecrets(self._connection)
 
     @cached_property
     def wishes(self) -> SqlWishes:

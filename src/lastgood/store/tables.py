@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 from lastgood.store import codec
@@ -242,6 +243,33 @@ quarantine = Table(
     Column("id", String(200), nullable=False, unique=True),
     Column("lifted_at", Moment, index=True),
     Column("document", Document, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+sealings = Table(
+    "sealings",
+    metadata,
+    _seq(),
+    Column("name", String(200), nullable=False),
+    Column("version", String(80), nullable=False),
+    _unit(),
+    Column("at", Moment, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("renewed", Boolean(create_constraint=False), nullable=False),
+    Index(None, "unit", "name", "seq"),
+    sqlite_autoincrement=True,
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    _seq(),
+    Column("name", String(200), nullable=False),
+    Column("version", String(80), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("by", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    UniqueConstraint("name", "version"),
     sqlite_autoincrement=True,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lastgood.actions.bundling.write import write_bundle
+from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.steps.tools import Handler, release_at
 from lastgood.engine.handlers import Result, StepContext
 
@@ -18,7 +19,10 @@ class WriteBundle(Handler):
             return {"written": ""}
         release = release_at(context)
         with context.store.read() as unit:
+            renewal = renewal_of(unit, release, self.tools.vault)
             point = next(p for p in unit.points.list(release.unit) if p.id == kept["point"])
+        refuse_lacking(renewal)
+        release = renewal.release
         made = f"{point.created_at:%Y-%m-%d %H:%M:%S %Z}"
         tools = self.tools
         written = write_bundle(

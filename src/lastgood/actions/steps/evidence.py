@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lastgood.actions.abilities import evidence_of
+from lastgood.actions.renewing import renewal_of
 from lastgood.actions.secrets import secrets_of_service
 from lastgood.actions.steps.tools import Handler, Tools, release_at
 from lastgood.domain.digest import canonical
@@ -27,8 +28,10 @@ class CollectEvidence(Handler):
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             _keep(directory / "samples.json", self._samples(context), [])
-            hidden = _secret_values(self.tools, release)
-            for source, find in evidence_of(self.tools.drivers, release):
+            with context.store.read() as unit:
+                asking = renewal_of(unit, release, self.tools.vault).release
+            hidden = [*_secret_values(self.tools, release), *_secret_values(self.tools, asking)]
+            for source, find in evidence_of(self.tools.drivers, asking):
                 self._collect(directory, source, find, hidden, names, missing)
         except OSError as error:
             missing["directory"] = error.strerror or str(error)

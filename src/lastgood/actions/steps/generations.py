@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lastgood.actions.abilities import generation_id, generation_of, runtime_of
-from lastgood.actions.steps.tools import Handler, background_roles, base_at, release_at
+from lastgood.actions.steps.tools import Handler, background_roles, base_at, release_at, valid_at
 from lastgood.domain.errors import Conflict, NeverReady
 from lastgood.domain.message import N_
 from lastgood.domain.release import Readiness, Release
@@ -30,7 +30,7 @@ class StartGeneration(Handler):
     """
 
     def run(self, context: StepContext) -> Result:
-        release = release_at(context)
+        release = valid_at(context)
         runtime = runtime_of(self.tools.drivers, release)
         if runtime is None:
             return {}
@@ -48,7 +48,7 @@ class SwitchWorkers(Handler):
     """Workers and schedulers run in exactly one generation: the other's stop before these start."""
 
     def run(self, context: StepContext) -> Result:
-        release, base = release_at(context), base_at(context)
+        release, base = valid_at(context), base_at(context)
         if base is not None and (old := runtime_of(self.tools.drivers, base)) is not None:
             old.stop(generation_id(base), background_roles(base))
         runtime = runtime_of(self.tools.drivers, release)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lastgood.actions.abilities import engine_of, registry_of
 from lastgood.actions.images import can_start, refuse_moved
+from lastgood.actions.renewing import with_valid_secrets
 from lastgood.actions.steps.tools import Handler, release_at
 from lastgood.domain.release import Release
 from lastgood.engine.handlers import Result, StepContext
@@ -17,6 +18,7 @@ class FetchImage(Handler):
 
     def run(self, context: StepContext) -> Result:
         release = release_at(context)
+        release = with_valid_secrets(context.store, self.tools.vault, release)
         asked = refuse_moved(self.tools.drivers, release)
         fetched = self._archive(release)
         return {**self._hold(release), "tag_asked": asked, "bytes": fetched}
@@ -43,5 +45,7 @@ class HoldImage(FetchImage):
     def run(self, context: StepContext) -> Result:
         release = release_at(context)
         here = can_start(self.tools, self.tools.drivers, release)
-        fetched = 0 if here else self._archive(release)
+        fetched = 0
+        if not here:
+            fetched = self._archive(with_valid_secrets(context.store, self.tools.vault, release))
         return {**self._hold(release), "bytes": fetched}

@@ -14,7 +14,7 @@ from lastgood.ports.drivers import Rehearsal
 
 class TakeSnapshot(Handler):
     def run(self, context: StepContext) -> Result:
-        release, database = database_at(context)
+        release, database = database_at(context, self.tools.vault)
         snapshot = snapshots_of(self.tools.drivers, release, database).snapshot(context.key)
         with context.store.write() as unit:
             unit.points.add_snapshot(snapshot)
@@ -25,7 +25,7 @@ class Rehearse(Handler):
     """Deploys and reverts on a copy loaded from the snapshot, which proves the snapshot as well."""
 
     def run(self, context: StepContext) -> Result:
-        release, database = database_at(context)
+        release, database = database_at(context, self.tools.vault)
         driver = migrates_of(self.tools.drivers, release, database)
         scripts = {m.name: self.tools.script(m) for m in database.migrations}
         params = context.step.params
@@ -48,7 +48,7 @@ class Rehearse(Handler):
 
 class Migrate(Handler):
     def run(self, context: StepContext) -> Result:
-        release, database = database_at(context)
+        release, database = database_at(context, self.tools.vault)
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
         driver = migrates_of(self.tools.drivers, release, database)
@@ -58,7 +58,7 @@ class Migrate(Handler):
 
 class RevertSchema(Handler):
     def run(self, context: StepContext) -> Result:
-        release, database = database_at(context)
+        release, database = database_at(context, self.tools.vault)
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
         with context.store.read() as unit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.actions.renewing import refuse_revoked, with_valid_secrets
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import DatabaseTarget, Migration, Release
@@ -49,13 +50,23 @@ def release_at(context: StepContext, name: str = "release") -> Release:
         return unit.releases.get(str(context.step.params[name]))
 
 
+def valid_at(context: StepContext, name: str = "release") -> Release:
+    """The same for a step by which it takes work. Raises SecretRevoked when it would run with a secret that was
+    revoked, be it a moment ago.
+    """
+    release = release_at(context, name)
+    with context.store.read() as unit:
+        refuse_revoked(unit, release)
+    return release
+
+
 def base_at(context: StepContext) -> Release | None:
     return release_at(context, "base") if context.step.params.get("base") else None
 
 
-def database_at(context: StepContext) -> tuple[Release, DatabaseTarget]:
-    """The release of a step and the database it names."""
-    release = release_at(context)
+def database_at(context: StepContext, vault: Vault) -> tuple[Release, DatabaseTarget]:
+    """The release of a step, with a password that may be used, and the database it names."""
+    release = with_valid_secrets(context.store, vault, release_at(context))
     resource = str(context.step.params["resource"])
     database = release.database(resource)
     if database is None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lastgood.actions.abilities import drains_of, generation_id, runtime_of, splits_of, traffic_of
 from lastgood.actions.steps.gate import keep_gate, refuse_broken
-from lastgood.actions.steps.tools import Handler, Tools, base_at, release_at
+from lastgood.actions.steps.tools import Handler, Tools, base_at, release_at, valid_at
 from lastgood.actions.steps.watching import Watching
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected
@@ -23,7 +23,7 @@ PRECISION = 1.0
 
 class ShiftTraffic(Handler):
     def run(self, context: StepContext) -> Result:
-        release, base = release_at(context), base_at(context)
+        release, base = valid_at(context), base_at(context)
         traffic = traffic_of(self.tools.drivers, release)
         if traffic is None and base is not None:
             traffic = traffic_of(self.tools.drivers, base)
@@ -40,7 +40,7 @@ class SplitTraffic(Handler):
     """Gives the new generation its share; the old one keeps the rest."""
 
     def run(self, context: StepContext) -> Result:
-        release, base = release_at(context), release_at(context, "base")
+        release, base = valid_at(context), release_at(context, "base")
         if (route := traffic_of(self.tools.drivers, release)) is not None:
             route.install()
         traffic = splits_of(self.tools.drivers, release)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.actions.abilities import measures_of
+from lastgood.actions.renewing import renewal_of
 from lastgood.actions.steps.staying_up import StayingUp
 from lastgood.actions.steps.tools import Tools
 from lastgood.domain.criterion import Criterion, GateResult, Sample, SignalKind, Verdict
@@ -31,11 +32,12 @@ def never() -> bool:
 
 @dataclass
 class Watching:
-    """``end`` is when it is judged; what is inconclusive then is watched on until ``last``."""
+    """``asking`` is the release with passwords that may be used; ``end`` is when it is judged; what is inconclusive then is watched on until ``last``."""
 
     tools: Tools
     context: StepContext
     release: Release
+    asking: Release
     criteria: Sequence[Criterion]
     since: datetime
     seconds: float
@@ -63,6 +65,7 @@ class Watching:
         since = datetime.fromisoformat(noted) if noted else now
         gate = Gate(criteria, since=since, duration=seconds)
         with context.store.read() as unit:
+            asking = renewal_of(unit, release, tools.vault).release
             cursors = dict(unit.samples.cursors(context.program, context.step.id))
             seen = unit.samples.list(context.program, since)
         gate.add(seen)
@@ -70,7 +73,9 @@ class Watching:
         end = datetime.fromisoformat(noted_end) if noted_end else since + timedelta(seconds=seconds)
         last = end + timedelta(seconds=at_most - seconds)
         looked = seen[-1].at if seen else since
-        watching = cls(tools, context, release, criteria, since, seconds, gate, end, last, looked, cursors)
+        watching = cls(
+            tools, context, release, asking, criteria, since, seconds, gate, end, last, looked, cursors
+        )
         if context.step.kind is not StepKind.VERIFY:
             watching.staying_up = StayingUp(tools, release)
             watching.staying_up.ends = context.last_note("ends")
@@ -93,7 +98,7 @@ class Watching:
 
     def _begin(self) -> None:
         for criterion in self.criteria:
-            measures = measures_of(self.tools.drivers, self.release, criterion.signal)
+            measures = measures_of(self.tools.drivers, self.asking, criterion.signal)
             self.cursors[criterion.name] = measures.begin(criterion.signal)
         with self.context.store.write() as unit:
             unit.samples.keep_cursors(self.context.program, self.context.step.id, self.cursors)
@@ -142,7 +147,7 @@ class Watching:
         self.fallen = self.staying_up.failure() if self.staying_up else None
 
     def _sample(self, criterion: Criterion, now: datetime) -> Sample:
-        measures = measures_of(self.tools.drivers, self.release, criterion.signal)
+        measures = measures_of(self.tools.drivers, self.asking, criterion.signal)
         reading = measures.read(criterion.signal, self.cursors[criterion.name])
         self.cursors[criterion.name] = reading.cursor
         if criterion.signal.kind is SignalKind.GAUGE:
