@@ -92,9 +92,9 @@ def _take_out(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
 
 
 def refuse_move(context: Context, unit: UnitOfWork, plan: Plan, release: Release) -> None:
-    """Raises Conflict when the unit moved since the plan was made, the release is set aside, a secret of it was
-    revoked, or (a change) it is frozen or needs what a way back is taking out; NotReversible when a change
-    could not go back, because what its base needs was revoked.
+    """Raises Conflict when the unit moved since the plan was made, the release is set aside, a secret of it
+    was revoked, or (a change) it is frozen or needs what a way back is taking out; NotReversible when a
+    change could not go back, because what its base needs was revoked.
     """
     _refuse_stale(unit, plan)
     refuse_revoked(unit, release)

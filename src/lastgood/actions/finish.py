@@ -169,7 +169,9 @@ class RolloutPrograms:
         if renewal.lacking or not renewal.changes:
             return False
         unit.releases.set_current(rollout.unit, rollout.base, now)
-        again = replace(rollout, id=way_back_id(rollout.id), state=RolloutState.ACCEPTED, created_at=now, gate=None)
+        again = replace(
+            rollout, id=way_back_id(rollout.id), state=RolloutState.ACCEPTED, created_at=now, gate=None
+        )
         back = to_renewed(again, renewal, unit.releases.get(rollout.base))
         self._begin(unit, rollout, back, renewal, str(failure.what))
         for incident in unit.incidents.list(rollout.unit):

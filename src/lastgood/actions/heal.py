@@ -27,8 +27,8 @@ def find_drift(context: Context, unit_id: UnitId) -> tuple[Drift, ...]:
 
 
 def heal(context: Context, unit_id: UnitId, *, reason: str = "") -> Rollout:
-    """Place, start and route what was released again; what was edited is set aside, not deleted. What runs with
-    a revoked secret starts anew with the newest valid one. Raises NotReversible when there is none.
+    """Place, start and route what was released again; what was edited is set aside, not deleted. What runs
+    with a revoked secret starts anew with the newest valid one. Raises NotReversible when there is none.
     """
     refuse_busy(context, unit_id)
     current = current_release(context, unit_id)

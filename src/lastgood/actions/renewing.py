@@ -124,4 +124,3 @@ def keep_renewed(unit: UnitOfWork, rollout: Rollout, clock: Clock) -> None:
             rollout.gate, renews=origin.renews or origin.id,
         )
     )  # fmt: skip
-

@@ -17,20 +17,23 @@ from lastgood.domain.audit import Phase
 from lastgood.domain.change import Change, is_change
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, NotReversible
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.release import Release
+from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Request, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
 from lastgood.planning.moves import plan_rollback
+from lastgood.planning.renewal import Renewal
 from lastgood.ports.persistence import UnitOfWork
 
 
 def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "") -> str:
     """Returns the id of the rollout to follow: an open deploy that is told to go back, or a new rollback.
 
-    ``to`` is a restore point or a release (or its prefix); empty: the last good state before this one.
-    Raises NotReversible when there is no restore point or no valid version of a revoked secret, Conflict when another way back is at work.
+    ``to`` is a restore point or a release (or its prefix); empty: the last good state before this one. Raises
+    NotReversible when there is no restore point or no valid version of a revoked secret, Conflict when
+    another way back is at work.
     """
     with context.store.write() as unit:
         holder = unit.locks.holder(unit_lock(unit_id))
@@ -47,8 +50,8 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
 
 
 def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
-    """The plan of a rollback and its target, computed from what is kept here: the state of a restore point, with
-    the newest valid version of every secret that was revoked.
+    """The plan of a rollback and its target, computed from what is kept here: the state of a restore point,
+    with the newest valid version of every secret that was revoked.
     """
     with context.store.read() as unit:
         current = unit.releases.current(unit_id)
@@ -66,9 +69,16 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
     refuse_incomplete(context, target)
     plan = plan_rollback(move_between(context, base, target, back=True))
     passed = () if to else passed_over(points, current, before, aside)
-    plan = replace(plan, notes=(*passed, *renewal.notes, *plan.notes))
+    plan = replace(plan, notes=(*passed, *_with_others(point, renewal), *plan.notes))
     context.store.put_plan(plan, target, base)
     return plan, target
+
+
+def _with_others(point: RestorePoint, renewal: Renewal) -> tuple[Message, ...]:
+    if not renewal.changes:
+        return ()
+    template = N_("To {point} ({release}), with other versions of its secrets")
+    return (Message(template, {"point": point.id, "release": short(point.release)}), *renewal.notes)
 
 
 def refuse_incomplete(context: Context, target: Release) -> None:

@@ -44,8 +44,8 @@ def with_secrets(
 ) -> tuple[Release, dict[str, str]]:
     """The release with the versions of its secrets, and their values by name; ``only``: of these.
 
-    Passwords of databases and registries are sealed at once, because planning has to ask them; all others
-    are sealed when the change is accepted. Raises InvalidInput for a secret that is missing, or that was revoked.
+    Passwords of databases and registries are sealed at once, because planning has to ask them; all others are
+    sealed when the change is accepted. Raises InvalidInput for a secret that is missing, or that was revoked.
     """
     wanted = [reference for reference in rendered.secrets if only is None or reference.name in only]
     values = {reference.name: context.secrets.resolve(reference) for reference in wanted}

@@ -11,6 +11,7 @@ from lastgood.actions.context import Context
 from lastgood.bootstrap.many import ManyUnits, kept_up
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
+from lastgood.bootstrap.secrets import SecretVersions
 from lastgood.domain.audit import AuditRecord
 from lastgood.domain.bundle import Bundle
 from lastgood.domain.errors import Conflict
@@ -43,6 +44,11 @@ class Service:
     def many(self) -> ManyUnits:
         """Changes over many units."""
         return ManyUnits(self.places, lambda: self._context)
+
+    @cached_property
+    def secrets(self) -> SecretVersions:
+        """Versions of secrets."""
+        return SecretVersions(lambda: self._context)
 
     # The estate ----------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "bundle": ("bundle", N_("Write a restore point as plain files, for the day without lastgood.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
     "quarantine": ("quarantine", N_("What failed and is refused everywhere until it is lifted.")),
+    "secrets": ("secrets", N_("Versions of secrets: revoke one, so that it never returns; give a new one.")),
     "run": ("runner", N_("Be the runner in the foreground, for a service manager.")),
     "audit": ("audit", N_("Who did what, when and why; and whether the record is whole.")),
     "demo": ("demonstration", N_("A shop breaks and comes back, before your eyes.")),

@@ -14,6 +14,7 @@ from lastgood.domain.digest import short
 from lastgood.domain.message import N_, Message
 from lastgood.domain.proof import DatabaseProof, ImageProof, Proof
 from lastgood.domain.restore_point import PointKind
+from lastgood.domain.secret import shown
 from lastgood.translation import Translator
 
 LISTED = 10
@@ -39,6 +40,7 @@ def proof_view(t: Translator, proof: Proof) -> Group:
     )  # fmt: skip
     lines = [head, *_pieces(t, proof.release, proof.missing)]
     lines += _pieces(t, proof.current, proof.missing_current)
+    lines += _revoked(t, proof)
     for image in proof.images:
         lines += _image(t, image)
     for database in proof.databases:
@@ -58,6 +60,20 @@ def _pieces(t: Translator, release: str, missing: Sequence[str]) -> list[Text]:
         lines.append(Text("    " + t.text(N_("… and {count} more"), count=len(missing) - LISTED), "dim"))
     todo = N_("Restore the state directory from a backup, or deploy again what is missing.")
     return [*lines, Text("  → " + t.text(todo))]
+
+
+def _revoked(t: Translator, proof: Proof) -> list[Text]:
+    """Restore points that would come back with other secrets, or not at all; bundles with revoked ones."""
+    lines = []
+    other = N_("{point}: comes back with {name} {new}; {old} was revoked by {by}")
+    none = N_("{point}: no valid version of {name} is here. Give one: lastgood secrets renew {name}")
+    for point, replaced in proof.renewed.items():
+        for one in replaced:
+            words_ = {"point": point, "name": one.name, "old": shown(one.old), "new": shown(one.new)}
+            text = t.text(other if one.new else none, **words_, by=one.revocation.by)
+            lines.append(Text(("○ " if one.new else "✗ ") + text, "yellow" if one.new else "bold red"))
+    template = N_("{path}: this restore bundle holds a revoked secret: revoke it again, or delete the bundle")
+    return [*lines, *(Text("✗ " + t.text(template, path=path), "bold red") for path in proof.bundles)]
 
 
 def _image(t: Translator, image: ImageProof) -> list[Text]:

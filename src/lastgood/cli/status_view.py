@@ -89,6 +89,8 @@ def way_back_text(t: Translator, back: WayBack | None) -> Text:
     text.append(", " + _soon(t, back.estimate), "dim")
     if back.missing:
         text.append("\n✗ " + t.text(N_("{count} pieces are missing"), count=back.missing), "bold red")
+    if back.lacking:
+        text.append("\n✗ " + t.text(N_("no valid {names}"), names=", ".join(back.lacking)), "bold red")
     if back.unseen is not None:
         text.append("\n? " + t.text(N_("its image was not seen")), "yellow")
     if back.kind == PointKind.BASELINE.value:
@@ -163,6 +165,7 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
         text.append("\n? " + t.text(template, why=t(back.unseen)), "yellow")
     else:
         text.append("\n" + t.text(N_("whole: everything it needs is kept here")), "green")
+    text.append_text(_secrets(t, back))
     seen = (
         N_("observed at {time}") if back.kind == PointKind.BASELINE.value else N_("last seen good at {time}")
     )
@@ -173,6 +176,18 @@ def _way_back_page(t: Translator, status: UnitStatus) -> Text:
     elif back.databases_kept:
         template = N_("database copy not proven since it was taken: lastgood prove {unit}")
         text.append("\n" + t.text(template, unit=status.unit), "yellow")
+    return text
+
+
+def _secrets(t: Translator, back: WayBack) -> Text:
+    """What of its secrets was revoked."""
+    text = Text()
+    if back.renewed:
+        template = N_("with another version of {names}: its own was revoked")
+        text.append("\n" + t.text(template, names=", ".join(back.renewed)), "yellow")
+    for name in back.lacking:
+        template = N_("no valid version of {name} is here: lastgood secrets renew {name}")
+        text.append("\n✗ " + t.text(template, name=name), "bold red")
     return text
 
 
@@ -210,6 +225,15 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
         if status.aside:
             template = N_("{unit}: something it runs was set aside ({aside}): see lastgood quarantine list")
             lines.append(Text(t.text(template, unit=status.unit, aside=status.aside), "magenta"))
+        for name in status.revoked:
+            template = N_(
+                "! {unit}: runs with a revoked {name}: deploy the new value, or: lastgood heal {unit} starts "
+                "it with the newest valid one"
+            )
+            lines.append(Text(t.text(template, unit=status.unit, name=name), "yellow"))
+        for name in status.way_back.lacking if status.way_back is not None else ():
+            template = N_("! {unit}: can't go back: no valid {name} is here. lastgood secrets renew {name}")
+            lines.append(Text(t.text(template, unit=status.unit, name=name), "bold red"))
         if status.way_back is not None and status.way_back.missing:
             template = N_(
                 "! {unit}: the way back is not whole. lastgood prove {unit} says what is missing and fetches "

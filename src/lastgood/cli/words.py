@@ -64,6 +64,7 @@ POINTS = {
     PointKind.VERIFIED: (N_("verified good"), "green"),
     PointKind.ACCEPTED: (N_("accepted by hand"), "green"),
     PointKind.BASELINE: (N_("baseline"), "yellow"),
+    PointKind.RENEWED: (N_("renewed, not measured"), "yellow"),
 }
 REVERSIBLE = {
     Reversibility.NOTHING: (N_("nothing to undo"), "dim"),

@@ -52,8 +52,8 @@ class Proof:
     """Of the restore point ``point``, whose release is ``release``; ``current`` is where the unit is.
 
     ``missing`` and ``missing_current``: digests and secret versions that are not kept here, or damaged.
-    ``renewed``: by restore point of the unit, what of its secrets was revoked, and with what it would come back
-    instead; ``bundles`` are directories of restore bundles that still hold what was revoked.
+    ``renewed``: by restore point of the unit, what of its secrets was revoked, and with what it would come
+    back instead; ``bundles`` are directories of restore bundles that still hold what was revoked.
     """
 
     unit: UnitId

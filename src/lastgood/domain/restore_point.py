@@ -12,8 +12,8 @@ from lastgood.domain.unit import UnitId
 
 
 class PointKind(str, Enum):
-    """``accepted``: a person said so; a baseline was only observed; ``renewed``: a good state with newer secrets
-    that was not measured since. None of them is called verified good.
+    """``accepted``: a person said so; a baseline was only observed; ``renewed``: a good state with newer
+    secrets that was not measured since. None of them is called verified good.
     """
 
     VERIFIED = "verified"
@@ -26,7 +26,8 @@ class PointKind(str, Enum):
 class RestorePoint:
     """``release`` is the digest of a release whose whole content is kept here.
 
-    ``renews``: the point whose state this is, with newer versions of secrets. ``pruned_at``: no way back since then. ``cleared_at``: what only it needed is gone since then.
+    ``renews``: the point whose state this is, with newer versions of secrets. ``pruned_at``: no way back
+    since then. ``cleared_at``: what only it needed is gone since then.
     """
 
     id: str

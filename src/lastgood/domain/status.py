@@ -44,6 +44,7 @@ class UnitStatus:
     incident (or the entry) for which something that runs here was set aside, empty when nothing was.
 
     ``change`` is the open one that the unit belongs to; ``waiting``: its turn has not come there.
+    ``revoked`` names secrets of which it runs with a revoked version.
     """
 
     unit: UnitId

@@ -93,8 +93,8 @@ def plan_rollback(move: Move) -> Plan:
 
 
 def plan_heal(move: Move) -> Plan:
-    """Have everything of the current release there again: files, processes, traffic (R6). Where a secret of it
-    was revoked, it starts anew beside what runs, which stops at the end.
+    """Have everything of the current release there again: files, processes, traffic (R6). Where a secret of
+    it was revoked, it starts anew beside what runs, which stops at the end.
     """
     target, base = move.target, move.base
     other = base if base.digest != target.digest else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, Reversibility, Step, StepKind
@@ -59,8 +60,8 @@ def renew(
     kept: Kept,
     spared: Collection[str] = (),
 ) -> Renewal:
-    """Replace what was revoked. ``sealings`` are those of the release's unit, newest first; ``current`` is what
-    it runs now. Names in ``spared`` (logins of a registry) make no other release by themselves.
+    """Replace what was revoked. ``sealings`` are those of the release's unit, newest first; ``current`` is
+    what it runs now. Names in ``spared`` (logins of a registry) make no other release by themselves.
     """
     revoked = {revocation.secret: revocation for revocation in revocations}
     if not any(secret in revoked and secret.name not in spared for secret in release.secrets):
@@ -136,7 +137,7 @@ def _pointed(step: Step, old: str, new: str) -> Step:
     return replace(step, params={k: new if v == old else v for k, v in step.params.items()})
 
 
-def words_of(one: Replacement) -> dict[str, str]:
+def words_of(one: Replacement) -> dict[str, Any]:
     """What fills a sentence about it."""
     revocation = one.revocation
     return {

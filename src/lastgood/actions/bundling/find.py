@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lastgood.domain.release import SecretVersion
 from lastgood.domain.unit import UnitId
@@ -76,7 +77,7 @@ def _places(directory: Path, unit_id: UnitId) -> Iterator[Path]:
         return
 
 
-def _described(place: Path) -> dict[str, object] | None:
+def _described(place: Path) -> dict[str, Any] | None:
     """Its ``release.json``; None when that can't be read."""
     try:
         return dict(json.loads((place / "release.json").read_bytes()))

@@ -51,8 +51,8 @@ def release_at(context: StepContext, name: str = "release") -> Release:
 
 
 def valid_at(context: StepContext, name: str = "release") -> Release:
-    """The same for a step by which it takes work. Raises SecretRevoked when it would run with a secret that was
-    revoked, be it a moment ago.
+    """The same for a step by which it takes work. Raises SecretRevoked when it would run with a secret that
+    was revoked, be it a moment ago.
     """
     release = release_at(context, name)
     with context.store.read() as unit:

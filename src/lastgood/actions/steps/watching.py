@@ -32,7 +32,9 @@ def never() -> bool:
 
 @dataclass
 class Watching:
-    """``asking`` is the release with passwords that may be used; ``end`` is when it is judged; what is inconclusive then is watched on until ``last``."""
+    """``asking`` is the release with passwords that may be used; ``end`` is when it is judged; what is
+    inconclusive then is watched on until ``last``.
+    """
 
     tools: Tools
     context: StepContext
