@@ -27,6 +27,9 @@ from tests.cli.conftest import Cli
         (["plan", "hello@dev/us", "--commit", "v0"], "v0"),
         (["accept", "hello@dev/us"], "needs a reason"),
         (["drift", "hello@dev/us"], "never deployed or adopted"),
+        (["secrets", "revoke", "TOKEN", "--reason", "x"], "no unit was ever given a secret TOKEN"),
+        (["secrets", "revoke", "TOKEN"], "revoking needs a reason"),
+        (["secrets", "renew", "TOKEN", "--from-file", "/nowhere"], "/nowhere"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

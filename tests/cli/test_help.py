@@ -10,8 +10,13 @@ from lastgood.cli.options import hoist
 from lastgood.translation import VARIABLES
 
 OWN = [name for name in COMMANDS if name != "demo"]
-NESTED = [("audit", "list"), ("audit", "verify"), *(("quarantine", word) for word in ("list", "add", "lift"))]
-GROUPS = (("audit",), ("quarantine",))
+BELOW = {
+    "audit": ("list", "verify"),
+    "quarantine": ("list", "add", "lift"),
+    "secrets": ("list", "revoke", "renew"),
+}
+NESTED = [(group, word) for group, words in BELOW.items() for word in words]
+GROUPS = tuple((group,) for group in BELOW)
 
 
 @pytest.fixture(autouse=True)

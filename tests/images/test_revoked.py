@@ -44,6 +44,19 @@ def test_the_old_container_comes_up_with_the_newest_token(world: World, tmp_path
     deploy_well(world, "three")
     back(world)
     assert_renewed(world, before)
+    _a_bundle_that_cannot_be_renewed_is_named(world, bundles)
+
+
+def _a_bundle_that_cannot_be_renewed_is_named(world: World, bundles: Path) -> None:
+    service = world.service()
+    (second,) = [s.secret.version for s in service.secrets.list() if s.revocation is None]
+    left = service.secrets.revoke("TOKEN", second, reason="leaked too").bundles_left
+    assert [Path(one.directory).parent for one in left] == [bundles]
+    assert service.prove(DEV).bundles == (left[0].directory,)
+    service.secrets.renew("TOKEN", "third-secret-value")
+    again = service.secrets.revoke("TOKEN", second, reason="leaked too")
+    assert (again.known, again.bundles_left, len(again.bundles)) == ((second,), (), 1)
+    assert service.prove(DEV).bundles == ()
 
 
 def assert_renewed(world: World, before: dict[str, dict[str, object]]) -> None:
