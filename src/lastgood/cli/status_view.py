@@ -191,6 +191,20 @@ def _secrets(t: Translator, back: WayBack) -> Text:
     return text
 
 
+def _secret_warnings(t: Translator, status: UnitStatus) -> list[Text]:
+    """What runs with a revoked secret, and what can't go back for want of a valid one."""
+    runs = N_(
+        "! {unit}: runs with a revoked {name}: deploy the new value, or: lastgood heal {unit} starts it with "
+        "the newest valid one"
+    )
+    stuck = N_("! {unit}: can't go back: no valid {name} is here. lastgood secrets renew {name}")
+    lacking = status.way_back.lacking if status.way_back is not None else ()
+    return [
+        *(Text(t.text(runs, unit=status.unit, name=name), "yellow") for name in status.revoked),
+        *(Text(t.text(stuck, unit=status.unit, name=name), "bold red") for name in lacking),
+    ]
+
+
 def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
     """What a person has to do, with the command for it."""
     lines: list[Text | Table] = []
@@ -225,15 +239,7 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
         if status.aside:
             template = N_("{unit}: something it runs was set aside ({aside}): see lastgood quarantine list")
             lines.append(Text(t.text(template, unit=status.unit, aside=status.aside), "magenta"))
-        for name in status.revoked:
-            template = N_(
-                "! {unit}: runs with a revoked {name}: deploy the new value, or: lastgood heal {unit} starts "
-                "it with the newest valid one"
-            )
-            lines.append(Text(t.text(template, unit=status.unit, name=name), "yellow"))
-        for name in status.way_back.lacking if status.way_back is not None else ():
-            template = N_("! {unit}: can't go back: no valid {name} is here. lastgood secrets renew {name}")
-            lines.append(Text(t.text(template, unit=status.unit, name=name), "bold red"))
+        lines += _secret_warnings(t, status)
         if status.way_back is not None and status.way_back.missing:
             template = N_(
                 "! {unit}: the way back is not whole. lastgood prove {unit} says what is missing and fetches "
