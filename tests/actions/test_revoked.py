@@ -3,68 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from lastgood.actions.heal import heal
+from lastgood.actions.accepting import accept_plan
+from lastgood.actions.following import follow_units
 from lastgood.actions.plan_change import base_of
-from lastgood.actions.renew import renew
+from lastgood.actions.renewing import with_valid_secrets
 from lastgood.actions.revoke import revoke
 from lastgood.actions.rollback import plan_way_back, rollback
-from lastgood.actions.secrets import with_secrets
-from lastgood.actions.status import unit_statuses
-from lastgood.actions.versions import secret_versions
 from lastgood.domain.audit import Phase
-from lastgood.domain.digest import canonical
-from lastgood.domain.errors import InvalidInput, NotReversible, SecretRevoked
-from lastgood.domain.plan import PlanKind
-from lastgood.domain.release import Release, SecretReference, SecretVersion
+from lastgood.domain.errors import NotReversible, SecretRevoked
+from lastgood.domain.plan import PlanKind, StepKind
+from lastgood.domain.release import DatabaseTarget
 from lastgood.domain.restore_point import PointKind
-from lastgood.domain.rollout import RolloutState
-from lastgood.domain.status import UnitStatus
-from lastgood.domain.unit import Role
-from lastgood.ports.estate import Rendered
-from tests.actions.theatre import OTHER, UNIT, Theatre
-
-
-class Secretive:
-    """A theatre whose releases have a token."""
-
-    def __init__(self, theatre: Theatre) -> None:
-        self.theatre = theatre
-
-    def version(self, value: str) -> SecretVersion:
-        return self.theatre.context.vault.version("TOKEN", value)
-
-    def release(self, text: str, value: str) -> Release:
-        return self.theatre.release(text, secrets=(self.theatre.context.vault.seal("TOKEN", value),))
-
-    def stand(self, text: str, value: str) -> Release:
-        """On a first state, given by a deploy that went well."""
-        self.theatre.stand(self.theatre.release("zero"))
-        return self.theatre.deploy_well(self.release(text, value))
-
-    def revoke(self, value: str) -> None:
-        revoke(self.theatre.context, "TOKEN", self.version(value).version, reason="leaked")
-
-    def renew(self, value: str) -> SecretVersion:
-        return renew(self.theatre.context, "TOKEN", value, reason="rotated").secret
-
-    def current(self) -> Release:
-        with self.theatre.store.read() as unit:
-            return unit.releases.get(unit.releases.current(UNIT))
-
-    def status(self) -> UnitStatus:
-        return unit_statuses(self.theatre.context, True, UNIT)[0]
-
-    def assert_on(self, text: str, value: str) -> None:
-        """The unit is on that configuration with that token, all of it, and on nothing else."""
-        release = self.current()
-        assert (release.files, release.secrets) == (self.release(text, value).files, (self.version(value),))
-        assert self.theatre.serves(release)
-        wanted = {s.generation for s in self.theatre.runtime.status() if s.running}
-        assert wanted == {f"{UNIT.slug}-{release.digest[7:19]}"}
-        assert len(self.theatre.running(Role.WORKER)) == 1
+from lastgood.domain.rollout import Request, RolloutState, way_back_id
+from lastgood.domain.unit import Target
+from tests.actions.secretive import Secretive
+from tests.actions.theatre import CANARY, UNIT, Theatre
+from tests.store.making import UNIT as MAKING
+from tests.store.making import change, rollout
 
 
 @pytest.fixture
@@ -154,9 +114,6 @@ def test_without_a_valid_version_there_is_no_way_back_until_one_is_given(unit: S
 
 
 def test_revoked_after_it_was_planned_it_is_refused_and_planned_anew(unit: Secretive) -> None:
-    from lastgood.actions.accepting import accept_plan
-    from lastgood.domain.rollout import Request
-
     theatre = unit.theatre
     unit.stand("one", "old")
     theatre.deploy_well(unit.release("two", "new"))
@@ -185,7 +142,7 @@ def test_revoked_inside_the_windows_the_automatic_way_back_starts_anew(unit: Sec
 
     end = theatre.run(rollout.id, at("before effect", step, leaked))
     assert (end.kind, end.state) == (PlanKind.ROLLBACK, RolloutState.VERIFIED), str(end.outcome)
-    assert end.base == bad.digest
+    assert (end.id, end.base) == (f"{rollout.id}-back", bad.digest)
     assert end.target != one.digest
     assert any("was revoked" in str(note) for note in end.plan.notes)
     assert theatre.result(end.id, "back:start")["warm"] is False
@@ -193,6 +150,22 @@ def test_revoked_inside_the_windows_the_automatic_way_back_starts_anew(unit: Sec
     with theatre.store.read() as work:
         record = next(r for r in work.audit.list(str(UNIT)) if r.data.get("rollout") == end.id)
     assert record.data.get("secrets") or record.phase is Phase.OUTCOME
+
+
+def test_during_a_canary_the_old_workers_make_room_for_the_renewed_ones(unit: Secretive) -> None:
+    theatre = unit.theatre
+    unit.stand("one", "old")
+    bad = replace(unit.release("two", "new"), canary=CANARY)
+    rollout = theatre.accept(bad)
+    step = next(s.id for s in rollout.plan.steps if s.kind is StepKind.WATCH_CANARY)
+
+    def leaked() -> None:
+        unit.revoke("old")
+        theatre.proxy.bad.add(f"{UNIT.slug}-{bad.digest[7:19]}")
+
+    end = theatre.run(rollout.id, at("before effect", step, leaked))
+    assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED), str(end.outcome)
+    unit.assert_on("one", "new")
 
 
 def test_what_never_gave_its_work_up_stays(unit: Secretive) -> None:
@@ -270,117 +243,52 @@ def test_a_change_without_a_way_back_is_not_accepted(unit: Secretive) -> None:
     theatre.deploy_well(unit.release("two", "new"))
 
 
-# Healing, and the verbs ----------------------------------------------------------------------------
+# Passwords of databases, logins of registries -------------------------------------------------------
+
+SETTINGS = {"password": {"secret": "PASSWORD"}}
+DATABASE = DatabaseTarget("shop@prod/us", Target("database", SETTINGS), users=("shop",))
+REGISTRY = Target("registry", {"hosts": {"registry.example.com": SETTINGS}})
 
 
-def test_healing_starts_what_runs_with_the_newest_token(unit: Secretive) -> None:
-    theatre = unit.theatre
-    unit.stand("one", "old")
-    unit.renew("new")
-    unit.revoke("old")
-    assert unit.status().revoked == ("TOKEN",)
-    end = theatre.run(heal(theatre.context, UNIT).id)
-    assert (end.kind, end.state) == (PlanKind.HEAL, RolloutState.VERIFIED), str(end.outcome)
-    unit.assert_on("one", "new")
+@pytest.mark.parametrize(
+    ("more", "comes_back"),
+    [({"databases": (DATABASE,)}, True), ({"registry": REGISTRY}, False)],
+    ids=["database", "registry"],
+)
+def test_a_password_follows_the_same_rule(theatre: Theatre, more: dict[str, Any], comes_back: bool) -> None:
+    vault = theatre.context.vault
+    old, new = vault.seal("PASSWORD", "old"), vault.seal("PASSWORD", "new")
+    theatre.stand(theatre.release("zero"))
+    one = theatre.deploy_well(theatre.release("one", secrets=(old,), **more))
+    theatre.deploy_well(theatre.release("two", secrets=(new,), **more))
+    revoke(theatre.context, "PASSWORD", reason="leaked")
+    # Whoever logs in does so with the new one. No generation runs with the login of a registry.
+    assert with_valid_secrets(theatre.store, vault, one).secrets == (new,)
+    end = theatre.go_back()
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert (end.target != one.digest) is comes_back
+    revoke(theatre.context, "PASSWORD", new.version, reason="leaked")
+    with pytest.raises(NotReversible, match="PASSWORD"):
+        with_valid_secrets(theatre.store, vault, one)
+    # Going back needs no registry, so it needs no login either.
+    if comes_back:
+        with pytest.raises(NotReversible, match="PASSWORD"):
+            plan_way_back(theatre.context, UNIT, one.digest)
+    else:
+        assert plan_way_back(theatre.context, UNIT, one.digest)[1] == one
+
+
+def test_a_way_back_that_goes_once_more_is_followed_by_its_change(theatre: Theatre) -> None:
+    going = change("c-1")
+    member = next(m for m in going.plan.members() if m.unit == MAKING)
+    forward = going.rollout_of(member)
+    states = {
+        forward: RolloutState.RETURNED,
+        way_back_id(forward): RolloutState.RETURNED,
+        way_back_id(way_back_id(forward)): RolloutState.RUNNING,
+    }
+    with theatre.store.write() as work:
+        for name, state in states.items():
+            work.rollouts.add(replace(rollout(name, unit=MAKING), state=state))
     with theatre.store.read() as work:
-        assert work.points.list(UNIT)[0].kind is PointKind.RENEWED
-    assert unit.status().revoked == ()
-    theatre.deploy_well(unit.release("two", "new"))
-
-
-def test_the_source_that_still_gives_it_is_refused(unit: Secretive, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit.stand("one", "old")
-    unit.revoke("old")
-    monkeypatch.setenv("THE_TOKEN", "old")
-    rendered = Rendered(unit.theatre.release("two"), (SecretReference("TOKEN", env="THE_TOKEN"),), {})
-    with pytest.raises(InvalidInput, match="source of TOKEN still gives") as caught:
-        with_secrets(unit.theatre.context, rendered)
-    assert "$THE_TOKEN" in str(caught.value.todo)
-    monkeypatch.setenv("THE_TOKEN", "new")
-    assert with_secrets(unit.theatre.context, rendered)[0].secrets == (unit.version("new"),)
-
-
-def test_without_a_version_all_but_the_newest_are_revoked(unit: Secretive) -> None:
-    context = unit.theatre.context
-    unit.stand("one", "first")
-    with pytest.raises(InvalidInput, match="nothing to revoke"):
-        revoke(context, "TOKEN", reason="rotated")
-    unit.theatre.deploy_well(unit.release("two", "second"))
-    unit.theatre.deploy_well(unit.release("three", "third"))
-    done = revoke(context, "TOKEN", reason="rotated")
-    assert {r.secret for r in done.revocations} == {unit.version("first"), unit.version("second")}
-    assert (done.known, done.running, done.without) == ((), (), ())
-    # Twice is told, not an error; but not if nothing is named.
-    assert revoke(context, "TOKEN", unit.version("first").version[:6], reason="x").known
-    with pytest.raises(InvalidInput, match="nothing to revoke"):
-        revoke(context, "TOKEN", reason="rotated")
-    with unit.theatre.store.read() as work:
-        phases = [r.phase for r in work.audit.list("TOKEN") if r.verb == "secrets revoke"]
-    assert phases == [Phase.OUTCOME, Phase.INTENT] * 2
-
-
-def test_who_revokes_must_say_what_and_why(unit: Secretive) -> None:
-    context = unit.theatre.context
-    unit.stand("one", "first")
-    for name, version, reason, match in (
-        ("TOKEN", "", " ", "reason"),
-        ("NAME", "", "x", "NAME"),
-        ("TOKEN", "zz", "x", "no version zz"),
-    ):
-        with pytest.raises(InvalidInput, match=match):
-            revoke(context, name, version, reason=reason)
-    done = revoke(context, "TOKEN", unit.version("first").version[:4], reason="leaked")
-    assert (done.running, done.without) == ((UNIT,), (UNIT,))
-
-
-def test_units_with_different_values_are_told_apart(unit: Secretive) -> None:
-    theatre, context = unit.theatre, unit.theatre.context
-    unit.stand("one", "first")
-    theatre.stand(theatre.release("zero", OTHER))
-    secrets = (context.vault.seal("TOKEN", "elsewhere"),)
-    theatre.deploy_well(theatre.release("one", OTHER, secrets=secrets))
-    with pytest.raises(InvalidInput, match="not clear which"):
-        revoke(context, "TOKEN", reason="rotated")
-    with pytest.raises(InvalidInput, match="different values"):
-        renew(context, "TOKEN", "next")
-    assert renew(context, "TOKEN", "next", units=["shop@prod/d*"]).units == (OTHER,)
-    # The other unit's token is no token of this one, however new it is.
-    theatre.deploy_well(unit.release("two", "first"))
-    unit.revoke("first")
-    with pytest.raises(NotReversible, match="TOKEN"):
-        plan_way_back(context, UNIT)
-
-
-def test_renewing_refuses_what_is_empty_unknown_or_revoked(unit: Secretive) -> None:
-    context = unit.theatre.context
-    unit.stand("one", "first")
-    assert not unit.theatre.context.vault.has(unit.version("second"))
-    assert renew(context, "TOKEN", "second").replaces == (unit.version("first").version,)
-    assert renew(context, "TOKEN", "second").known
-    unit.revoke("first")
-    for name, value, match in (
-        ("TOKEN", "", "empty"),
-        ("TOKEN", "a\0b", "NUL"),
-        ("NAME", "x", "NAME"),
-        ("TOKEN", "first", "was revoked"),
-    ):
-        with pytest.raises(InvalidInput, match=match):
-            renew(context, name, value)
-
-
-def test_the_list_says_who_uses_which_and_no_value(unit: Secretive) -> None:
-    theatre = unit.theatre
-    unit.stand("one", "first-value")
-    theatre.deploy_well(unit.release("two", "second-value"))
-    unit.revoke("first-value")
-    newest, oldest = secret_versions(theatre.context)
-    assert (newest.secret, newest.units, newest.newest_for) == (
-        unit.version("second-value"),
-        (UNIT,),
-        (UNIT,),
-    )
-    assert (oldest.units, oldest.newest_for, len(oldest.points)) == ((), (), 1)
-    assert oldest.revocation is not None
-    with theatre.store.read() as work:
-        everything = canonical([secret_versions(theatre.context), work.audit.list(), work.rollouts.list()])
-    assert b"-value" not in everything
+        assert follow_units(work, going)[MAKING].at_work

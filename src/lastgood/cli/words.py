@@ -30,6 +30,7 @@ BACK_STATES = {
     RolloutState.VERIFIED: (N_("back, verified"), "green"),
     RolloutState.UNVERIFIED: (N_("back, unverified"), "yellow"),
     RolloutState.FAILED: (N_("back, still bad"), "red"),
+    RolloutState.RETURNED: (N_("goes once more"), "yellow"),
     RolloutState.INCOMPLETE: (N_("back stopped"), "red"),
 }
 CHANGE_STATES = {

@@ -20,7 +20,8 @@ class RolloutState(str, Enum):
 
     deploy: verified, unverified (gate inconclusive, still there), accepted_early (a person ended the
     guard window), failed (nothing was left to undo) or returned (a rollback took it back, or is about to).
-    rollback: verified, unverified, failed (measured bad after the return) or incomplete.
+    rollback: verified, unverified, failed (measured bad after the return), incomplete, or returned (a secret
+    was revoked meanwhile, so that it goes once more with another one).
     """
 
     ACCEPTED = "accepted"
