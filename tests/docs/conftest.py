@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from lastgood.testing.caddy_server import caddy, free_port
+from tests.docs.shell import Shell
 from tests.journey.conftest import stop_everything, wait_for
 
 UNIT = "hello@dev/us"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Known without xdist as well."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that share servers run in one worker")
+
+
 @dataclass
-class Trial:
-    """A directory, a shell in it, and what each command of the pages is called there."""
+class Trial(Shell):
+    """Where the pages are followed, with what each command of theirs is called there."""
 
-    directory: Path
-    admin: str
-    port: int
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        program = Path(sys.executable).parent
-        who = {f"GIT_{part}_{key}": "Ann" for part in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-        self.environment = {
-            "PATH": f"{program}:{os.environ['PATH']}", "HOME": str(self.directory), "LANG": "C.UTF-8", **who
-        }  # fmt: skip
-
-    @property
-    def estate(self) -> Path:
-        return self.directory / "my-estate"
-
-    def shell(self, command: str, code: int = 0) -> str:
-        """What it printed; fails with all of it when the exit code is another."""
-        where = self.estate if self.estate.exists() else self.directory
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=where, env=self.environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=90,
-        )  # fmt: skip
-        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def told(self, command: str) -> Any:
-        return json.loads(self.shell(f"{command} --json"))
+    admin: str = ""
+    port: int = 0
 
     def here(self, command: str) -> str:
         """A command of a page with this trial's names in the place of the page's."""
@@ -113,5 +88,5 @@ class Trial:
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
     with caddy(tmp_path) as server:
-        yield Trial(tmp_path, server.admin, free_port())
+        yield Trial(tmp_path, "my-estate", admin=server.admin, port=free_port())
         stop_everything(tmp_path)
