@@ -28,12 +28,15 @@ class Trial(Shell):
 
     admin: str = ""
     port: int = 0
+    other_port: int = 0
+    """Of the other site."""
 
     def here(self, command: str) -> str:
         """A command of a page with this trial's names in the place of the page's."""
         names: dict[str, Callable[[], str]] = {
             r"http://127\.0\.0\.1:8101/": lambda: f"http://127.0.0.1:{self.port}/",
-            r"storefront@prod/us": lambda: UNIT,
+            r"storefront@prod/": lambda: UNIT.removesuffix("us"),
+            r"\bc-261123-064512-3fa9\b": self.newest_change,
             r"rp-storefront\.prod\.us-": lambda: "rp-hello.dev.us-",
             r"\bROLLOUT\b|\br-261123-064512-3fa9-back\b": self.newest_rollout,
             r"\b3f9ac2\b": self.good_release,
@@ -47,6 +50,10 @@ class Trial(Shell):
         found: str = self.told(f"lastgood history {UNIT}")["rollouts"][0]["id"]
         return found
 
+    def newest_change(self) -> str:
+        found: str = self.told("lastgood history")["changes"][0]["id"]
+        return found
+
     def good_release(self) -> str:
         """The newest restore point's release, as short as people write it."""
         points = self.told(f"lastgood history {UNIT}")["restore_points"]
@@ -58,7 +65,7 @@ class Trial(Shell):
         wait_for(lambda: self._state() not in ("accepted", "running", "guarding"))
 
     def _state(self) -> str:
-        found: str = self.told("lastgood status")["units"][0]["rollout"]["state"]
+        found: str = self.told(f"lastgood status {UNIT}")["units"][0]["rollout"]["state"]
         return found
 
     def reboot(self) -> None:
@@ -75,6 +82,7 @@ class Trial(Shell):
         for name, old, new in (
             ("lastgood.yaml", "http://127.0.0.1:2019", self.admin),
             ("services/hello/environments/dev/us.yaml", "8101", str(self.port)),
+            ("services/hello/environments/dev/de.yaml", "8102", str(self.other_port)),
             ("services/hello/service.yaml", "watch: 5s,", "watch: 2s,"),
             ("services/hello/service.yaml", "verify: 5s,", "verify: 2s,"),
         ):  # fmt: skip
@@ -88,5 +96,5 @@ class Trial(Shell):
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
     with caddy(tmp_path) as server:
-        yield Trial(tmp_path, "my-estate", admin=server.admin, port=free_port())
+        yield Trial(tmp_path, "my-estate", admin=server.admin, port=free_port(), other_port=free_port())
         stop_everything(tmp_path)

@@ -49,6 +49,8 @@ def the_commands_of_the_night(trial: Trial) -> None:
         "--to rp-storefront.prod.us-baseline": 6,
         # No gate broke here, so nothing is frozen.
         "lastgood unfreeze": 4,
+        # One of its sites was never served before: there is nothing to measure once it is back.
+        "--change c-": 6,
     }
     rebooted = restored = False
     for block in scripts(named("docs/operations.md")):
@@ -56,6 +58,9 @@ def the_commands_of_the_night(trial: Trial) -> None:
             trial.reboot()
             rebooted = True
             expected["lastgood drift"] = 4
+        if "storefront@prod/*" in block.text:
+            trial.shell("sed -i 's/audience: .*/audience: nobody/' services/hello/values.yaml")
+            trial.shell("git commit -qam 'Greet nobody'")
         if block.commands[0] == "lastgood audit verify":
             restore(trial)
             restored = True
@@ -78,5 +83,5 @@ def restore(trial: Trial) -> None:
         "mkdir -m 700 restored && tar -C restored -xf backup/state.tar && cp backup/lastgood.db restored/"
     )
     trial.environment["LASTGOOD_STATE"] = str(trial.estate / "restored")
-    units = trial.told("lastgood status")["units"]
-    assert [u["way_back"]["missing"] for u in units] == [0]
+    (unit,) = trial.told(f"lastgood status {UNIT}")["units"]
+    assert unit["way_back"]["missing"] == 0
