@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.docs.conftest import UNIT, Trial
 from tests.docs.reading import named, scripts
 
@@ -67,6 +69,8 @@ def the_commands_of_the_night(trial: Trial) -> None:
         for line in block.commands:
             code = next((c for part, c in expected.items() if part in line), 0)
             trial.shell(trial.here(line), code)
+            if line.startswith("lastgood show c-"):
+                assert set(trial.told(trial.here(line))) == fields_of_a_change()
             if line.startswith("mkdir"):
                 # Whoever backs up has said where the state is.
                 trial.environment["LASTGOOD_STATE"] = str(trial.estate / ".lastgood")
@@ -75,6 +79,15 @@ def the_commands_of_the_night(trial: Trial) -> None:
             trial.environment["LASTGOOD_STATE"] = str(trial.estate / ".lastgood")
     assert rebooted
     assert restored
+
+
+def fields_of_a_change() -> set[str]:
+    """As docs/commands.md tells them."""
+    text = named("docs/commands.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `progress`")]
+    (more,) = [line for line in text.splitlines() if line.startswith("`show CHANGE`")]
+    found = row.split("|")[3] + more.partition(";")[0].removeprefix("`show CHANGE`")
+    return set(re.findall(r"`(\w+)`", found))
 
 
 def restore(trial: Trial) -> None:

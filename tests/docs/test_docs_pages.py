@@ -137,6 +137,12 @@ def test_each_command_shown_is_one(page: Path) -> None:
     assert [entry for entry in found if entry[1]] == []
 
 
+@pytest.mark.parametrize("name", ["docs/commands.md", "docs/zh/commands.md"])
+def test_every_command_is_in_the_table(name: str) -> None:
+    told = set(re.findall(r"^\| `(\w+)", reading.prose(named(name)), re.MULTILINE))
+    assert set(COMMANDS) - told == set()
+
+
 @pytest.mark.parametrize(
     "command",
     ["lastgood roolback x@y/z", "lastgood rollback x@y/z --yess", "lastgood accept", "lastgood audit lost"],
