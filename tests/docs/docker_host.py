@@ -43,7 +43,7 @@ class DockerHost(Shell):
     def __post_init__(self) -> None:
         super().__post_init__()
         secret = self.directory / "payment.key"
-        secret.write_text(SECRET)
+        secret.write_text(f"{SECRET}\n")
         self.names = {
             "registry.example.com": self.registry.address,
             "--listen 80": f"--listen {self.port}",
