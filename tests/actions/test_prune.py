@@ -10,10 +10,12 @@ import pytest
 
 from lastgood.actions.abilities import generation_id
 from lastgood.actions.rollback import plan_way_back
+from lastgood.actions.unfreeze import unfreeze
 from lastgood.domain.errors import NotReversible, Unreachable
 from lastgood.domain.image import Image
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import Message
+from lastgood.domain.plan import PlanKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -209,6 +211,40 @@ def test_what_is_needed_is_never_pruned(theatre: Theatre) -> None:
     end = deploy(theatre, "another")
     assert points(theatre) == [end.target, newest.digest, middle.digest, oldest.digest]
     assert theatre.go_back().target == oldest.digest
+
+
+def test_what_failed_goes_when_as_many_proved_good_after_it(theatre: Theatre) -> None:
+    stand_twice(theatre)
+    broken = theatre.release("broken", keep=KEEP_TWO)
+    broken = replace(broken, image=theatre.image("broken"))
+    theatre.proxy.bad.add(generation_id(broken))
+    assert theatre.deploy(broken).kind is PlanKind.ROLLBACK
+    assert generation_id(broken) in generations(theatre)
+    unfreeze(theatre.context, UNIT, reason="understood")
+    deploy(theatre, "new")
+    assert generation_id(broken) in generations(theatre), "one has proved good since, two are kept"
+    deploy(theatre, "newer")
+    assert generation_id(broken) not in generations(theatre)
+    assert broken.image
+    theatre.cache.prune()
+    assert not theatre.runtime.has(broken.image)
+    assert broken.image not in theatre.images.images()
+
+
+def test_what_failed_stays_while_its_incident_is_open(theatre: Theatre) -> None:
+    stand_twice(theatre)
+    broken = theatre.release("broken", keep=KEEP_TWO)
+    theatre.proxy.bad.add(generation_id(broken))
+    theatre.deploy(broken)
+    with theatre.store.write() as unit:
+        incidents = unit.incidents.list(UNIT)
+    unfreeze(theatre.context, UNIT, reason="understood")
+    with theatre.store.write() as unit:
+        for incident in incidents:
+            unit.incidents.put(replace(incident, closed_at=None))
+    deploy(theatre, "new")
+    deploy(theatre, "newer")
+    assert generation_id(broken) in generations(theatre)
 
 
 def point(name: str, release: str, kind: PointKind = PointKind.VERIFIED) -> RestorePoint:

@@ -2,63 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from lastgood.testing.caddy_server import caddy, free_port
+from tests.docs.shell import Shell
 from tests.journey.conftest import stop_everything, wait_for
 
 UNIT = "hello@dev/us"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Known without xdist as well."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that share servers run in one worker")
+
+
 @dataclass
-class Trial:
-    """A directory, a shell in it, and what each command of the pages is called there."""
+class Trial(Shell):
+    """Where the pages are followed, with what each command of theirs is called there."""
 
-    directory: Path
-    admin: str
-    port: int
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        program = Path(sys.executable).parent
-        who = {f"GIT_{part}_{key}": "Ann" for part in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-        self.environment = {
-            "PATH": f"{program}:{os.environ['PATH']}", "HOME": str(self.directory), "LANG": "C.UTF-8", **who
-        }  # fmt: skip
-
-    @property
-    def estate(self) -> Path:
-        return self.directory / "my-estate"
-
-    def shell(self, command: str, code: int = 0) -> str:
-        """What it printed; fails with all of it when the exit code is another."""
-        where = self.estate if self.estate.exists() else self.directory
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=where, env=self.environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=90,
-        )  # fmt: skip
-        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def told(self, command: str) -> Any:
-        return json.loads(self.shell(f"{command} --json"))
+    admin: str = ""
+    port: int = 0
+    other_port: int = 0
+    """Of the other site."""
 
     def here(self, command: str) -> str:
         """A command of a page with this trial's names in the place of the page's."""
         names: dict[str, Callable[[], str]] = {
             r"http://127\.0\.0\.1:8101/": lambda: f"http://127.0.0.1:{self.port}/",
-            r"storefront@prod/us": lambda: UNIT,
+            r"storefront@prod/": lambda: UNIT.removesuffix("us"),
+            r"\bc-261123-064512-3fa9\b": self.newest_change,
             r"rp-storefront\.prod\.us-": lambda: "rp-hello.dev.us-",
             r"\bROLLOUT\b|\br-261123-064512-3fa9-back\b": self.newest_rollout,
             r"\b3f9ac2\b": self.good_release,
@@ -72,6 +50,10 @@ class Trial:
         found: str = self.told(f"lastgood history {UNIT}")["rollouts"][0]["id"]
         return found
 
+    def newest_change(self) -> str:
+        found: str = self.told("lastgood history")["changes"][0]["id"]
+        return found
+
     def good_release(self) -> str:
         """The newest restore point's release, as short as people write it."""
         points = self.told(f"lastgood history {UNIT}")["restore_points"]
@@ -83,7 +65,7 @@ class Trial:
         wait_for(lambda: self._state() not in ("accepted", "running", "guarding"))
 
     def _state(self) -> str:
-        found: str = self.told("lastgood status")["units"][0]["rollout"]["state"]
+        found: str = self.told(f"lastgood status {UNIT}")["units"][0]["rollout"]["state"]
         return found
 
     def reboot(self) -> None:
@@ -100,6 +82,7 @@ class Trial:
         for name, old, new in (
             ("lastgood.yaml", "http://127.0.0.1:2019", self.admin),
             ("services/hello/environments/dev/us.yaml", "8101", str(self.port)),
+            ("services/hello/environments/dev/de.yaml", "8102", str(self.other_port)),
             ("services/hello/service.yaml", "watch: 5s,", "watch: 2s,"),
             ("services/hello/service.yaml", "verify: 5s,", "verify: 2s,"),
         ):  # fmt: skip
@@ -113,5 +96,5 @@ class Trial:
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
     with caddy(tmp_path) as server:
-        yield Trial(tmp_path, server.admin, free_port())
+        yield Trial(tmp_path, "my-estate", admin=server.admin, port=free_port(), other_port=free_port())
         stop_everything(tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from lastgood.cli.errors import BROKEN_PIPE, INTERRUPTED, USAGE
@@ -70,6 +71,28 @@ def test_both_languages_have_the_same_sections_and_commands(english: str, chines
     assert shown[0] == shown[1]
 
 
+@pytest.mark.parametrize(("english", "chinese"), PAIRS)
+def test_both_languages_have_people_write_the_same_files(english: str, chinese: str) -> None:
+    """Comments and descriptions aside."""
+    written = [
+        [
+            {**yaml.safe_load(b.text), "description": ""}
+            for b in reading.blocks(named(name))
+            if b.language == "yaml"
+        ]
+        for name in (english, chinese)
+    ]
+    assert written[0] == written[1]
+
+
+def test_both_languages_have_people_write_the_same_lines_for_the_proxy() -> None:
+    lines = [
+        [b.text for b in reading.blocks(named(name)) if b.language == "text"]
+        for name in ("docs/images.md", "docs/zh/images.md")
+    ]
+    assert lines[0] == lines[1] != []
+
+
 def test_each_page_for_users_is_there_in_chinese() -> None:
     english = {p.name for p in named("docs").glob("*.md")}
     assert english - {p.name for p in named("docs/zh").glob("*.md")} == set()
@@ -112,6 +135,12 @@ def _wrong(command: str, *, whole: bool) -> str:
 def test_each_command_shown_is_one(page: Path) -> None:
     found = [(command, _wrong(command, whole=whole)) for command, whole in reading.said(page)]
     assert [entry for entry in found if entry[1]] == []
+
+
+@pytest.mark.parametrize("name", ["docs/commands.md", "docs/zh/commands.md"])
+def test_every_command_is_in_the_table(name: str) -> None:
+    told = set(re.findall(r"^\| `(\w+)", reading.prose(named(name)), re.MULTILINE))
+    assert set(COMMANDS) - told == set()
 
 
 @pytest.mark.parametrize(

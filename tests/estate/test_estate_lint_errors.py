@@ -56,6 +56,17 @@ ERRORS: dict[str, tuple[Change, str, int, str, str]] = {
         "the role 'worker' has no command",
         "Only an image",
     ),
+    "two processes of a role": (
+        edit(
+            SERVICE,
+            '    command: [python3, "{artifact}/app.py", worker]',
+            "    command: [x]\n    replicas: 2",
+        ),
+        SERVICE,
+        15,
+        "the driver 'process' runs one instance of a role, not 2",
+        "driver docker",
+    ),
     "artifact and image": (
         edit(SERVICE, "owner:", 'image: "registry.example.com/shop/web:1"\nowner:'),
         SERVICE,

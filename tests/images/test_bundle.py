@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,6 +60,8 @@ def test_the_old_generation_serves_again_with_lastgoods_state_deleted(
         done = restore(world, bundle, LASTGOOD_KEY_FILE=str(world.places.key))
         assert done.returncode == 0, done.stdout + done.stderr
         assert page(world.ports[DEV]) == (200, "one")
+    told = [int(number) for number in re.findall(r"^== (\d+)\.", done.stdout, re.MULTILINE)]
+    assert told == [1, 2, 3, 4, 5]
     assert {c.role for c in containers(world)} == {"web", "worker"}
     assert portrait(world) == before
     in_clear = [

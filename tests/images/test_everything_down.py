@@ -47,6 +47,7 @@ def test_with_registry_git_names_and_the_engines_cache_gone(
     world: World, runner: Runner, own: RegistryServer, tmp_path: Path
 ) -> None:
     """By the command line, in a place where neither the name service nor the table of hosts answers."""
+    world.network = "bridge"  # Its own port is the same then, whichever one of this machine is free.
     deploy_well(world, image_of(own, "old"))
     before = portrait(world)
     deploy_well(world, image_of(own, "new"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lastgood.domain.plan import PlanKind
 from lastgood.store.images import FileImages
-from tests.images.driving import back, deploy_well
+from tests.images.driving import back, deploy, deploy_well
 from tests.images.running import assert_whole, containers
 from tests.images.world import World
 
@@ -17,11 +18,15 @@ def archived(world: World) -> set[str]:
     return {image.tag for image in FileImages(world.places.images).images()}
 
 
-def test_the_newest_restore_points_stay_and_older_ones_go_with_all_they_had(two_sites: World) -> None:
+def test_the_newest_restore_points_stay_and_what_is_older_goes_with_all_it_had(two_sites: World) -> None:
     us, de = two_sites.units
     two_sites.service_yaml["keep"] = {"restore_points": 2}
     deploy_well(two_sites, "one", de)
-    for name in ("one", "two", "three", "four"):
+    deploy_well(two_sites, "one", us)
+    assert deploy(two_sites, "exit", us).kind is PlanKind.ROLLBACK
+    deploy_well(two_sites, "two", us)
+    assert "exit" in archived(two_sites), "only one has proved good since"
+    for name in ("three", "four"):
         deploy_well(two_sites, name, us)
     kept = [two_sites.service().release(p.release).image for p in two_sites.service().history(us)[1]]
     assert [image.tag for image in kept if image] == ["four", "three"]

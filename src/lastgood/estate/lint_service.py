@@ -10,6 +10,7 @@ from lastgood.domain.criterion import SignalKind
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Role
 from lastgood.estate import model
+from lastgood.estate.loader import RUNS_ONE
 from lastgood.estate.opened import OpenEstate
 from lastgood.estate.problems import WARNING, problem, unknown
 from lastgood.estate.render import Templated
@@ -92,6 +93,15 @@ def _roles(service: model.ServiceDeclared) -> Iterator[Problem]:
                 N_("the role '{role}' has no command"),
                 N_("Add 'command': the program and its arguments. Only an image can say it instead."),
                 role=role.role.value,
+            )
+        if role.replicas > 1 and service.runtime is not None and service.runtime.driver in RUNS_ONE:
+            yield problem(
+                service.file,
+                _line(service, "roles", role.role.value, "replicas"),
+                N_("the driver '{driver}' runs one instance of a role, not {count}"),
+                N_("Remove 'replicas', or run an image with the driver docker."),
+                driver=service.runtime.driver,
+                count=role.replicas,
             )
         if role.role is not Role.WEB and role.ready is not None:
             yield problem(

@@ -22,6 +22,8 @@ from lastgood.ports.estate import Problem
 
 RUNS_IMAGES = frozenset({"docker"})
 """Runtimes that start an image, and bring the rendered configuration into what they start."""
+RUNS_ONE = frozenset({"process"})
+"""Runtimes that run one instance of a role, whatever is asked for."""
 
 
 class Parser:

@@ -1,10 +1,11 @@
-"""Which restore points are pruned: all but the newest, and never one that somebody still needs."""
+"""Which restore points are pruned, and what failed attempts left: never what somebody still needs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.rollout import Rollout
 
 
 def prunable(
@@ -25,3 +26,17 @@ def prunable(
         elif point.release not in needed:
             found.append(point)
     return tuple(found)
+
+
+def outlived(
+    rollouts: Iterable[Rollout], points: Sequence[RestorePoint], count: int, kept: Collection[str]
+) -> tuple[str, ...]:
+    """Releases that ``rollouts`` brought here, that are not ``kept``, and after which ``count`` other ones
+    proved good: nobody looks into their containers any more. ``points`` newest first.
+    """
+    newest = list(dict.fromkeys(point.release for point in points))[:count]
+    if not count or len(newest) < count:
+        return ()
+    since = min(point.created_at for point in points if point.release in newest)
+    ended = (r for r in rollouts if r.finished_at is not None and r.finished_at < since)
+    return tuple(dict.fromkeys(r.target for r in ended if r.target not in kept))

@@ -152,6 +152,25 @@ def test_the_lines_that_are_asked_for_are_enough(bare, red) -> None:
     assert (bare.build().current(), bare.ask()) == (red, (200, "red"))
 
 
+def test_a_frontend_may_be_called_like_the_backend(bare, red, blue) -> None:
+    """As most people's are: then HAProxy tells of the frontend when it is asked for statistics by name."""
+    name = bare.unit.slug
+    bare.serve()
+    text = bare.server.config.read_text()
+    bare.server.config.write_text(text.replace(f"frontend {name}.front", f"frontend {name}"))
+    bare.server.reload()
+    driver = bare.build()
+    driver.install()
+    for destination in (red, blue):
+        driver.route(destination)
+        assert (driver.current(), bare.ask()) == (destination, (200, destination.generation))
+    assert {
+        row["pxname"] for row in (bare.look().backend, *(s.row for s in bare.look().servers.values()))
+    } == {name}
+    (stat,) = [item for item in driver.evidence() if item.name == "haproxy-stat.csv"]
+    assert f"{name},BACKEND,".encode() in stat.content
+
+
 @pytest.mark.parametrize("version", ["2.4.22", "1.8.0", "?"])
 def test_an_old_haproxy_is_told(lab, version) -> None:
     with relay(lab.server.socket) as between:
@@ -184,7 +203,7 @@ def test_more_commands_than_a_line_holds_are_all_run(lab) -> None:
 )
 def test_what_cannot_be_read_is_no_view(text) -> None:
     with pytest.raises(Unreadable):
-        parse("x", text)
+        parse("x", "shop", text)
 
 
 UNIT = UnitId("storefront", "prod", "us")

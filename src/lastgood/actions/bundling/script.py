@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +29,17 @@ say() {{ printf '\\n== %s\\n' "$*"; }}
 die() {{ printf 'stopped: %s\\n' "$*" >&2; exit 1; }}
 """
 _TOOLS = """
-say "1. Needed tools are here / 检查所需工具"
+say "#. Needed tools are here / 检查所需工具"
 for tool in {tools}; do
     command -v "$tool" >/dev/null 2>&1 || die "$tool is not installed / 未安装 $tool"
 done
 
-say "2. The files are whole / 校验文件完整性"
+say "#. The files are whole / 校验文件完整性"
 sha256sum -c --quiet SHA256SUMS ||
     die "files are damaged: use another copy of this bundle / 文件损坏,请换一份恢复包"
 """
 _SECRETS = """
-say "3. Open the secrets / 解开密钥"
+say "#. Open the secrets / 解开密钥"
 key="${{{key}:-}}"
 [ -n "$key" ] && [ -r "$key" ] ||
     die "set {key} to the key file (kept apart from this bundle) / 请用 {key} 指定密钥文件"
@@ -117,11 +119,12 @@ def script(told: Told, start: BundlePart, route: BundlePart | None) -> str:
     if release.secrets:
         lines = "\n".join(_unseal(secret.name) for secret in release.secrets)
         text.append(_SECRETS.format(key=KEY, lines=lines))
-    text += [_section("4. Start the old generation / 启动旧的一代", start)]
+    text += [_section("#. Start the old generation / 启动旧的一代", start)]
     if route is not None:
-        text.append(_section("5. Send the traffic to it / 切回流量", route))
+        text.append(_section("#. Send the traffic to it / 切回流量", route))
     text.append(_END.format(unit=unit, release=name))
-    return "".join(text)
+    number = itertools.count(1)
+    return re.sub(r'^say "#\.', lambda _: f'say "{next(number)}.', "".join(text), flags=re.MULTILINE)
 
 
 def readme(told: Told, needed: Sequence[str]) -> str:

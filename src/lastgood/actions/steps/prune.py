@@ -1,8 +1,12 @@
-"""Restore points beyond the declared number: no way back any more, and what only they needed goes."""
+"""Restore points beyond the declared number: no way back any more, and what only they needed goes. So does
+what failed attempts left, once as many releases proved good after them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from lastgood.actions.abilities import engine_of, generation_id, runtime_of
 from lastgood.actions.keeping import images_archived, images_kept, releases_in_use, releases_kept
@@ -14,9 +18,11 @@ from lastgood.domain.message import N_
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.engine.handlers import Result, StepContext
-from lastgood.planning.pruning import prunable
+from lastgood.planning.pruning import outlived, prunable
 from lastgood.ports.drivers import RemovesGenerations
 
+LOOK_BACK = 200
+"""Rollouts of a unit that are looked through for what failed ones left."""
 FETCHING = N_("another image is not whole here yet, and may count on pieces of this one")
 
 
@@ -34,15 +40,27 @@ class Prune(Handler):
             waiting = unit.points.uncleared(release.unit)
         left: dict[str, str] = {}
         for point in waiting:
-            try:
-                why = self._clear(context, point)
-            except DriverError as error:
-                if error.own_state:
-                    raise
-                why = str(error.what)
-            if why:
+            if why := _why_not(partial(self._clear, context, point)):
                 left[point.id] = why
+        for failed in self._failed(context, release):
+            if why := _why_not(partial(self._remove, context, failed)):
+                left[generation_id(failed)] = why
         return {"pruned": [p.id for p in waiting if p.id not in left], "left": left}
+
+    def _failed(self, context: StepContext, release: Release) -> Iterator[Release]:
+        """Of the attempts long past, those that the runtime or the archive still holds something of."""
+        with context.store.read() as unit:
+            points = unit.points.list(release.unit)
+            kept = releases_kept(unit, release.unit)
+            rollouts = unit.rollouts.list(release.unit, LOOK_BACK)
+            digests = outlived(rollouts, points, int(context.step.params["keep"]), kept)
+            releases = [unit.releases.get(digest) for digest in digests]
+        archived = {image.manifest for image in self.tools.images.images()}
+        for failed in releases:
+            runtime = runtime_of(self.tools.drivers, failed)
+            known = {status.generation for status in runtime.status()} if runtime else set()
+            if generation_id(failed) in known or (failed.image and failed.image.manifest in archived):
+                yield failed
 
     @staticmethod
     def _mark(context: StepContext, release: Release) -> None:
@@ -58,15 +76,18 @@ class Prune(Handler):
         with context.store.read() as unit:
             release = unit.releases.get(point.release)
             kept_again = point.release in releases_kept(unit, point.unit)
-        if not kept_again:
-            runtime = runtime_of(self.tools.drivers, release)
-            if isinstance(runtime, RemovesGenerations):
-                runtime.remove(generation_id(release))
-            if release.image and (why := self._let_go(context, release, release.image)):
-                return why
+        if not kept_again and (why := self._remove(context, release)):
+            return why
         with context.store.write() as unit:
             unit.points.prune(replace(point, cleared_at=context.clock.now()))
         return ""
+
+    def _remove(self, context: StepContext, release: Release) -> str:
+        """Its generation and its image; returns why something has to stay for now."""
+        runtime = runtime_of(self.tools.drivers, release)
+        if isinstance(runtime, RemovesGenerations):
+            runtime.remove(generation_id(release))
+        return self._let_go(context, release, release.image) if release.image else ""
 
     def _let_go(self, context: StepContext, release: Release, image: Image) -> str:
         """Unless a newer release of this unit runs the same image: that one lets it go in its own time."""
@@ -85,3 +106,13 @@ class Prune(Handler):
                 return FETCHING
             self.tools.images.remove(image)
         return ""
+
+
+def _why_not(remove: Callable[[], str]) -> str:
+    """Why something has to stay for now; a target that does not answer is a reason, too."""
+    try:
+        return remove()
+    except DriverError as error:
+        if error.own_state:
+            raise
+        return str(error.what)

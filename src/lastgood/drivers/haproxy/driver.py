@@ -21,7 +21,7 @@ from lastgood.drivers.haproxy.placing import WHOLE, refuse_impossible, refuse_un
 from lastgood.drivers.haproxy.proxies import Proxies
 from lastgood.drivers.haproxy.record import Files, Record
 from lastgood.drivers.haproxy.routing import Routing
-from lastgood.drivers.haproxy.runtime import RuntimeApi
+from lastgood.drivers.haproxy.runtime import ALL, SERVERS, RuntimeApi
 from lastgood.drivers.haproxy.servers import View
 from lastgood.drivers.haproxy.settings import Settings, SignalSettings
 from lastgood.drivers.haproxy.shares import shares_of, together
@@ -187,7 +187,7 @@ class HaproxyDriver:
         backend = self._settings.backend
         asked = {
             "servers.txt": f"show servers state {backend}",
-            "stat.csv": f"show stat {backend} 6 -1",
+            "stat.csv": f"show stat {ALL} {SERVERS}",
             "info.txt": "show info",
         }
         items = [EvidenceItem("haproxy-observed.json", _said(self._observed_text).encode())]

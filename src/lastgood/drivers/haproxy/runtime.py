@@ -16,6 +16,10 @@ LINE_BYTES = 8000
 """HAProxy reads a line of commands into one buffer, of 16 KiB when nobody changed it."""
 OLD_PROCESS_ATTEMPTS = 50
 OLD_PROCESS_PAUSE = 0.01
+ALL = "-1"
+"""Every proxy, to ``show stat``: by name it tells of a frontend, where one is called like the backend."""
+SERVERS = "6 -1"
+"""To ``show stat``: backends and their servers."""
 LEVEL = "show cli level"
 LEVELS = ("user", "operator", "admin")
 DENIED = "ermission denied"
@@ -44,15 +48,20 @@ class RuntimeApi:
 
     def look(self) -> View:
         """The backend as it is now. Raises Unreachable, and Rejected when there is no such backend."""
-        line = f"show info; show servers state {self._backend}; show stat {self._backend} 6 -1"
+        proxy = self._backend
         for _ in range(OLD_PROCESS_ATTEMPTS):
             try:
-                text = self._ask(line)
-                view = parse(self.address, text)
+                text = self._ask(
+                    f"show info; show servers state {self._backend}; show stat {proxy} {SERVERS}"
+                )
+                view = parse(self.address, self._backend, text)
             except _Cut as error:
                 raise self._not_understood(error.text) from error
             except Unreadable as error:
-                raise self._not_understood(text) from error
+                if proxy == ALL:
+                    raise self._not_understood(text) from error
+                proxy = ALL
+                continue
             if not view.stopping:
                 return view
             # A reload is under way, and the process that leaves took our connection.

@@ -99,8 +99,10 @@ class Unreadable(ValueError):
     """The answer is not what HAProxy 2.6 or later says."""
 
 
-def parse(socket: str, text: str) -> View:
-    """The answers to ``show info; show servers state B; show stat B 6 -1``. Raises Unreadable."""
+def parse(socket: str, backend: str, text: str) -> View:
+    """The answers to ``show info; show servers state B; show stat B 6 -1``, the last one with other proxies
+    or not. Raises Unreadable.
+    """
     blocks = [block.strip("\n") for block in text.split("\n\n")]
     info = next((b for b in blocks if b.startswith("Name: ")), "")
     state = next((b for b in blocks if b.startswith(f"{STATE_VERSION}\n#")), "")
@@ -108,7 +110,8 @@ def parse(socket: str, text: str) -> View:
     if not info or not state or not stat:
         raise Unreadable(text[:300])
     facts = dict(line.split(": ", 1) for line in info.splitlines() if ": " in line)
-    rows = {row["svname"]: row for row in csv.DictReader(io.StringIO(stat.removeprefix("# ")))}
+    told = csv.DictReader(io.StringIO(stat.removeprefix("# ")))
+    rows = {row["svname"]: row for row in told if row["pxname"] == backend}
     if BACKEND not in rows:
         raise Unreadable(text[:300])
     return View(
