@@ -31,9 +31,16 @@ from lastgood.testing.images import ImageBuild, push
 from lastgood.testing.registry_server import RegistryServer, registry
 
 UNIT = UnitId("page", "dev", "us")
-OLD, NEW, LATE = "old", "new", "late"
-"""Tags, and the word that each answers; ``late`` answers 500 from its hundredth request on."""
-TIRES = 100
+OLD, SLOW, NEW, LATE = "old", "slow", "new", "late"
+IMAGES: Mapping[str, Mapping[str, str]] = {
+    OLD: {},
+    SLOW: {"START_MS": "1000"},
+    NEW: {},
+    LATE: {"TIRES": "100"},
+}
+"""By tag, which is also the word that each answers: ``slow`` needs a second until it listens, ``late``
+answers 500 from its hundredth request on.
+"""
 CHECK = "inter 100ms fall 2 rise 1"
 """How HAProxy asks each server for ``/healthz``, whoever runs it."""
 LINES = ("option httpchk GET /healthz", "option redispatch 1", "retries 3",
@@ -68,8 +75,8 @@ class ImageWorld(Driven):
 
     def __post_init__(self) -> None:
         program = compiled()
-        for word in (OLD, NEW, LATE):
-            env = {"TEXT": word, "TIRES": str(TIRES if word == LATE else 0)}
+        for word, told in IMAGES.items():
+            env = {"TEXT": word, **told}
             build = ImageBuild(["/server"], env, {"/server": (program, 0o755)}, ports=[8080])
             push(self.registry, f"shop/page:{word}", build)
             self.engine.docker("pull", "--quiet", self.image(word))

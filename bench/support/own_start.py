@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import docker
 
-from bench.support.image_world import OLD, ImageWorld, free_base, milliseconds_to_answers
+from bench.support.image_world import ImageWorld, free_base, milliseconds_to_answers
 
 
-def own_starts(made: ImageWorld, times: int) -> list[float]:
-    """Milliseconds of each time; two stopped containers are told to start at the same moment."""
+def own_starts(made: ImageWorld, word: str, times: int) -> list[float]:
+    """Milliseconds of each time; two stopped containers of an image are told to start at the same moment."""
     client = docker.APIClient(made.engine.host, version="1.41")
     base = free_base()
     ports = (base + 1, base + 2)
     limits = client.create_host_config(network_mode="host", mem_limit="64m")
     ids = [
-        client.create_container(made.image(OLD), environment={"PORT": str(port)}, host_config=limits)["Id"]
+        client.create_container(made.image(word), environment={"PORT": str(port)}, host_config=limits)["Id"]
         for port in ports
     ]
     found = []

@@ -1,6 +1,7 @@
 /* The program inside the images of the bench: a web server, static, small and fast.
  *
- *   server              answers $TEXT on $PORT; 500 to all but /healthz from request number $TIRES on (0: never)
+ *   server              answers $TEXT on $PORT, $START_MS after its start; 500 to all but /healthz from request
+ *                       number $TIRES on (0: never)
  *   server probe PATH   exit code 0 when PATH of it answers 2xx: a health check from within
  *
  * Told to stop, it takes no new connections, answers what was sent before, and ends.
@@ -89,6 +90,7 @@ static int web(void) {
     sigemptyset(&end);
     sigaddset(&end, SIGTERM);
     sigprocmask(SIG_BLOCK, &end, NULL);
+    usleep(atoi(env("START_MS", "0")) * 1000);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024)) die("listen");
     polled[0] = (struct pollfd){.fd = signalfd(-1, &end, SFD_CLOEXEC), .events = POLLIN};
