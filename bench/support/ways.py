@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from bench.support.tables import WIDTH, line
 from bench.support.traffic import Seen
 
+SLOW = 500.0
+"""Milliseconds from when a request was due, above which the slowest answer is told, too."""
+
 
 @dataclass
 class Way:
@@ -31,3 +34,5 @@ class Way:
         print(f"{line(self.name, self.took, self.width)}  {self.failed:>4}/{self.requests}", flush=True)
         if self.errors:
             print(f"  failed: {self.errors}")
+        if self.slowest > SLOW:
+            print(f"  slowest answer: {self.slowest:.0f} ms")
