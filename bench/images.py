@@ -26,7 +26,7 @@ from bench.support.tables import head, line, verdict
 from bench.support.traffic import Seen, few_customers, under_load
 from bench.support.ways import Way
 
-WARM, COMMANDS, COLD, OTHERS = 10, 4, 6, 3
+WARM, COMMANDS, COLD, OTHERS = 10, 3, 6, 3
 WARM_AIM, COLD_AIM = 100.0, 1.2
 """Milliseconds; times the container's own start."""
 WIDTH = 44
