@@ -6,62 +6,23 @@ before the command until well after, and its own record of each request is what 
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.support.breakdown import Breakdown
 from bench.support.reload import Plain, switches
 from bench.support.runners import kill_runner, lasting_runner
 from bench.support.tables import HEAD, line, verdict
-from bench.support.traffic import Seen, under_load
-from bench.support.world import APP, UNIT, World, world
+from bench.support.traffic import under_load
+from bench.support.ways import Way
+from bench.support.world import APP, World, world
 
-LASTGOOD = Path(sys.executable).parent / "lastgood"
 FLIPS = 10
 COLD_FLIPS = 6
 RELOADS = 20
 LEAST = 10_000
-
-
-@dataclass
-class Way:
-    """One way back, again and again: milliseconds of each, requests and failed requests of all."""
-
-    name: str
-    took: list[float] = field(default_factory=list)
-    requests: int = 0
-    failed: int = 0
-    errors: str = ""
-
-    def add(self, seen: Seen, took: float) -> None:
-        self.took.append(took)
-        self.requests += seen.total
-        self.failed += seen.failed
-        self.errors = seen.errors or self.errors
-
-    def show(self) -> None:
-        print(f"{line(self.name, self.took)}  {self.failed:>4}/{self.requests}", flush=True)
-        if self.errors:
-            print(f"  failed: {self.errors}")
-
-
-def _by_call(made: World) -> str:
-    return made.service.rollback(UNIT, reason="bench")
-
-
-def _by_command(made: World) -> str:
-    command = [str(LASTGOOD), "rollback", str(UNIT), "--yes", "--json", "--detach"]
-    done = subprocess.run(
-        command, cwd=made.places.estate, env=made.environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr[-500:]}")
-    return made.service.history(UNIT, 1)[0][0].id
 
 
 def _back(made: World, way: Way, command: Callable[[World], str], seconds: float) -> tuple[float, str]:
@@ -122,11 +83,11 @@ def run() -> bool:
     with tempfile.TemporaryDirectory(prefix="lastgood-bench-") as root, world(Path(root)) as made:
         with lasting_runner(made.places):
             made.end(made.deploy("0.3s").id)
-            _warm(made, warm_call, _by_call, parts, 3.5)
-            _warm(made, warm_command, _by_command, Breakdown(), 8.0)
-            _cold(made, cold_call, _by_call, 6.0)
-            _cold(made, cold_command, _by_command, 9.0)
-        _cold(made, alone, _by_call, 9.0, runner=False)
+            _warm(made, warm_call, World.by_call, parts, 3.5)
+            _warm(made, warm_command, World.by_command, Breakdown(), 8.0)
+            _cold(made, cold_call, World.by_call, 6.0)
+            _cold(made, cold_command, World.by_command, 9.0)
+        _cold(made, alone, World.by_call, 9.0, runner=False)
         _, starts = under_load(made.url, 8.0, made.root, lambda: made.start_times(FLIPS))
         print(line("for comparison: the process's own start, same load", starts))
         _reloads(Path(root))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from bench.support.driven import Driven
 from bench.support.tables import line
-from bench.support.world import World
 from lastgood.domain.rollout import Mark, Rollout
 
 PARTS = (
@@ -24,7 +24,7 @@ class Breakdown:
     def __init__(self) -> None:
         self._parts: list[list[float]] = [[] for _ in PARTS]
 
-    def add(self, made: World, back: Rollout, asked: float) -> None:
+    def add(self, made: Driven, back: Rollout, asked: float) -> None:
         """``back`` took back a rollout; ``asked``: time of the command (epoch)."""
         forward = made.service.show(back.undoes)[0]
         records = made.service.audit(str(back.unit), 20)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from bench.support.runners import wait_for
 T = TypeVar("T")
 RATE = 500
 CONNECTIONS = 20
+REST = 1.0
+"""Seconds of load after what is measured: what was held up has to be sent, too."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,23 @@ class Seen:
     @property
     def failed(self) -> int:
         return sum(bool(a["error"]) or a["status"] >= 500 for a in self.answers)
+
+    @property
+    def slowest(self) -> float:
+        """Milliseconds from when it was due."""
+        return max(float(a["latency"]) for a in self.answers) * 1000
+
+    def all_on(self, word: str, since: float) -> float:
+        """When the last response arrived that was no good one with ``word``, ``since`` included.
+
+        Raises RuntimeError unless there were enough good ones after it.
+        """
+        bad = (a for a in self.answers if a["word"] != word or a["status"] != 200)
+        last = max((float(a["received"]) for a in bad), default=0.0)
+        after = sum(a["sent"] > last for a in self.answers)
+        if last < since or after < RATE // 10:
+            raise RuntimeError(f"the load did not see all go to {word}: {after} answers after")
+        return last
 
     @property
     def errors(self) -> str:
@@ -55,8 +75,13 @@ class Seen:
         return last
 
 
-def under_load(url: str, seconds: float, directory: Path, act: Callable[[], T]) -> tuple[Seen, T]:
-    """Run ``act`` once all connections of the load are busy; what the whole load saw, and its result."""
+def under_load(
+    url: str, seconds: float, directory: Path, act: Callable[[], T], *, early: bool = False
+) -> tuple[Seen, T]:
+    """Run ``act`` once all connections of the load are busy; what the whole load saw, and its result.
+
+    The load lasts for ``seconds``; ``early``: at most, it ends soon after ``act``.
+    """
     file = directory / "requests.jsonl"
     command = [sys.executable, "-m", "lastgood.testing.load", url, "--requests", str(file), "--json"]
     command += ["--rate", str(RATE), "--connections", str(CONNECTIONS), "--seconds", str(seconds)]
@@ -65,8 +90,23 @@ def under_load(url: str, seconds: float, directory: Path, act: Callable[[], T]) 
         wait_for(lambda: len(load.net_connections("tcp")) >= CONNECTIONS)
         time.sleep(0.3)
         result = act()
+        if early:
+            time.sleep(REST)
+            process.terminate()
         process.wait()
     answers = [json.loads(line) for line in file.read_text().splitlines()]
-    if len(answers) < RATE * seconds * 0.99:
+    lasted = answers[-1]["received"] - answers[0]["due"] if early else seconds
+    if len(answers) < RATE * lasted * (0.9 if early else 0.99):
         raise RuntimeError(f"the load came to {len(answers)} requests only")
     return Seen(answers), result
+
+
+@contextmanager
+def few_customers(url: str) -> Iterator[None]:
+    """Fifty requests a second as long as the block: criteria need something to judge."""
+    command = [sys.executable, "-m", "lastgood.testing.load", url, "--rate", "50", "--connections", "3"]
+    with subprocess.Popen([*command, "--seconds", "3600"], stdout=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from bench.support.runners import places_in, wait_for
-from lastgood.bootstrap.places import Places
+from bench.support.driven import Driven
+from bench.support.runners import wait_for
 from lastgood.bootstrap.service import Service
-from lastgood.domain.rollout import Rollout, RolloutState
+from lastgood.domain.rollout import Rollout
 from lastgood.domain.unit import UnitId
 from lastgood.testing.caddy_server import caddy, free_port
 
@@ -79,13 +79,14 @@ windows: {watch: 0.5s, guard: %(guard)s, verify: 1s, recovery: 1m}
 
 
 @dataclass
-class World:
+class World(Driven):
     """``root`` holds everything; ``admin`` is Caddy's address; customers come to ``port``."""
 
     root: Path
     admin: str
     port: int = field(default_factory=free_port)
     generation: int = 0
+    unit: UnitId = UNIT
 
     def __post_init__(self) -> None:
         for name in ("files", "process", "pointers", "estate"):
@@ -97,10 +98,6 @@ class World:
         self.service = Service(self.places)
 
     @property
-    def places(self) -> Places:
-        return places_in(self.root, self.root / "estate")
-
-    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/page"
 
@@ -108,12 +105,6 @@ class World:
     def word(self) -> str:
         """What the newest generation answers."""
         return f"generation{self.generation}"
-
-    def environment(self) -> dict[str, str]:
-        """For a command of its own process."""
-        places = self.places
-        named = {"LASTGOOD_STATE": places.state, "LASTGOOD_KEY_FILE": places.key}
-        return {**os.environ, **{key: str(value) for key, value in named.items()}}
 
     def deploy(self, guard: str) -> Rollout:
         """Commit the next generation and deploy it; returns at once."""
@@ -124,23 +115,6 @@ class World:
         self._git("add", "-A")
         self._git("-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qm", self.word)
         return self.service.deploy(UNIT, reason="bench", owner="team-bench", impact="none")
-
-    def until_guarding(self, rollout: Rollout) -> None:
-        """Wait until its guard window is open. Raises RuntimeError when it ended before."""
-
-        def seen() -> RolloutState | None:
-            state = self.service.show(rollout.id)[0].rollout.state
-            return state if state is RolloutState.GUARDING or not state.is_open else None
-
-        if wait_for(seen) is not RolloutState.GUARDING:
-            raise RuntimeError(f"{rollout.id} came to no guard window")
-
-    def end(self, rollout: str) -> Rollout:
-        """The end of a rollout and of what follows from it. Raises RuntimeError for a bad one."""
-        last = [progress.rollout for progress in self.service.follow(rollout, lambda _: False)][-1]
-        if last.state is not RolloutState.VERIFIED:
-            raise RuntimeError(f"{last.id}: {last.state.value}: {last.outcome}")
-        return last
 
     def start_times(self, count: int) -> list[float]:
         """Milliseconds from the start of the service's process to its first answer, without lastgood."""

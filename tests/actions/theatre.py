@@ -140,6 +140,7 @@ class Theatre:
 
     def __init__(self, store: SqlStore, clock: Clock, directory: Path) -> None:
         self.store, self.clock, self.rate = store, clock, 200.0
+        self._coming = 0.0
         self.objects, self.images = FakeObjects(), FileImages(directory / "images")
         self.cache = FakeCache()
         self.runtimes = {
@@ -175,8 +176,10 @@ class Theatre:
         return self.traffic[UNIT]
 
     def _come(self, seconds: float) -> None:
+        self._coming += seconds * self.rate
+        count, self._coming = int(self._coming), self._coming % 1
         for proxy in self.traffic.values():
-            proxy.customers(round(seconds * self.rate))
+            proxy.customers(count)
 
     def release(self, text: str, unit: UnitId = UNIT, **changes: Any) -> Release:
         self.objects.put(text.encode())

@@ -22,7 +22,7 @@ from lastgood.ports.persistence import Store
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.03
+POLL_SECONDS = 0.01
 """Between looks for newly accepted rollouts; a look is one PRAGMA while nothing changed."""
 
 

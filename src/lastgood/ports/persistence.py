@@ -272,3 +272,6 @@ class Store(Protocol):
 
     def plan(self, digest: str) -> tuple[Plan, Release, Release | None]:
         """By digest or unique prefix; raises InvalidInput when unknown."""
+
+    def changed(self) -> int:
+        """A number that differs from the last one when anybody has committed since. Costs microseconds."""

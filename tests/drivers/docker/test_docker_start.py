@@ -190,6 +190,19 @@ def test_roles_of_several_instances_count_together(bench: Any) -> None:
     assert {"g1/web.1.log", "g1/worker.1.log", "g1/worker.2.log"} <= names
 
 
+def test_instances_are_started_at_once(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(3)
+    start = Engine.start
+
+    def together(self: Engine, id: str) -> str:
+        meeting.wait(20)
+        return start(self, id)
+
+    monkeypatch.setattr(Engine, "start", together)
+    bench.up(bench.generation("g1", replace(bench.generation().roles[0], replicas=3)), Role.WEB)
+    assert len(bench.of("g1", Role.WEB).addresses) == 3
+
+
 def _place(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host, int(port)

@@ -23,7 +23,9 @@ LOOK_SECONDS = 0.2
 GAP_SECONDS = 2.0
 """A longer time without a look was not watched."""
 WISH_SECONDS = 0.05
-"""Between looks for a person's wish."""
+"""Between looks for a person's wish, at most."""
+COMMIT_SECONDS = 0.01
+"""Between looks whether anybody has written anything, a wish perhaps."""
 
 
 def never() -> bool:
@@ -51,6 +53,7 @@ class Watching:
     staying_up: StayingUp | None = None
     """None while an old release is watched: it may end as often as it always did."""
     fallen: GateFailed | None = None
+    _rested: bool = True
 
     @classmethod
     def resume(
@@ -130,7 +133,20 @@ class Watching:
             settled = over and (result.verdict is not Verdict.INCONCLUSIVE or now >= self.last)
             if result.verdict is Verdict.FAILED or self.fallen or settled or accepted or ended():
                 return result, accepted
-            clock.sleep(min(WISH_SECONDS, max(0.0, next_look - clock.monotonic())))
+            self._rest(min(WISH_SECONDS, max(0.0, next_look - clock.monotonic())))
+
+    def _rest(self, seconds: float) -> None:
+        """Shorter when somebody writes meanwhile. Not twice in a row: many that watch would only wake each
+        other.
+        """
+        clock, store = self.context.clock, self.context.store
+        end, seen = clock.monotonic() + seconds, store.changed()
+        while (left := end - clock.monotonic()) > 0:
+            clock.sleep(min(left, COMMIT_SECONDS))
+            if self._rested and store.changed() != seen:
+                self._rested = False
+                return
+        self._rested = True
 
     def _accepted(self) -> bool:
         wish = self.context.wish()

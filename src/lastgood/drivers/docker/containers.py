@@ -10,6 +10,7 @@ import contextlib
 import secrets as chance
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from lastgood.domain.errors import DriverError, NeverReady, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
@@ -67,11 +68,14 @@ class Containers:
     # Start
 
     def have(self, wanted: Sequence[Wanted]) -> None:
-        """All of them there first, then running: what can't be made is known before anything runs."""
+        """All of them there first, then running: what can't be made is known before anything runs. They are
+        started at once, for an engine takes its time with each.
+        """
         self._sweep()
         there = [self._get(one) for one in wanted]
-        for one, seen in zip(wanted, there, strict=True):
-            self._have_running(one, seen)
+        with ThreadPoolExecutor(self._engine.calls_at_once) as pool:
+            for _ in pool.map(self._have_running, wanted, there):
+                pass
 
     def _have_running(self, wanted: Wanted, seen: Instance) -> None:
         for _ in range(TRIES):

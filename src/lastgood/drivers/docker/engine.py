@@ -19,6 +19,7 @@ from lastgood.drivers.docker.settings import DockerSettings
 GONE, IN_USE = 404, 409
 LOOK_EVERY = 0.01
 SETTLED_WITHIN = 5.0
+CALLS_AT_ONCE = 4
 Json = dict[str, Any]
 
 
@@ -32,6 +33,11 @@ class Engine:
     @cached_property
     def _client(self) -> Any:
         return connect(self._settings)
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many may be under way: over ssh each more needs a connection of its own, which takes longer."""
+        return 1 if self.host.startswith("ssh://") else CALLS_AT_ONCE
 
     @contextmanager
     def _call(self, call: str, *, changes: bool = True) -> Iterator[Any]:
