@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 
 from lastgood.actions.context import Context
 from lastgood.actions.holding import resource_lock, stop_change, unit_lock
@@ -35,9 +37,18 @@ def _moment(now: datetime) -> str:
 
 
 def accept_plan(
-    context: Context, plan: Plan, release: Release, request: Request, *, undoes: str = "", incident: str = ""
+    context: Context,
+    plan: Plan,
+    release: Release,
+    request: Request,
+    *,
+    undoes: str = "",
+    incident: str = "",
+    data: Mapping[str, Any] = MappingProxyType({}),
 ) -> Rollout:
-    """Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
+    """``data`` goes into the audit with the intent.
+
+    Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
     change) is frozen.
     """
     now = context.clock.now()
@@ -48,11 +59,17 @@ def accept_plan(
     with context.store.write() as unit:
         if plan.kind is PlanKind.ROLLBACK:
             _take_out(context, unit, rollout)
-        accept_in(context, unit, rollout, release)
+        accept_in(context, unit, rollout, release, data)
     return rollout
 
 
-def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Release) -> None:
+def accept_in(
+    context: Context,
+    unit: UnitOfWork,
+    rollout: Rollout,
+    release: Release,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """The same inside the caller's transaction. A change that the unit is part of hands over the unit's lock,
     and keeps those of the resources.
     """
@@ -68,7 +85,7 @@ def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Rel
     unit.rollouts.add(rollout)
     unit.wishes.enqueue(rollout.id)
     data = {"rollout": rollout.id, "plan": plan.digest, "owner": request.owner, "impact": request.impact,
-            "from": plan.base, "to": plan.target, "commit": plan.commit}  # fmt: skip
+            "from": plan.base, "to": plan.target, "commit": plan.commit, **more}  # fmt: skip
     if rollout.part_of:
         data["change"] = rollout.part_of
     context.audit(unit, plan.kind.value, str(plan.unit), Phase.INTENT, request.reason, data)
@@ -96,8 +113,9 @@ def refuse_move(unit: UnitOfWork, plan: Plan, release: Release) -> None:
     if plan.kind is PlanKind.DEPLOY:
         refuse_frozen(unit, plan)
         refuse_unsettled(unit, release)
-    if plan.kind is not PlanKind.HEAL:
+    if plan.kind in (PlanKind.DEPLOY, PlanKind.ROLLBACK):
         refuse_quarantined(unit, release)
+        _refuse_restoring(unit, plan, release)
 
 
 def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
@@ -146,6 +164,25 @@ def refuse_unsettled(unit: UnitOfWork, release: Release) -> None:
                     where=database.resource,
                     rollout=rollout.id,
                     name=needed[0],
+                    resource=database.resource,
+                )
+
+
+def _refuse_restoring(unit: UnitOfWork, plan: Plan, release: Release) -> None:
+    """Raises Conflict while a database of ``release`` goes back to a snapshot: for a change; for a way back
+    where it needs what the snapshot lacks.
+    """
+    for database in release.databases:
+        for rollout in _at_work_on(unit, database.resource):
+            if rollout.kind is not PlanKind.RESTORE:
+                continue
+            there = next((s.params["applied"] for s in rollout.plan.steps if "applied" in s.params), ())
+            if plan.kind is PlanKind.DEPLOY or any(m.name not in there for m in database.migrations):
+                raise Conflict(
+                    N_("{rollout} takes {resource} back to a snapshot"),
+                    todo=N_("Wait for its end (lastgood show {rollout} --follow), then try again."),
+                    where=database.resource,
+                    rollout=rollout.id,
                     resource=database.resource,
                 )
 

@@ -95,7 +95,7 @@ def _turn_back(context: Context, unit: UnitOfWork, working: Rollout, to: str, re
     goes_to = working.target if working.kind is PlanKind.ROLLBACK else working.base
     points = unit.points.list(working.unit)
     elsewhere = to and choose_point(working.unit, points, "", to).release != goes_to
-    if working.kind is PlanKind.HEAL or elsewhere:
+    if working.kind in (PlanKind.HEAL, PlanKind.RESTORE) or elsewhere:
         raise Conflict(
             N_("{rollout} ({kind}) is at work on {unit}; it can only be taken to {goes_to}"),
             todo=N_("Run lastgood rollback {unit} without --to, or wait for its end."),

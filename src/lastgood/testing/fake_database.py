@@ -22,13 +22,14 @@ from typing import Any
 from lastgood.domain.criterion import Signal, SignalKind
 from lastgood.domain.digest import digest, plain
 from lastgood.domain.errors import Cause, Conflict, DriverError, Rejected
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.testing.fake_restoring import FakeRestoring, muted
 
 OWN = "lastgood_revisions"
 Listing = dict[tuple[str, str], str]
@@ -41,13 +42,18 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
     return FakeDatabase(path, tools.directory / "snapshots", str(settings.get("resource", path.stem)))
 
 
-class FakeDatabase:
-    """Migrates, Classifies, Snapshots, Measures, Observes and GivesEvidence."""
+class FakeDatabase(FakeRestoring):
+    """Migrates, Classifies, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
+
+    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all.
+    """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
         self.path = path
         self.directory = directory
         self.resource = resource
+        self.obstacle: Message | None = None
+        self.unknown: tuple[Message, ...] = ()
         self._failures: dict[str, list[DriverError]] = {}
 
     def fail_next(self, method: str, error: DriverError) -> None:
@@ -205,7 +211,9 @@ class FakeDatabase:
                 f"CREATE TABLE IF NOT EXISTS {OWN} (seq INTEGER PRIMARY KEY AUTOINCREMENT, "
                 "name TEXT UNIQUE, digest TEXT, key TEXT)"
             )
+            muted(connection, True)
             work(connection)
+            muted(connection, False)
             connection.execute("COMMIT")
 
     def _there(self, connection: sqlite3.Connection, migration: MigrationScript) -> bool:
@@ -251,7 +259,7 @@ def _revisions(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
     found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [name for (name,) in found if name != OWN and not name.startswith("sqlite_")]
+    return [name for (name,) in found if not name.startswith(("lastgood_", "sqlite_"))]
 
 
 def _listing(connection: sqlite3.Connection) -> Listing:
@@ -263,7 +271,8 @@ def _listing(connection: sqlite3.Connection) -> Listing:
     for kind, name, text in connection.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"
     ):
-        listing[kind, name] = text
+        if not name.startswith("lastgood_"):
+            listing[kind, name] = text
     return listing
 
 
