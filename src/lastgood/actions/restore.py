@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from lastgood.actions.abilities import captures_of, restores_of
 from lastgood.actions.accepting import accept_plan
@@ -16,8 +15,9 @@ from lastgood.domain.audit import Phase
 from lastgood.domain.capture import Capture
 from lastgood.domain.errors import InvalidInput, NotReversible, Rejected
 from lastgood.domain.message import N_, Message
-from lastgood.domain.plan import Estimate, Plan, StepKind
+from lastgood.domain.plan import Estimate, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Request, Rollout
 from lastgood.domain.salvage import WritesSince
@@ -25,26 +25,7 @@ from lastgood.domain.unit import UnitId
 from lastgood.planning.restoring import plan_restore as plan_steps
 
 
-@dataclass(frozen=True)
-class PlannedRestore:
-    """A plan with what it costs; ``called``: what people call what is in a table, by table and language."""
-
-    plan: Plan
-    release: Release
-    capture: Capture
-    snapshot: Snapshot
-    writes: WritesSince
-    called: Mapping[str, Mapping[str, str]]
-
-    @property
-    def costs(self) -> bool:
-        """Something would be lost, or it is not known whether."""
-        return not self.writes.complete or bool(self.writes.lost)
-
-
-def plan_restore(
-    context: Context, unit_id: UnitId, *, database: str = "", snapshot: str = ""
-) -> PlannedRestore:
+def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snapshot: str = "") -> RestorePlan:
     """What going back would do, and what was written since. Looks only.
 
     Raises NotReversible when no writes were kept, or when a unit needs a shape that the snapshot does not
@@ -65,7 +46,7 @@ def plan_restore(
             return unit.journal.seconds(unit_id, kind)
 
     plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture))
-    return PlannedRestore(plan, release, capture, kept, writes, target.called)
+    return RestorePlan(plan, capture, kept, writes, target.called)
 
 
 def restore(
@@ -87,7 +68,8 @@ def restore(
     request = Request(reason or "restore", context.actor.name, planned.capture.resource, context.actor.name,
                       context.clock.now())  # fmt: skip
     data = {"snapshot": planned.snapshot.id, "cut": planned.snapshot.cut, **noted(planned.writes)}
-    return accept_plan(context, planned.plan, planned.release, request, data=data)
+    release = current_release(context, unit_id)
+    return accept_plan(context, planned.plan, release, request, data=data)
 
 
 def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str) -> Capture:

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from lastgood.cli.arguments import Command, Revision, Units, commands, only
+from lastgood.cli.session import Session
 from lastgood.domain.message import N_
+from lastgood.domain.unit import UnitId
 
 app = commands()
 
@@ -16,7 +18,7 @@ app = commands()
     cls=Command,
     help=N_("A deploy names the plan that was shown with --plan, so that nothing else can run."),
     epilog="lastgood plan storefront@prod/us --commit v42\nlastgood plan 'storefront@prod/*'\n"
-    "lastgood plan storefront@prod/us --back",
+    "lastgood plan storefront@prod/us --back\nlastgood plan storefront@prod/us --restore",
 )
 def plan(
     ctx: typer.Context,
@@ -26,22 +28,27 @@ def plan(
     to: Annotated[
         str, typer.Option(metavar="POINT", help=N_("The restore point or release to go back to."))
     ] = "",
+    restore: Annotated[
+        bool, typer.Option("--restore", help=N_("Plan going back to a snapshot of its database."))
+    ] = False,
     details: Annotated[
         bool, typer.Option("--details", help=N_("Of many units: the whole plan of each."))
     ] = False,
 ) -> None:
     """Show a plan."""
     from lastgood.cli.many import are_many, plan_units
-    from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
 
     session = Session(ctx)
     going_back = back or bool(to)
-    if are_many(units) and not going_back:
+    if are_many(units) and not (going_back or restore):
         plan_units(session, units, commit, details=details)
         return
     unit = only(units)
     known = parse(unit)
+    if restore:
+        _plan_restore(session, known)
+        return
     found = session.service.plan_rollback(known, to) if going_back else session.service.plan(known, commit)
     session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})
     if session.json:
@@ -62,6 +69,16 @@ def plan(
         'Run it with: lastgood deploy {unit} {options}--plan {digest} --reason "…" --owner … --impact "…"'
     )
     session.say(template, unit=unit, options=options, digest=short(found.digest))
+
+
+def _plan_restore(session: Session, unit: UnitId) -> None:
+    planned = session.service.databases.plan_restore(unit)
+    session.document({**plan_document(planned), "costs": planned.costs})
+    if not session.json:
+        from lastgood.cli.restore_view import restore_view
+
+        session.show(restore_view(session.t, planned))
+        session.say(N_("Go there with: lastgood restore {unit}"), unit=unit)
 
 
 def plan_document(found: object) -> dict[str, object]:
