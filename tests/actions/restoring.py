@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from lastgood.actions.abilities import generation_id
 from lastgood.actions.restore import restore
+from lastgood.domain.capture import Capture
 from lastgood.domain.digest import digest_bytes
+from lastgood.domain.plan import Estimate, Plan
 from lastgood.domain.release import DatabaseTarget, Migration, Release
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.unit import Target, UnitId
 from lastgood.engine.handlers import Probe, no_probe
+from lastgood.planning.restoring import plan_restore
+from lastgood.ports.drivers import MigrationScript
 from lastgood.testing.fake_database import FakeDatabase
-from tests.actions.theatre import OTHER, UNIT, Theatre
+from tests.actions.theatre import BEGAN, OTHER, UNIT, Theatre, release
 
 RESOURCE = "shop@prod"
 INIT = (
@@ -25,7 +30,6 @@ SPOILS = (
     "SELECT price FROM orders WHERE false;\n",
     "UPDATE orders SET price = 1;\n",
 )
-CALLED = {"orders": {"en": "orders", "zh": "订单"}}
 
 
 class Shop:
@@ -51,9 +55,7 @@ class Shop:
         return Migration(name, *(digest_bytes(text.encode()) for text in scripts))
 
     @staticmethod
-    def script(migration: Migration, scripts: tuple[str, str, str]) -> Any:
-        from lastgood.ports.drivers import MigrationScript
-
+    def script(migration: Migration, scripts: tuple[str, str, str]) -> MigrationScript:
         return MigrationScript(migration.name, migration.digest, *scripts)
 
     def release(self, text: str, *migrations: Migration, unit: UnitId = UNIT) -> Release:
@@ -74,14 +76,17 @@ class Shop:
         def breaks(moment: str, step: str) -> None:
             if (moment, step) == ("before effect", "guard"):
                 self.order(4, 70)
-                self.theatre.proxy.bad.add(self.theatre_generation())
+                self.theatre.proxy.bad.add(self.generation)
 
         return self.theatre.run(rollout.id, breaks)
 
-    def theatre_generation(self) -> str:
-        from lastgood.actions.abilities import generation_id
-
+    @property
+    def generation(self) -> str:
         return generation_id(self.bad)
+
+    @property
+    def good_generation(self) -> str:
+        return generation_id(self.good)
 
     def restore(self, probe: Probe = no_probe, **asked: Any) -> Rollout:
         rollout = restore(self.theatre.context, UNIT, **asked)
@@ -95,3 +100,10 @@ def broken(theatre: Theatre, **declared: Any) -> Shop:
     assert end.state is RolloutState.VERIFIED, str(end.outcome)
     assert shop.orders() == {1: 0, 2: 0, 3: 0, 4: 70}
     return shop
+
+
+def program() -> Plan:
+    """The plan of a restore, for the points at which it may be killed."""
+    database = DatabaseTarget(RESOURCE, Target("database"))
+    capture = Capture("s", RESOURCE, str(UNIT), "r", BEGAN)
+    return plan_restore(release("good"), database, capture, (str(UNIT),), lambda kind: (), Estimate())

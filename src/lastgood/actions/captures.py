@@ -14,6 +14,7 @@ from lastgood.domain.plan import Reversibility, StepKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Rollout
+from lastgood.domain.unit import UnitId
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.ports.drivers import Drivers
@@ -118,7 +119,20 @@ def _left(names: Sequence[str], snapshot: Snapshot, *, restorable: bool) -> Data
     )
 
 
-def tell_left(outcome: Message, left: Iterable[DataLeft], unit_id: str) -> Message:
+def left_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]:
+    """What a way back does not bring back, before it begins."""
+    template = N_(
+        "the data of {resource} stays as {name} left it; then it goes back to {at}, with what was written "
+        "since, by: lastgood restore {unit}"
+    )
+    return tuple(
+        Message(template, {"resource": one.resource, "name": one.name, "unit": str(unit_id),
+                           "at": f"{one.since:%Y-%m-%d %H:%M:%S}"})
+        for one in left
+    )  # fmt: skip
+
+
+def tell_left(outcome: Message, left: Iterable[DataLeft], unit_id: UnitId) -> Message:
     """``outcome``, and what is not back with it."""
     restorable = N_(
         "{outcome}. The data of {resource} is still as {name} left it; to go back to {at} with what was "
@@ -129,7 +143,7 @@ def tell_left(outcome: Message, left: Iterable[DataLeft], unit_id: str) -> Messa
         "written since, it is in {path} only"
     )
     for one in left:
-        words = {"outcome": outcome, "resource": one.resource, "name": one.name, "unit": unit_id,
+        words = {"outcome": outcome, "resource": one.resource, "name": one.name, "unit": str(unit_id),
                  "at": f"{one.since:%Y-%m-%d %H:%M:%S}", "path": one.path}  # fmt: skip
         outcome = Message(restorable if one.restorable else lost, words)
     return outcome

@@ -132,7 +132,7 @@ class RolloutPrograms:
         else:
             unit.releases.set_current(rollout.unit, rollout.target, now)
             state, outcome = measured_again(rollout)
-            outcome = tell_left(outcome, _data_left(unit, rollout), str(rollout.unit))
+            outcome = tell_left(outcome, _data_left(unit, rollout), rollout.unit)
         close_incident(unit, rollout, state, evidence, now)
         return state, outcome
 

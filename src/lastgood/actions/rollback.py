@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lastgood.actions.accepting import accept_plan
+from lastgood.actions.captures import data_left, left_notes
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
 from lastgood.actions.holding import keeper, stop_change, unit_lock
@@ -56,10 +57,11 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
         point = choose_point(unit_id, points, current, to, before, aside)
         base, target = unit.releases.get(current), unit.releases.get(point.release)
         refuse_quarantined(unit, target)
+        left = left_notes(data_left(unit, target), unit_id)
     refuse_incomplete(context, target)
     plan = plan_rollback(move_between(context, base, target, back=True))
     passed = () if to else passed_over(points, current, before, aside)
-    plan = replace(plan, notes=(*passed, *plan.notes))
+    plan = replace(plan, notes=(*passed, *plan.notes, *left))
     context.store.put_plan(plan, target, base)
     return plan, target
 
