@@ -20,7 +20,7 @@ from lastgood.drivers.postgresql.ledger import Ledger
 from lastgood.drivers.postgresql.loosening import loosened
 from lastgood.drivers.postgresql.merging import NO_COLUMN, Conflict, Row
 from lastgood.drivers.postgresql.shapes import Shapes
-from lastgood.drivers.postgresql.staging import Operation, Stage
+from lastgood.drivers.postgresql.staging import Operation, Stage, text_of
 
 ORPHAN = "it refers to a row of {table} which is not in the copy"
 REFERRED = "rows of {table} still refer to it"
@@ -102,7 +102,7 @@ class Carrier:
             return
         keys, homes = self.ledger.diverged_keys(place.table)
         if place.shape is not None:
-            columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c)) for c in place.key)
+            columns = sql.SQL(", ").join(text_of(sql.Identifier(c)) for c in place.key)
             rows = self.connection.execute(
                 sql.SQL("SELECT {} FROM {}").format(columns, place.shape.identifier)
             )
@@ -265,7 +265,7 @@ class Carrier:
         columns = [c for c in shape.types if c not in shape.generated]
         width = len(place.key)
         question = sql.SQL("SELECT {} FROM {} t JOIN unnest({}) AS u({}) ON {}").format(
-            sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(c)) for c in columns),
+            sql.SQL(", ").join(text_of(sql.Identifier("t", c)) for c in columns),
             shape.identifier,
             sql.SQL(", ").join([sql.SQL("%s::text[]")] * width),
             sql.SQL(", ").join(sql.SQL("k{}").format(sql.SQL(str(n))) for n in range(width)),
@@ -275,7 +275,9 @@ class Carrier:
             ),
         )
         found: dict[Key, dict[str, str | None]] = {}
-        for row in self.connection.execute(question, [list(part) for part in zip(*keys, strict=True)] if keys else [[]] * width):
+        for row in self.connection.execute(
+            question, [list(part) for part in zip(*keys, strict=True)] if keys else [[]] * width
+        ):
             values = dict(zip(columns, row, strict=True))
             found[tuple(values[c] for c in place.key)] = values
         return found

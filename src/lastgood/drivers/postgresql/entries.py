@@ -16,7 +16,7 @@ Key = tuple[str | None, ...]
 class Place:
     """Where the changes of a table go. ``shape`` None: the copy has no such table, or no way to find its
     rows. ``nowhere``: why a new row can't be put into the copy. ``extra``: columns that the copy lacks, with
-    what ADD COLUMN filled in.
+    what ADD COLUMN filled in. ``serials``: columns that a sequence of the copy numbers.
     """
 
     table: str
@@ -25,6 +25,7 @@ class Place:
     kept: bool
     nowhere: str = ""
     extra: Values = field(default_factory=dict)
+    serials: tuple[str, ...] = ()
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Places:
     """The copy's tables as the stream names them; ``keep`` empty: all are carried over.
 
     ``now``: the live database's. ``names``: those at the cut, by the oid that a table keeps when it is
-    renamed. ``retyped`` is filled on the way: for tables of the copy the type that a column has now.
+    renamed. ``serials``: columns by table that a sequence of the copy numbers. ``retyped`` is filled on the way: for tables of the copy the type that a column has now.
     """
 
     shapes: Shapes
@@ -73,6 +74,7 @@ class Places:
     keep: frozenset[str]
     names: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     retyped: dict[int, dict[str, str]] = field(default_factory=dict)
+    serials: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     _found: dict[int, tuple[Relation, Place]] = field(default_factory=dict)
 
     def of(self, relation: Relation) -> Place:
@@ -85,13 +87,14 @@ class Places:
     def _look(self, relation: Relation) -> Place:
         name = self.names.get(relation.oid, (relation.schema, relation.name))
         table = label(*name)
-        kept = not self.keep or table in self.keep
         shape = self.shapes.by_name.get(name)
+        kept = not self.keep or table in self.keep or (shape is not None and shape.root in self.keep)
         if shape is None:
             return Place(table, relation.key, None, kept, "the old shape has no such table")
         key = shape.key_for(relation)
+        serials = self.serials.get(name, ())
         if not key:
-            return Place(table, relation.key, None, kept, "the old shape has another key")
+            return Place(table, relation.key, None, kept, "the old shape has another key", {}, serials)
         missing = sorted(shape.required - set(relation.columns))
         nowhere = f"the old shape needs {', '.join(missing)}" if missing else ""
         now = self.now.tables.get(relation.oid)
@@ -100,7 +103,18 @@ class Places:
         if now:
             types = ((c, now.exact.get(c)) for c in shape.types)
             self.retyped[shape.oid] = {c: t for c, t in types if t and t != shape.exact[c]}
-        return Place(table, key, shape, kept, nowhere, extra)
+        return Place(table, key, shape, kept, nowhere, extra, serials)
+
+
+def highest(transactions: Iterable[Transaction], places: Places, numbers: dict[str, int]) -> None:
+    """Note the highest number that was given to a row, by ``table.column``."""
+    for transaction in transactions:
+        for change in transaction.changes:
+            place = places.of(change.relation) if change.kind is Kind.INSERT else None
+            for column in place.serials if place else ():
+                value, name = change.new.get(column), f"{place.table}.{column}" if place else ""
+                if value is not None and int(value) > numbers.get(name, 0):
+                    numbers[name] = int(value)
 
 
 def gather(transactions: Iterable[Transaction], place_of: Callable[[Relation], Place]) -> list[Entry]:

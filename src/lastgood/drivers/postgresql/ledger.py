@@ -84,6 +84,27 @@ class Ledger:
                 "INSERT INTO lastgood.restores (key, snapshot) VALUES (%s, %s)", (key, snapshot)
             )
 
+    @staticmethod
+    def swapped(connection: Connection, key: str, swap_seconds: float) -> None:
+        """The names are swapped: say how long it took."""
+        connection.execute(
+            "UPDATE lastgood.restores SET swap_seconds = %s, "
+            "fence_seconds = extract(epoch FROM clock_timestamp() - fenced_at) WHERE key = %s",
+            (swap_seconds, key),
+        )
+
+    @staticmethod
+    def settle_down(connection: Connection) -> None:
+        """What was only needed on the way."""
+        connection.execute("DROP TABLE IF EXISTS lastgood.diverged")
+
+    def fence(self) -> None:
+        """The fence goes up now."""
+        self.write()
+        self.connection.execute(
+            "UPDATE lastgood.restores SET fenced_at = clock_timestamp() WHERE key = %s", (self.key,)
+        )
+
     def write(self) -> None:
         self.connection.execute(
             'UPDATE lastgood.restores SET "position" = %s, carried = %s, numbers = %s, failed = %s WHERE key = %s',

@@ -18,17 +18,23 @@ WITH family AS (
     SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = ANY(%(oids)s::bigint[]::oid[]) OR c.relispartition AND pg_partition_root(c.oid) = ANY(%(oids)s::bigint[]::oid[]))
 """
-_TRIGGERS = _FAMILY + """
+_TRIGGERS = (
+    _FAMILY
+    + """
 SELECT f.nspname, f.relname, 'TRIGGER', t.tgname, t.tgenabled FROM family f
 JOIN pg_trigger t ON t.tgrelid = f.oid WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgparentid = 0
 UNION ALL
 SELECT f.nspname, f.relname, 'RULE', r.rulename, r.ev_enabled FROM family f
 JOIN pg_rewrite r ON r.ev_class = f.oid WHERE r.ev_enabled <> 'D'
 """
-_NUMBERED = _FAMILY + """
+)
+_NUMBERED = (
+    _FAMILY
+    + """
 SELECT f.nspname, f.relname, a.attname FROM family f JOIN pg_attribute a ON a.attrelid = f.oid
 WHERE a.attidentity = 'a' AND NOT a.attisdropped AND f.oid = ANY(%(oids)s::bigint[]::oid[])
 """
+)
 _ENABLE = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
@@ -51,7 +57,10 @@ def _changes(
     alter = sql.SQL("ALTER TABLE {} {}")
     parameters = {"oids": list(oids)}
     for schema, name, kind, what, enabled in connection.execute(_TRIGGERS, parameters).fetchall():
-        words = (sql.SQL(w + " " + kind + " {}").format(sql.Identifier(what)) for w in ("DISABLE", _ENABLE[enabled]))
+        words = (
+            sql.SQL(w + " " + kind + " {}").format(sql.Identifier(what))
+            for w in ("DISABLE", _ENABLE[enabled])
+        )
         table = sql.Identifier(schema, name)
         yield alter.format(table, next(words)), alter.format(table, next(words))
     for schema, name, column in connection.execute(_NUMBERED, parameters).fetchall():

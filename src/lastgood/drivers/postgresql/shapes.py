@@ -10,14 +10,15 @@ from psycopg import sql
 from lastgood.drivers.postgresql.changes import Relation
 from lastgood.drivers.postgresql.connection import Connection
 
-# Rows of a partition are carried as those of the topmost table.
 _COLUMNS = """
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind = 'p', a.attname, format_type(a.atttypid, -1),
        format_type(a.atttypid, a.atttypmod), a.attgenerated <> '',
-       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', (a.attmissingval::text::text[])[1]
+       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', (a.attmissingval::text::text[])[1],
+       (SELECT pn.nspname || '.' || p.relname FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace
+        WHERE p.oid = pg_partition_root(c.oid))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^pg_'
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
   AND n.nspname NOT IN ('information_schema', 'lastgood')
 ORDER BY c.oid, a.attnum
 """
@@ -42,13 +43,15 @@ FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.oid
 @dataclass(frozen=True)
 class Shape:
     """A table. ``types`` by column, as a value is cast to (the length is the column's own affair);
-    ``exact``: with the length. ``required``: must be given. ``filled``: what ADD COLUMN filled in.
+    ``exact``: with the length. ``required``: must be given. ``filled``: what ADD COLUMN filled in. ``root``: the
+    topmost table of a partition.
     """
 
     oid: int
     schema: str
     name: str
     partitioned: bool = False
+    root: str = ""
     types: dict[str, str] = field(default_factory=dict)
     exact: dict[str, str] = field(default_factory=dict)
     generated: set[str] = field(default_factory=set)
@@ -119,10 +122,21 @@ def label(schema: str, name: str) -> str:
 
 def read_shapes(connection: Connection) -> Shapes:
     tables: dict[int, Shape] = {}
-    for oid, schema, name, partitioned, column, kind, exact, generated, required, filled in (
-        connection.execute(_COLUMNS)
-    ):
-        shape = tables.setdefault(oid, Shape(oid, schema, name, partitioned))
+    for (
+        oid,
+        schema,
+        name,
+        partitioned,
+        column,
+        kind,
+        exact,
+        generated,
+        required,
+        filled,
+        root,
+    ) in connection.execute(_COLUMNS):
+        top = (root or "").removeprefix("public.")
+        shape = tables.setdefault(oid, Shape(oid, schema, name, partitioned, top))
         shape.types[column], shape.exact[column], shape.filled[column] = kind, exact, filled
         if generated:
             shape.generated.add(column)
@@ -133,6 +147,8 @@ def read_shapes(connection: Connection) -> Shapes:
             tables[oid].keys.append(tuple(columns))
     references = [
         Reference(name, child, parent, acts, deferrable, deferred, tuple(columns), tuple(referred))
-        for name, child, parent, acts, deferrable, deferred, columns, referred in connection.execute(_REFERENCES)
+        for name, child, parent, acts, deferrable, deferred, columns, referred in connection.execute(
+            _REFERENCES
+        )
     ]
     return Shapes(tables, references, {(s.schema, s.name): s for s in tables.values()})

@@ -12,6 +12,12 @@ from lastgood.drivers.postgresql.connection import Connection
 from lastgood.drivers.postgresql.entries import Entry, Key
 from lastgood.drivers.postgresql.shapes import Reference, Shape, Shapes
 
+
+def text_of(value: sql.Composable) -> sql.Composed:
+    """As the log has it: what the type's output function says; a cast to text is another thing."""
+    return sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN format('%%s', {0}) END").format(value)
+
+
 STAGE = sql.Identifier("pg_temp", "lastgood_stage")
 
 
@@ -96,7 +102,9 @@ class Stage:
         width = max((len(lot.key) + len(lot.columns) for lot in self.lots), default=1)
         self._connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(STAGE))
         columns = sql.SQL(", ").join(sql.SQL("c{} text").format(sql.SQL(str(n))) for n in range(width))
-        self._connection.execute(sql.SQL("CREATE TEMP TABLE lastgood_stage (g int, n int, {})").format(columns))
+        self._connection.execute(
+            sql.SQL("CREATE TEMP TABLE lastgood_stage (g int, n int, {})").format(columns)
+        )
         into = sql.SQL("COPY {} FROM STDIN").format(STAGE)
         with self._connection.cursor().copy(into) as copy:
             for lot in self.lots:
@@ -111,16 +119,18 @@ class Stage:
 
     def missing(self, lot: Lot) -> list[Operation]:
         """Those whose row is not in the copy."""
-        return self._pick(lot, sql.SQL("NOT EXISTS (SELECT FROM {} t WHERE {})").format(_table(lot.shape), lot.written))
+        return self._pick(
+            lot, sql.SQL("NOT EXISTS (SELECT FROM {} t WHERE {})").format(_table(lot.shape), lot.written)
+        )
 
     def rounded(self, lot: Lot, column: str, now: str) -> list[Operation]:
         """Values of type ``now`` in the live database that the copy does not hold exactly."""
         known = self._connection.execute("SELECT to_regtype(%s) IS NOT NULL", (now,)).fetchone()
         value, held = lot.text(column), sql.Identifier("t", column)
-        condition = sql.SQL("{}::text IS DISTINCT FROM {}").format(held, value)
+        condition = sql.SQL("{} IS DISTINCT FROM {}").format(text_of(held), value)
         if known and known[0]:
-            other = sql.SQL(" AND {}::{}::text IS DISTINCT FROM {}")
-            condition += other.format(held, sql.SQL(now), value)  # type: ignore[arg-type]
+            other = text_of(sql.SQL("{}::{}").format(held, sql.SQL(now)))  # type: ignore[arg-type]
+            condition += sql.SQL(" AND {} IS DISTINCT FROM {}").format(other, value)
         within = sql.SQL("EXISTS (SELECT FROM {} t WHERE {} AND {})")
         return self._pick(lot, within.format(_table(lot.shape), lot.written, condition))
 
