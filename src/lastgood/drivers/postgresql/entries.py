@@ -73,8 +73,8 @@ class Places:
     now: Shapes
     keep: frozenset[str]
     names: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-    retyped: dict[int, dict[str, str]] = field(default_factory=dict)
     serials: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    retyped: dict[int, dict[str, str]] = field(default_factory=dict)
     _found: dict[int, tuple[Relation, Place]] = field(default_factory=dict)
 
     def of(self, relation: Relation) -> Place:

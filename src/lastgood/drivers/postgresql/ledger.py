@@ -112,7 +112,7 @@ class Ledger:
         )
 
     def salvage(self) -> Salvage:
-        conflicts = dict(
+        conflicts: dict[str, int] = dict(
             self.connection.execute(
                 'SELECT "table", count(DISTINCT key) FROM lastgood.conflicts WHERE restore = %s GROUP BY 1',
                 (self.key,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_
@@ -145,8 +145,8 @@ def _refuse_keep(server: Server, listing: Listing, notes: publication.Notes, kee
         )
 
 
-def _names(connection: Connection, question: str, *parameters: str) -> str:
-    rows = connection.execute(question, parameters or None)  # type: ignore[arg-type]
+def _names(connection: Connection, question: LiteralString, *parameters: str) -> str:
+    rows = connection.execute(question, parameters or None)
     return ", ".join(str(row[0]) for row in rows)
 
 

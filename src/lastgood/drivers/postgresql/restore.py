@@ -58,7 +58,6 @@ class Restorer:
             admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
             load(self.server.at(name), dump, tools)
             with self.server.at(name).session() as copy:
-                publication.drop(copy, publication.open_captures(copy))
                 copy.execute("SET synchronous_commit = on; SET statement_timeout = 0; ANALYZE")
                 Ledger.begin(copy, key, snapshot.id)
         return name
@@ -165,7 +164,7 @@ class Restorer:
         return Salvager(live, ledger.connection, ledger, capture, f"{capture}_{_digest(ledger.key)}", kept)
 
     def _refuse_lost(self, live: Connection, snapshot: Snapshot) -> None:
-        lost = self.captures.lost(live, snapshot)
+        lost = self.captures.lost(snapshot, slots.look(live, self.captures.name(snapshot.id)))
         if lost is not None:
             raise Rejected(
                 lost.template,

@@ -13,7 +13,8 @@ from lastgood.drivers.postgresql.shapes import label
 _SEQUENCES = """
 SELECT n.nspname, c.relname, s.seqincrement, s.seqmin, s.seqmax,
        CASE WHEN has_sequence_privilege(c.oid, 'SELECT') THEN pg_sequence_last_value(c.oid) END,
-       has_sequence_privilege(c.oid, 'SELECT'), coalesce(tn.nspname, ''), coalesce(t.relname, ''), coalesce(a.attname, '')
+       has_sequence_privilege(c.oid, 'SELECT'),
+       coalesce(tn.nspname, ''), coalesce(t.relname, ''), coalesce(a.attname, '')
 FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refobjsubid > 0
      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
@@ -45,7 +46,7 @@ class Sequence:
 
 
 def read(connection: Connection) -> list[Sequence]:
-    return [Sequence(*row[:7], tuple(row[7:])) for row in connection.execute(_SEQUENCES)]
+    return [Sequence(*row[:7], (row[7], row[8], row[9])) for row in connection.execute(_SEQUENCES)]
 
 
 def serials(connection: Connection) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -73,7 +73,7 @@ class Shape:
         return next((key for key in self.keys if key and known.issuperset(key)), ())
 
     def cast(self, column: str, value: sql.Composable) -> sql.Composed:
-        return sql.SQL("{}::{}").format(value, sql.SQL(self.types[column]))  # type: ignore[arg-type]
+        return sql.SQL("{}::{}").format(value, sql.SQL(self.types[column]))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lastgood.drivers.postgresql.shapes import Reference, Shape, Shapes
 
 def text_of(value: sql.Composable) -> sql.Composed:
     """As the log has it: what the type's output function says; a cast to text is another thing."""
-    return sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN format('%%s', {0}) END").format(value)
+    return sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END").format(value)
 
 
 STAGE = sql.Identifier("pg_temp", "lastgood_stage")
@@ -129,7 +129,7 @@ class Stage:
         value, held = lot.text(column), sql.Identifier("t", column)
         condition = sql.SQL("{} IS DISTINCT FROM {}").format(text_of(held), value)
         if known and known[0]:
-            other = text_of(sql.SQL("{}::{}").format(held, sql.SQL(now)))  # type: ignore[arg-type]
+            other = text_of(sql.SQL("{}::{}").format(held, sql.SQL(now)))
             condition += sql.SQL(" AND {} IS DISTINCT FROM {}").format(other, value)
         within = sql.SQL("EXISTS (SELECT FROM {} t WHERE {} AND {})")
         return self._pick(lot, within.format(_table(lot.shape), lot.written, condition))
