@@ -1,4 +1,4 @@
-"""PostgreSQL as a target: Migrates, Classifies, Snapshots, HasConnections, Measures, Observes and
+"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Captures, HasConnections, Measures, Observes and
 GivesEvidence.
 """
 
@@ -9,11 +9,14 @@ from datetime import UTC
 from typing import Any
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql import evidence, revisions
 from lastgood.drivers.postgresql.capacity import free_connections
+from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
 from lastgood.drivers.postgresql.fingerprint import fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
@@ -39,6 +42,7 @@ class PostgresqlDriver:
         self._server = server
         self._migrator = Migrator(server)
         self._snapshots = Snapshotter(server, tools.directory / "snapshots")
+        self._captures = Capturer(server, self._snapshots)
         self._signals = SignalReader(server)
 
     def observe(self) -> Observation:
@@ -93,6 +97,18 @@ class PostgresqlDriver:
 
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)
+
+    def capture_obstacle(self) -> Message | None:
+        return self._captures.obstacle()
+
+    def capture(self, key: str) -> Snapshot:
+        return self._captures.capture(key)
+
+    def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
+        return self._captures.writes_since(snapshot, keep)
+
+    def end_capture(self, snapshot: Snapshot) -> None:
+        self._captures.end(snapshot)
 
     def free_connections(self) -> int:
         return free_connections(self._server)

@@ -13,6 +13,7 @@ from psycopg import errors, sql
 
 from lastgood.domain.errors import DriverError, Rejected
 from lastgood.domain.message import N_
+from lastgood.drivers.postgresql import publication
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 
@@ -44,11 +45,14 @@ def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
 
 
 def load(server: Server, dump: Path, binaries: Binaries) -> None:
-    """Fill the empty database of ``server``; subscriptions are left out: a copy must not subscribe."""
+    """Fill the empty database of ``server``. Left out are subscriptions, because a copy must not subscribe,
+    and the publication of a capture, which is that of the live database."""
     arguments = ["--exit-on-error", "--no-subscriptions"]
     if dump.stat().st_size >= PARALLEL_FROM:
         arguments.append("--jobs=2")
     binaries.run("pg_restore", [*arguments, str(dump)], server)
+    with server.session() as connection:
+        publication.drop(connection, publication.open_captures(connection))
 
 
 def make_like(connection: Connection, server: Server, name: str, comment: str) -> None:
