@@ -156,11 +156,8 @@ def test_done_twice_is_done_once_and_another_one_ends_it(shop: Lab) -> None:
     assert told(writes) == [
         f"no capture is open for snapshot {first.id}: it was ended, or lost with its server"
     ]
-    assert (
-        driver.writes_since(second, [])
-        == WritesSince(second.id, True, position=driver.writes_since(second, []).position, held=0)
-        or driver.writes_since(second, []).complete
-    )
+    writes = driver.writes_since(second, [])
+    assert (writes.complete, writes.tables) == (True, ())
     driver.end_capture(first)
     assert len(slots(shop)) == 1, "what is not open is left alone, and so is another one"
     driver.end_capture(second)
@@ -277,7 +274,7 @@ def test_the_writes_of_migrations_are_nobodys(shop: Lab) -> None:
     [
         "ALTER TABLE orders DROP CONSTRAINT orders_pkey",
         "ALTER TABLE orders DROP COLUMN id",
-        "ALTER TABLE orders DROP CONSTRAINT orders_pkey; UPDATE orders SET note = 'x'; DELETE FROM orders WHERE id = 1",
+        "ALTER TABLE orders DROP CONSTRAINT orders_pkey; UPDATE orders SET note = 'x'; DELETE FROM orders",
         "ALTER TABLE orders REPLICA IDENTITY NOTHING",
         "DO $$BEGIN ALTER TABLE orders DROP CONSTRAINT orders_pkey; UPDATE orders SET note = 'x'; END$$",
         "ALTER TABLE orders SET UNLOGGED",
@@ -301,7 +298,8 @@ def test_a_migration_that_drops_renames_and_gives_another_key_is_followed(shop: 
     taken = driver.capture("r1")
     shop.ask("INSERT INTO lines VALUES (101, 1)")
     deploy = (
-        "DROP TABLE lines; ALTER TABLE orders RENAME TO purchases; ALTER TABLE purchases RENAME note TO remark;"
+        "DROP TABLE lines; ALTER TABLE orders RENAME TO purchases;"
+        "ALTER TABLE purchases RENAME note TO remark;"
         "ALTER TABLE purchases DROP CONSTRAINT orders_pkey; UPDATE purchases SET id = id + 1000;"
         "ALTER TABLE purchases ADD PRIMARY KEY (id), ADD COLUMN extra text DEFAULT 'x', ALTER id TYPE bigint"
     )
@@ -345,11 +343,9 @@ def test_transactions_that_run_are_waited_for_until_the_deadline(shop: Lab) -> N
         with pytest.raises(Rejected) as caught:
             driver.capture("r1")
         assert caught.value.cause is Cause.TABLE_LOCK
-        assert f"pid {writer.info.backend_pid} (postgres, month-end from 127.0.0.1)" in str(caught.value)
+        assert f"pid {writer.info.backend_pid} (postgres, month-end from 127.0.0.1" in str(caught.value)
         assert slots(shop) == publications(shop) == []
         assert list((shop.tools.directory / "snapshots").glob("*")) == []
-        threading.Timer(0.3, writer.cancel_safe)
-        writer.rollback()
     with shop.session(autocommit=False) as reader:
         reader.execute("SELECT * FROM orders")
         assert driver.capture("r1").size > 0, "who only reads holds nobody up"
@@ -357,20 +353,23 @@ def test_transactions_that_run_are_waited_for_until_the_deadline(shop: Lab) -> N
 
 def test_killed_while_it_captures(shop: Lab) -> None:
     """Nothing keeps the log, and the next one works."""
-    with shop.session(autocommit=False) as holder:
-        holder.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
-        code = (
-            "import sys; from pathlib import Path; from tests.drivers.postgresql.conftest import *\n"
-            "settings = {'url': sys.argv[1], 'resource': 'shop@prod/us', 'lock_timeout': 30}\n"
-            "create(UNIT, settings, Tools(Path(sys.argv[2]))).capture('r1')"
-        )
-        arguments = [shop.server.url(shop.name), str(shop.tools.directory)]
-        process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT)
-        until(lambda: any(name.endswith("_open") for name in slots(shop)))
+    code = (
+        "import sys, time; from pathlib import Path; from tests.drivers.postgresql.conftest import *\n"
+        "from lastgood.drivers.postgresql import snapshot\n"
+        "snapshot.Snapshotter._dump_to = lambda *_: time.sleep(60)\n"
+        "settings = {'url': sys.argv[1], 'resource': 'shop@prod/us'}\n"
+        "create(UNIT, settings, Tools(Path(sys.argv[2]))).capture('r1')"
+    )
+    arguments = [shop.server.url(shop.name), str(shop.tools.directory)]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT)
+    try:
+        until(lambda: list((shop.tools.directory / "snapshots").glob("*.tmp")))
+        assert [name[-5:] for name in slots(shop)] == ["_open"]
+    finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        until(lambda: slots(shop) == [])
-        assert len(publications(shop)) == 1
+    until(lambda: slots(shop) == [])
+    assert len(publications(shop)) == 1
     driver = shop.driver()
     taken = driver.capture("r1")
     shop.ask("INSERT INTO orders VALUES (101)")
@@ -408,7 +407,7 @@ def test_a_failure_anywhere_leaves_nothing(shop: Lab, stage: str, monkeypatch: p
     }
     with monkeypatch.context() as patched:
         patched.setattr(*place[stage], fail)
-        with pytest.raises(Exception, match="cut off|disk full"):
+        with pytest.raises(Exception, match=r"cut off|disk full"):
             shop.driver().capture("r1")
     assert slots(shop) == publications(shop) == []
     assert shop.driver().capture("r1").size > 0
@@ -501,7 +500,7 @@ def test_settings_of_the_server_in_the_way(shop: Lab) -> None:
         assert "ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'" in str(driver.capture_obstacle())
         shop.server.configure(wal_level="replica", max_slot_wal_keep_size="1GB")
         driver = restarted(shop, "fast")
-        with pytest.raises(Rejected, match="wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):
+        with pytest.raises(Rejected, match=r"wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):
             driver.capture("r1")
         shop.server.configure(wal_level="logical", max_wal_senders="0")
         driver = restarted(shop, "fast")
