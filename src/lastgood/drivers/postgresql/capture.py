@@ -37,7 +37,7 @@ class Capturer:
 
     def obstacle(self) -> Message | None:
         """Source of ``Captures.capture_obstacle``."""
-        return obstacles.find(self.server, self._prefix)
+        return obstacles.find(self.server, self.prefix)
 
     def capture(self, key: str) -> Snapshot:
         """Source of ``Captures.capture``: the older one is ended first."""
@@ -55,7 +55,7 @@ class Capturer:
                     cause=Cause.PERMISSION if obstacle.template in obstacles.RIGHTS else None,
                     **obstacle.params,
                 )
-            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self._prefix,))
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self.prefix,))
             known = self._open(connection, id_)
             if known is not None:
                 return known
@@ -67,7 +67,7 @@ class Capturer:
         name = self.name(snapshot.id)
         with self.server.session() as connection:
             slot, notes = slots.look(connection, name), publication.read(connection, name)
-            lost = self._lost(snapshot, slot)
+            lost = self.lost(snapshot, slot)
             if slot is None or notes is None or lost is not None:
                 reason = lost or Message(_NO_CAPTURE, {"name": snapshot.id})
                 return WritesSince(snapshot.id, False, reasons=(reason,), held=slot.held if slot else 0)
@@ -85,10 +85,10 @@ class Capturer:
         with self.server.session() as connection:
             self._remove(
                 connection,
-                [s for s in slots.beginning_with(connection, self._prefix) if s.startswith(name)],
+                [s for s in slots.beginning_with(connection, self.prefix) if s.startswith(name)],
                 [p for p in publication.open_captures(connection) if p == name],
             )
-            if one(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", self._prefix):
+            if one(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", self.prefix):
                 # Nobody is opening one, so what belongs to no snapshot was left by a crash.
                 known = {self.name(id_) for id_ in self.snapshots.ids()}
                 left = (
@@ -101,7 +101,7 @@ class Capturer:
         return publication.capture_name(self.server.settings.resource, id_)
 
     @property
-    def _prefix(self) -> str:
+    def prefix(self) -> str:
         return publication.capture_prefix(self.server.settings.resource)
 
     def _open(self, connection: Connection, id_: str) -> Snapshot | None:
@@ -139,8 +139,8 @@ class Capturer:
         """Slots and publications of this resource."""
         found = publication.open_captures(connection)
         return (
-            list(slots.beginning_with(connection, self._prefix)),
-            [name for name in found if name.startswith(self._prefix)],
+            list(slots.beginning_with(connection, self.prefix)),
+            [name for name in found if name.startswith(self.prefix)],
         )
 
     def _remove(self, connection: Connection, named: Sequence[str], published: Sequence[str]) -> None:
@@ -156,7 +156,7 @@ class Capturer:
             connection.execute(self.server.guards())
             yield
 
-    def _lost(self, snapshot: Snapshot, slot: slots.Slot | None) -> Message | None:
+    def lost(self, snapshot: Snapshot, slot: slots.Slot | None) -> Message | None:
         """Why the slot does not hold everything since the cut."""
         if slot is None:
             return Message(_NO_CAPTURE, {"name": snapshot.id})
