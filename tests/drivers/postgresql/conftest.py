@@ -20,6 +20,7 @@ from lastgood.testing.fake_files import FakeVault
 from lastgood.testing.postgres_server import PostgresServer, postgres
 
 UNIT = UnitId("storefront", "prod", "us")
+LOGICAL = {"wal_level": "logical", "max_slot_wal_keep_size": "1GB"}
 
 
 @dataclass
@@ -66,7 +67,7 @@ def run(version: str) -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix=f"lastgood-test-{version}-"))
     directory.chmod(0o755)
     try:
-        with postgres(directory, version=version) as server:
+        with postgres(directory, version=version, settings=LOGICAL) as server:
             yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
