@@ -46,7 +46,7 @@ def test_no_order_is_lost_on_the_way_back(theatre: Theatre) -> None:
     assert shop.orders() == {**WHOLE, 5: 30}
     assert shop.database.ask("SELECT item FROM orders WHERE id = 1") == [("changed",)]
     assert [name for name, _ in shop.database.applied()] == ["0001_init"]
-    assert "with 3 rows that were written since" in str(end.outcome)
+    assert "and 3 later writes were carried over" in str(end.outcome)
     assert open_captures(theatre) == []
     with theatre.store.read() as unit:
         (aside,) = [q for q in unit.quarantine.list() if q.kind is QuarantineKind.DATABASE]
@@ -160,6 +160,37 @@ def test_the_next_day_the_way_back_names_the_restore_before_it_goes(theatre: The
     end = theatre.run(rollback(theatre.context, UNIT))
     assert f"lastgood restore {UNIT}" in str(end.outcome)
     assert shop.restore().state is RolloutState.VERIFIED
+
+
+def test_a_change_that_ended_before_it_moved_anything_keeps_nothing(theatre: Theatre) -> None:
+    shop = Shop(theatre)
+    shop.database.fail_next("rehearse", Rejected("the revert changes nothing"))
+    end = theatre.deploy(shop.bad)
+    assert end.state is RolloutState.FAILED
+    assert open_captures(theatre) == []
+
+
+def test_a_migration_that_failed_moved_nothing(theatre: Theatre) -> None:
+    shop = Shop(theatre)
+    shop.database.fail_next("deploy", Rejected("a lock"))
+    shop.database.fail_next("end_capture", Unreachable("away"))
+    rollout = theatre.accept(shop.bad)
+    seen: list[str] = []
+    end = theatre.run(rollout.id, lambda moment, step: seen.extend(open_captures(theatre)))
+    assert end.state is RolloutState.VERIFIED, "taken back"
+    assert "still as" not in str(end.outcome)
+    assert seen != []
+    assert open_captures(theatre) == [], "the second end told the server"
+
+
+def test_what_is_verified_after_it_needs_no_older_capture(theatre: Theatre) -> None:
+    shop = broken(theatre)
+    with theatre.store.write() as unit:
+        for freeze in unit.incidents.freezes(UNIT):
+            unit.incidents.freeze(replace(freeze, lifted_at=theatre.clock.now(), lifted_by="ann"))
+    fixed = replace(shop.bad, commit="fixed", files=theatre.release("fixed").files)
+    assert theatre.deploy(fixed).state is RolloutState.VERIFIED
+    assert open_captures(theatre) == []
 
 
 def test_it_ends_by_hand_with_a_reason(theatre: Theatre) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lastgood.actions.captures import end_capture, opened_by
+from lastgood.actions.captures import end_capture, settled_by
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
 from lastgood.domain.audit import Phase
@@ -42,7 +42,8 @@ def accept(context: Context, unit_id: UnitId, *, reason: str) -> Rollout:
 def _end_captures(context: Context, rollout: Rollout, reason: str) -> None:
     """Nobody goes back behind what is good; where the server can't be told, status goes on showing it."""
     with context.store.read() as unit:
-        release, opened = unit.releases.get(rollout.target), opened_by(unit, [rollout.id])
+        release = unit.releases.get(rollout.target)
+        opened = settled_by(unit, rollout.id, release)
     because = Message("{text}", {"text": reason})
     for capture in opened:
         end_capture(context.store, context.drivers, release, capture, because, context.clock.now())

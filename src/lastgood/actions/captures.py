@@ -8,7 +8,7 @@ from datetime import datetime
 
 from lastgood.actions.abilities import captures_of
 from lastgood.domain.capture import Capture, DataLeft
-from lastgood.domain.errors import LastgoodError
+from lastgood.domain.errors import LastgoodError, OutcomeUnknown
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Reversibility, StepKind
 from lastgood.domain.release import Release
@@ -17,6 +17,7 @@ from lastgood.domain.rollout import Mark, Rollout
 from lastgood.domain.unit import UnitId
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.schema import Classes, SchemaMove, moving
+from lastgood.ports.clock import Clock
 from lastgood.ports.drivers import Drivers
 from lastgood.ports.persistence import Store, UnitOfWork
 
@@ -70,6 +71,16 @@ def snapshot_of(store: Store, capture: Capture) -> Snapshot:
         return next(s for s in unit.points.snapshots(capture.resource) if s.id == capture.snapshot)
 
 
+def settled_by(unit: UnitOfWork, rollout: str, good: Release) -> list[Capture]:
+    """Those that nobody needs once ``good`` is there: its own, and what lies behind migrations it needs."""
+    return [
+        capture
+        for capture in unit.captures.list()
+        if capture.rollout == rollout
+        or ((database := good.database(capture.resource)) is not None and capture.lacks(database))
+    ]
+
+
 def opened_by(unit: UnitOfWork, rollouts: Iterable[str]) -> list[Capture]:
     wanted = frozenset(rollouts)
     return [capture for capture in unit.captures.list() if capture.rollout in wanted]
@@ -87,12 +98,37 @@ def data_left(unit: UnitOfWork, release: Release) -> tuple[DataLeft, ...]:
     for capture in captures_on(unit, release):
         database = release.database(capture.resource)
         known = {m.name for m in database.migrations} if database else set()
-        names = [name for name in capture.moving if name not in known]
+        names = [name for name in capture.moving if name not in known and _may_have_run(unit, capture, name)]
         snapshots = unit.points.snapshots(capture.resource)
         snapshot = next((s for s in snapshots if s.id == capture.snapshot), None)
         if names and snapshot is not None:
             found.append(_left(names, snapshot, restorable=True))
     return tuple(found)
+
+
+def _may_have_run(unit: UnitOfWork, capture: Capture, migration: str) -> bool:
+    """What failed left the database as it was, unless its answer was lost."""
+    last = unit.journal.last(capture.rollout, f"migrate:{capture.resource}:{migration}")
+    if last is None:
+        return False
+    return last.mark is not Mark.FAILED or last.data["error"] == OutcomeUnknown.__name__
+
+
+def end_needless(store: Store, drivers: Drivers, clock: Clock) -> None:
+    """End those of changes that are over and moved nothing: their servers keep writes for nobody.
+
+    Where a server can't be told it is tried again whenever a program ends or a runner starts.
+    """
+    with store.read() as unit:
+        needless = []
+        for capture in unit.captures.list():
+            rollout = unit.rollouts.get(capture.rollout)
+            moved = any(_may_have_run(unit, capture, name) for name in capture.moving)
+            if not rollout.state.is_open and not moved:
+                needless.append((capture, unit.releases.get(rollout.target)))
+    for capture, release in needless:
+        because = Message(N_("{rollout} ended before it moved data"), {"rollout": capture.rollout})
+        end_capture(store, drivers, release, capture, because, clock.now())
 
 
 def data_left_by(unit: UnitOfWork, failed: Rollout) -> tuple[DataLeft, ...]:

@@ -68,11 +68,11 @@ def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Mes
     words = {"resource": ", ".join(rollout.plan.resources), "verdict": verdict, "rows": rows, "left": left,
              "failed": done["failed"]}  # fmt: skip
     all_over = N_(
-        "{verdict}: {resource} went back with {rows} rows that were written since; the failed database is "
+        "{verdict}: {resource} went back, and {rows} later writes were carried over; the failed database is "
         "kept as {failed}"
     )
     some_left = N_(
-        "{verdict}: {resource} went back with {rows} rows that were written since; {left} rows are in "
+        "{verdict}: {resource} went back, and {rows} later writes were carried over; {left} rows are in "
         "conflict and listed in its table lastgood.conflicts; the failed database is kept as {failed}"
     )
     return state, Message(some_left if left else all_over, words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -37,6 +37,10 @@ TOUCHING = frozenset(
 """Steps after which customers may have met the release: its fault freezes the unit."""
 
 
+def nothing() -> None:
+    """Where nobody tidies up."""
+
+
 @dataclass(frozen=True)
 class RolloutPrograms:
     """The engine's programs are the rollouts' plans; their ends are written here."""
@@ -44,6 +48,8 @@ class RolloutPrograms:
     store: Store
     clock: Clock
     origin: str
+    tidy: Callable[[], None] = nothing
+    """Runs after each end, outside of its transaction; what it leaves undone it does the next time."""
 
     def open(self) -> Sequence[str]:
         with self.store.read() as unit:
@@ -59,6 +65,10 @@ class RolloutPrograms:
         return rollout.plan.steps, rollout.kind is PlanKind.DEPLOY
 
     def finish(self, program: str, failure: Failure | None) -> None:
+        self._finish(program, failure)
+        self.tidy()
+
+    def _finish(self, program: str, failure: Failure | None) -> None:
         with self.store.write() as unit:
             rollout = unit.rollouts.get(program)
             if not rollout.state.is_open:

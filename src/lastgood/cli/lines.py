@@ -168,7 +168,7 @@ class Lines:
         text = Text.assemble((f"{mark} {self.t.text(word)}", f"bold {style}"))
         text.append(self.t.text(N_(", after {time}"), time=words.seconds(took)))
         lines = [text]
-        if rollout.outcome and rollout.state is not RolloutState.VERIFIED:
+        if rollout.outcome and (rollout.outcome.params or rollout.state is not RolloutState.VERIFIED):
             lines.append(Text(f"  {self.t(rollout.outcome)}"))
         if rollout.incident:
             line = self.t.text(

@@ -77,7 +77,7 @@ def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:
 
 def _notes(capture: Capture, users: Sequence[str]) -> tuple[Message, ...]:
     closed = N_(
-        "While it is closed nobody reaches {resource}: {units} get errors, and connect again after it"
+        "While it is closed nobody reaches {resource} ({units}): whoever tries gets an error, and tries again"
     )
     failed = N_("The failed database stays on the server under another name; nothing of it is deleted")
     return (

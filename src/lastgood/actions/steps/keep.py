@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lastgood.actions.captures import end_capture, opened_by
+from lastgood.actions.captures import end_capture, settled_by
 from lastgood.actions.content import missing_content
 from lastgood.actions.images import left_to_engine
 from lastgood.actions.steps.tools import Handler, release_at
@@ -52,7 +52,7 @@ class KeepRestorePoint(Handler):
         """
         with context.store.read() as unit:
             part_of = unit.rollouts.get(context.program).part_of
-            opened = [] if part_of else opened_by(unit, [context.program])
+            opened = [] if part_of else settled_by(unit, context.program, release)
         good = Message(N_("{rollout} is verified good"), {"rollout": context.program})
         left = {}
         for capture in opened:
