@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from lastgood.drivers.postgresql.failures import lost
 from tests.drivers.postgresql.conftest import Lab
 
 Value = Callable[[int], Any]
@@ -119,13 +120,13 @@ class Shopper(threading.Thread):
                         ),
                         values,
                     )
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not lost(error):
+                return
             for row in made:
                 row.doubtfully_there = True
             self.rows += made
             raise
-        except psycopg.Error:
-            return
         self.rows += made
 
     def _update(self, connection: psycopg.Connection[Any], row: Row) -> None:
@@ -139,20 +140,19 @@ class Shopper(threading.Thread):
         )
         try:
             found = connection.execute(statement, list(new.values())).rowcount
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not lost(error):
+                return
             for column, value in new.items():
                 row.doubtful.setdefault(column, []).append(value)
             raise
-        except psycopg.Error:
-            return
         if found:
             row.acknowledged |= new
 
     def _remove(self, connection: psycopg.Connection[Any], row: Row) -> None:
         """With the rows that refer to it."""
-        with_it = [r for r in self.rows if r.key == row.key]
-        if self.tables[0].name != row.table:
-            with_it = [row]
+        names = [t.name for t in self.tables]
+        with_it = [r for r in self.rows if r.key == row.key and names.index(r.table) >= names.index(row.table)]
         statement = sql.SQL("DELETE FROM {} WHERE uid = {} RETURNING id")
         found: list[Row] = []
         try:
@@ -161,12 +161,12 @@ class Shopper(threading.Thread):
                     question = statement.format(sql.Identifier(other.table), sql.Literal(other.uid))
                     if connection.execute(question).fetchall():
                         found.append(other)
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not lost(error):
+                return
             for other in with_it:
                 other.doubtfully_gone = True
             raise
-        except psycopg.Error:
-            return
         for other in found:
             other.gone = True
 
