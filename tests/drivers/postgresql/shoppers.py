@@ -111,7 +111,12 @@ class Shopper(threading.Thread):
             with connection.transaction():
                 for table, row in zip(self.tables, made, strict=True):
                     names = ["id", "uid", *(["parent"] if table.parent else []), *row.acknowledged]
-                    values = [row.key, row.uid, *([row.key] if table.parent else []), *row.acknowledged.values()]
+                    values = [
+                        row.key,
+                        row.uid,
+                        *([row.key] if table.parent else []),
+                        *row.acknowledged.values(),
+                    ]
                     connection.execute(
                         sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
                             sql.Identifier(table.name),
@@ -152,7 +157,9 @@ class Shopper(threading.Thread):
     def _remove(self, connection: psycopg.Connection[Any], row: Row) -> None:
         """With the rows that refer to it."""
         names = [t.name for t in self.tables]
-        with_it = [r for r in self.rows if r.key == row.key and names.index(r.table) >= names.index(row.table)]
+        with_it = [
+            r for r in self.rows if r.key == row.key and names.index(r.table) >= names.index(row.table)
+        ]
         statement = sql.SQL("DELETE FROM {} WHERE uid = {} RETURNING id")
         found: list[Row] = []
         try:
@@ -202,7 +209,9 @@ class Outcome:
                     rows[table.name][uid] = dict(zip(columns, values, strict=True))
             listed = []
             if connection.execute("SELECT to_regclass('lastgood.conflicts')").fetchone() != (None,):
-                listed = connection.execute('SELECT "table", "column", shop FROM lastgood.conflicts').fetchall()
+                listed = connection.execute(
+                    'SELECT "table", "column", shop FROM lastgood.conflicts'
+                ).fetchall()
         return cls(rows, listed)
 
     def lists(self, table: str, column: str, uid: str, value: str | None) -> bool:
