@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from lastgood.drivers.postgresql.failures import lost
 from tests.drivers.postgresql.conftest import Lab
 
 Value = Callable[[int], Any]
@@ -110,7 +111,12 @@ class Shopper(threading.Thread):
             with connection.transaction():
                 for table, row in zip(self.tables, made, strict=True):
                     names = ["id", "uid", *(["parent"] if table.parent else []), *row.acknowledged]
-                    values = [row.key, row.uid, *([row.key] if table.parent else []), *row.acknowledged.values()]
+                    values = [
+                        row.key,
+                        row.uid,
+                        *([row.key] if table.parent else []),
+                        *row.acknowledged.values(),
+                    ]
                     connection.execute(
                         sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
                             sql.Identifier(table.name),
@@ -119,13 +125,13 @@ class Shopper(threading.Thread):
                         ),
                         values,
                     )
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not lost(error):
+                return
             for row in made:
                 row.doubtfully_there = True
             self.rows += made
             raise
-        except psycopg.Error:
-            return
         self.rows += made
 
     def _update(self, connection: psycopg.Connection[Any], row: Row) -> None:
@@ -139,20 +145,21 @@ class Shopper(threading.Thread):
         )
         try:
             found = connection.execute(statement, list(new.values())).rowcount
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not lost(error):
+                return
             for column, value in new.items():
                 row.doubtful.setdefault(column, []).append(value)
             raise
-        except psycopg.Error:
-            return
         if found:
             row.acknowledged |= new
 
     def _remove(self, connection: psycopg.Connection[Any], row: Row) -> None:
         """With the rows that refer to it."""
-        with_it = [r for r in self.rows if r.key == row.key]
-        if self.tables[0].name != row.table:
-            with_it = [row]
+        names = [t.name for t in self.tables]
+        with_it = [
+            r for r in self.rows if r.key == row.key and names.index(r.table) >= names.index(row.table)
+        ]
         statement = sql.SQL("DELETE FROM {} WHERE uid = {} RETURNING id")
         found: list[Row] = []
         try:
@@ -161,12 +168,12 @@ class Shopper(threading.Thread):
                     question = statement.format(sql.Identifier(other.table), sql.Literal(other.uid))
                     if connection.execute(question).fetchall():
                         found.append(other)
-        except psycopg.OperationalError:
+        except psycopg.Error as error:
+            if not lost(error):
+                return
             for other in with_it:
                 other.doubtfully_gone = True
             raise
-        except psycopg.Error:
-            return
         for other in found:
             other.gone = True
 
@@ -202,7 +209,9 @@ class Outcome:
                     rows[table.name][uid] = dict(zip(columns, values, strict=True))
             listed = []
             if connection.execute("SELECT to_regclass('lastgood.conflicts')").fetchone() != (None,):
-                listed = connection.execute('SELECT "table", "column", shop FROM lastgood.conflicts').fetchall()
+                listed = connection.execute(
+                    'SELECT "table", "column", shop FROM lastgood.conflicts'
+                ).fetchall()
         return cls(rows, listed)
 
     def lists(self, table: str, column: str, uid: str, value: str | None) -> bool:

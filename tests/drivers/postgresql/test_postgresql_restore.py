@@ -78,7 +78,10 @@ def test_prices_halved_and_the_day_kept(day: Day) -> None:
         (2, 20, 100, "renamed"),
         (3, 30, 100, "product 3"),
     ]
-    assert ask("SELECT customer, shout FROM orders WHERE id > 20 ORDER BY 1") == [("after", "Y"), ("before", "X")]
+    assert ask("SELECT customer, shout FROM orders WHERE id > 20 ORDER BY 1") == [
+        ("after", "Y"),
+        ("before", "X"),
+    ]
     assert ask("SELECT count(*), count(*) FILTER (WHERE paid) FROM orders") == [(21, 1)]
     assert ask("SELECT count(*) FROM items WHERE order_id IN (5, 22)") == [(1,)]
     assert ask("SELECT count(*) FROM log") == log, "the copy's triggers add nothing"

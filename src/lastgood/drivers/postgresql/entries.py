@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from lastgood.drivers.postgresql.changes import Change, Kind, Relation, Transaction
@@ -66,7 +66,8 @@ class Places:
     """The copy's tables as the stream names them; ``keep`` empty: all are carried over.
 
     ``now``: the live database's. ``names``: those at the cut, by the oid that a table keeps when it is
-    renamed. ``serials``: columns by table that a sequence of the copy numbers. ``retyped`` is filled on the way: for tables of the copy the type that a column has now.
+    renamed. ``serials``: columns by table that a sequence of the copy numbers.
+    ``retyped`` is filled on the way: for tables of the copy the type that a column has now.
     """
 
     shapes: Shapes
@@ -117,16 +118,24 @@ def highest(transactions: Iterable[Transaction], places: Places, numbers: dict[s
                     numbers[name] = int(value)
 
 
-def gather(transactions: Iterable[Transaction], place_of: Callable[[Relation], Place]) -> list[Entry]:
-    """The rows of kept tables, in the order in which they were first changed; truncates are not looked at."""
+def gather(
+    transactions: Iterable[Transaction], place_of: Callable[[Relation], Place]
+) -> Iterator[list[Entry]]:
+    """The rows of kept tables, in the order in which they were first changed. Mostly one list; another one
+    begins where a row gets the key that a row of the list had before. Truncates are not looked at.
+    """
     entries: list[Entry] = []
     present: dict[tuple[str, Key], Entry] = {}
+    moved: set[tuple[str, Key]] = set()
     for transaction in transactions:
         for change in transaction.changes:
             place = place_of(change.relation)
             if not place.kept or change.kind is Kind.TRUNCATE:
                 continue
             key, now = _keys(change, place.key)
+            if moved and ((place.table, key) in moved or (place.table, now) in moved):
+                yield entries
+                entries, present, moved = [], {}, set()
             entry = present.get((place.table, key))
             if entry is None:
                 entry = Entry(place, key, key, transaction.seconds)
@@ -138,10 +147,12 @@ def gather(transactions: Iterable[Transaction], place_of: Callable[[Relation], P
             entry.changes.append((change.kind, change.new))
             entry.seconds = transaction.seconds
             if now != key:
+                moved.add((place.table, key))
                 del present[place.table, key]
                 present[place.table, now] = entry
                 entry.now = now
-    return entries
+    if entries:
+        yield entries
 
 
 def _keys(change: Change, columns: tuple[str, ...]) -> tuple[Key, Key]:

@@ -113,7 +113,7 @@ def rename(admin: Connection, server: Server, copy: str, failed: str) -> float:
 
 
 def dress(admin: Connection, server: Server, copy: str) -> None:
-    """What belongs to the name of a database and not to its content: owner, grants, limits, comment, settings."""
+    """What belongs to a database and not to its content: owner, grants, limit, comment, settings."""
     row = admin.execute(
         "SELECT pg_get_userbyid(datdba), datconnlimit, shobj_description(oid, 'pg_database'), "
         "(SELECT datdba FROM pg_database WHERE datname = %s) = datdba FROM pg_database WHERE datname = %s",
@@ -144,7 +144,8 @@ def _grant(admin: Connection, source: str, target: str) -> None:
         admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(subject, whom))
     rows = admin.execute(
         "SELECT pg_get_userbyid(nullif(a.grantee, 0)), a.privilege_type, a.is_grantable "
-        "FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = %s",
+        "FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a "
+        "WHERE d.datname = %s",
         (source,),
     ).fetchall()
     for role, privilege, grantable in rows:

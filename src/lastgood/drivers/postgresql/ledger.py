@@ -50,8 +50,9 @@ CREATE TABLE lastgood.diverged (
 
 @dataclass
 class Ledger:
-    """The state of the restore ``key`` in the copy that ``connection`` is in. ``numbers``: the highest number
-    seen by sequence column (``schema``, ``table``, ``column`` as JSON)."""
+    """The state of the restore ``key`` in the copy that ``connection`` is in. ``numbers``: the highest one that
+    was given to a row, by ``table.column``.
+    """
 
     connection: Connection
     key: str
@@ -107,7 +108,8 @@ class Ledger:
 
     def write(self) -> None:
         self.connection.execute(
-            'UPDATE lastgood.restores SET "position" = %s, carried = %s, numbers = %s, failed = %s WHERE key = %s',
+            'UPDATE lastgood.restores SET "position" = %s, carried = %s, numbers = %s, failed = %s '
+            "WHERE key = %s",
             (self.position, json.dumps(self.carried), json.dumps(self.numbers), self.failed, self.key),
         )
 
@@ -126,8 +128,9 @@ class Ledger:
         return {table for (table,) in self.connection.execute(question)}
 
     def diverged(self, table: str, keys: Sequence[Key]) -> dict[Key, tuple[Key | None, Row]]:
-        """Rows that the copy does not hold as the live database does, with their keys in the copy; ``copy`` of
-        each is still empty."""
+        """Rows that the copy does not hold as the live database does, with their keys in the copy; ``copy``
+        of each is still empty.
+        """
         rows = self.connection.execute(
             'SELECT key, home, live, aside, "whole", migrated FROM lastgood.diverged '
             'WHERE "table" = %s AND key = ANY(%s)',

@@ -16,7 +16,8 @@ from lastgood.drivers.postgresql.shapes import Shapes
 _FAMILY = """
 WITH family AS (
     SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = ANY(%(oids)s::bigint[]::oid[]) OR c.relispartition AND pg_partition_root(c.oid) = ANY(%(oids)s::bigint[]::oid[]))
+    WHERE c.oid::bigint = ANY(%(oids)s)
+       OR c.relispartition AND pg_partition_root(c.oid)::oid::bigint = ANY(%(oids)s))
 """
 _TRIGGERS = (
     _FAMILY
@@ -32,7 +33,7 @@ _NUMBERED = (
     _FAMILY
     + """
 SELECT f.nspname, f.relname, a.attname FROM family f JOIN pg_attribute a ON a.attrelid = f.oid
-WHERE a.attidentity = 'a' AND NOT a.attisdropped AND f.oid = ANY(%(oids)s::bigint[]::oid[])
+WHERE a.attidentity = 'a' AND NOT a.attisdropped AND f.oid::bigint = ANY(%(oids)s)
 """
 )
 _ENABLE = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}

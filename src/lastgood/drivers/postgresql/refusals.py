@@ -26,7 +26,8 @@ FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = cu
 """
 _OWNERS = """
 SELECT DISTINCT pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1
 """
 _SLOTS = """
 SELECT slot_name FROM pg_replication_slots

@@ -1,4 +1,4 @@
-"""Back to a snapshot with what was written since: a copy beside, the writes carried over, the names swapped."""
+"""Back to a snapshot with what was written since: a copy beside, the writes carried over, names swapped."""
 
 from __future__ import annotations
 

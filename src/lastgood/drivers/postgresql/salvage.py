@@ -20,8 +20,8 @@ BATCH = 20_000
 
 @dataclass(frozen=True)
 class Salvager:
-    """Reads the capture ``capture`` (slot and publication) of the live database by a slot of its own, ``slot``,
-    that moves on with the copy: so the last call, inside the fence, reads what is new and nothing else.
+    """Reads the capture ``capture`` (slot and publication) of the live database by a slot of its own,
+    ``slot``, that moves on with the copy: so the last call, inside the fence, reads what is new and no more.
     """
 
     live: Connection

@@ -46,7 +46,12 @@ class Sequence:
 
 
 def read(connection: Connection) -> list[Sequence]:
-    return [Sequence(*row[:7], (row[7], row[8], row[9])) for row in connection.execute(_SEQUENCES)]
+    return [
+        Sequence(schema, name, step, lowest, highest, last, readable, (of_schema, of_table, of_column))
+        for schema, name, step, lowest, highest, last, readable, of_schema, of_table, of_column in (
+            connection.execute(_SEQUENCES)
+        )
+    ]
 
 
 def serials(connection: Connection) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -43,8 +43,8 @@ FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.oid
 @dataclass(frozen=True)
 class Shape:
     """A table. ``types`` by column, as a value is cast to (the length is the column's own affair);
-    ``exact``: with the length. ``required``: must be given. ``filled``: what ADD COLUMN filled in. ``root``: the
-    topmost table of a partition.
+    ``exact``: with the length. ``required``: must be given. ``filled``: what ADD COLUMN filled in.
+    ``root``: the topmost table of a partition.
     """
 
     oid: int
@@ -66,6 +66,11 @@ class Shape:
     @property
     def identifier(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.name)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns that are given, and not made by the server."""
+        return tuple(c for c in self.types if c not in self.generated)
 
     def key_for(self, relation: Relation) -> tuple[str, ...]:
         """The columns by which rows of ``relation`` are found here; empty when they can't be."""

@@ -208,3 +208,27 @@ def _insert(lot: Lot) -> sql.Composed:
 
 
 _STATEMENTS = {Kind.UPDATE: _update, Kind.DELETE: _delete, Kind.INSERT: _insert}
+
+
+def read_rows(
+    connection: Connection, shape: Shape, key: Sequence[str], keys: Sequence[Key]
+) -> dict[Key, dict[str, str | None]]:
+    """Those rows that are there, as text."""
+    if not keys:
+        return {}
+    names = [sql.Identifier(f"k{n}") for n in range(len(key))]
+    question = sql.SQL("SELECT {} FROM {} t JOIN unnest({}) AS u({}) ON {}").format(
+        sql.SQL(", ").join(text_of(sql.Identifier("t", c)) for c in shape.written),
+        shape.identifier,
+        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(key)),
+        sql.SQL(", ").join(names),
+        sql.SQL(" AND ").join(
+            sql.SQL("t.{} = {}").format(sql.Identifier(c), shape.cast(c, n))
+            for c, n in zip(key, names, strict=True)
+        ),
+    )
+    found: dict[Key, dict[str, str | None]] = {}
+    for row in connection.execute(question, [list(part) for part in zip(*keys, strict=True)]):
+        values = dict(zip(shape.written, row, strict=True))
+        found[tuple(values[c] for c in key)] = values
+    return found
