@@ -159,16 +159,6 @@ class FakeDatabase(FakeRestoring):
         _keep(self._notes(snapshot.id), proven)
         return proven
 
-    def restore(self, snapshot: Snapshot) -> None:
-        self._fail("restore")
-        with self._scratch(snapshot) as copy:
-            reasons = _later_writes(self.state(), copy.state())
-            if reasons:
-                raise Rejected(N_("restoring would lose: {reasons}"), reasons="; ".join(reasons))
-            aside = self.path.with_name(f"{self.path.name}_failed_{time.time_ns()}")
-            shutil.copyfile(self.path, aside)
-            copy.path.rename(self.path)
-
     def discard(self, snapshot: Snapshot) -> None:
         self._notes(snapshot.id).unlink(missing_ok=True)
         self._dump(snapshot.id).unlink(missing_ok=True)
@@ -358,18 +348,6 @@ def _verifies(copy: FakeDatabase, migration: MigrationScript) -> bool:
         finally:
             connection.execute("ROLLBACK")
     return True
-
-
-def _later_writes(live: tuple[Listing, Rows], kept: tuple[Listing, Rows]) -> list[str]:
-    """Any table whose rows differ, unless only empty columns were added."""
-    reasons = []
-    for table, content in live[1].items():
-        there = kept[1].get(table)
-        if there is None:
-            reasons += [f"table {table} has {content[0]} rows"] if content[0] else []
-        elif content != there:
-            reasons.append(f"table {table} has other rows")
-    return reasons
 
 
 def _keep(path: Path, snapshot: Snapshot) -> None:
