@@ -53,14 +53,15 @@ def end_capture(
 ) -> Message | None:
     """Have the server keep nothing for it any more. Returns why it could not be told; it is open then."""
     database = release.database(capture.resource)
-    captures = captures_of(drivers, release, database) if database else None
-    if captures is not None:
-        try:
-            captures.end_capture(snapshot_of(store, capture))
-        except LastgoodError as error:
-            if error.own_state:
-                raise
-            return error.what
+    snapshot = snapshot_of(store, capture)
+    try:
+        captures = captures_of(drivers, release, database) if database else None
+        if captures is not None:
+            captures.end_capture(snapshot)
+    except LastgoodError as error:
+        if error.own_state:
+            raise
+        return error.what
     with store.write() as unit:
         end_in(unit, capture, because, now)
     return None
@@ -117,7 +118,7 @@ def _may_have_run(unit: UnitOfWork, capture: Capture, migration: str) -> bool:
 def end_needless(store: Store, drivers: Drivers, clock: Clock) -> None:
     """End those of changes that are over and moved nothing: their servers keep writes for nobody.
 
-    Where a server can't be told it is tried again whenever a program ends or a runner starts.
+    Where a server can't be told it is tried again when the next program ends.
     """
     with store.read() as unit:
         needless = []

@@ -71,7 +71,6 @@ def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     context = replace(build_context(Places(places.state, places.key), store), actor=Actor(RUNNER, origin()))
     tools = Tools(context.drivers, context.objects, context.vault, context.images, places.evidence)
     tidy = partial(end_needless, store, context.drivers, clock)
-    tidy()
     rollouts = RolloutPrograms(store, clock, origin(), tidy)
     programs = ProgramsByKind(rollouts, ChangePrograms(store, clock, origin()))
     known = {**handlers(tools), **wave_handlers(context)}

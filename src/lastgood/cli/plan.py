@@ -9,6 +9,7 @@ import typer
 from lastgood.cli.arguments import Command, Revision, Units, commands, only
 from lastgood.cli.session import Session
 from lastgood.domain.message import N_
+from lastgood.domain.plan import Plan
 from lastgood.domain.unit import UnitId
 
 app = commands()
@@ -31,6 +32,9 @@ def plan(
     restore: Annotated[
         bool, typer.Option("--restore", help=N_("Plan going back to a snapshot of its database."))
     ] = False,
+    database: Annotated[
+        str, typer.Option(metavar="NAME", help=N_("With --restore: which of its databases."))
+    ] = "",
     details: Annotated[
         bool, typer.Option("--details", help=N_("Of many units: the whole plan of each."))
     ] = False,
@@ -47,19 +51,23 @@ def plan(
     unit = only(units)
     known = parse(unit)
     if restore:
-        _plan_restore(session, known)
+        _plan_restore(session, known, database)
         return
     found = session.service.plan_rollback(known, to) if going_back else session.service.plan(known, commit)
     session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})
-    if session.json:
-        return
-    if going_back:
-        from lastgood.cli.back_view import back_view
+    if not session.json:
+        (_show_back if going_back else _show)(session, found, to if going_back else commit)
 
-        session.show(back_view(session, found))
-        there = f"{unit} --to {to}" if to else unit
-        session.say(N_("Go there with: lastgood rollback {unit}"), unit=there)
-        return
+
+def _show_back(session: Session, found: Plan, to: str) -> None:
+    from lastgood.cli.back_view import back_view
+
+    session.show(back_view(session, found))
+    there = f"{found.unit} --to {to}" if to else found.unit
+    session.say(N_("Go there with: lastgood rollback {unit}"), unit=there)
+
+
+def _show(session: Session, found: Plan, commit: str) -> None:
     from lastgood.cli.plan_view import plan_view
     from lastgood.domain.digest import short
 
@@ -68,11 +76,11 @@ def plan(
     template = N_(
         'Run it with: lastgood deploy {unit} {options}--plan {digest} --reason "…" --owner … --impact "…"'
     )
-    session.say(template, unit=unit, options=options, digest=short(found.digest))
+    session.say(template, unit=found.unit, options=options, digest=short(found.digest))
 
 
-def _plan_restore(session: Session, unit: UnitId) -> None:
-    planned = session.service.databases.plan_restore(unit)
+def _plan_restore(session: Session, unit: UnitId, database: str) -> None:
+    planned = session.service.databases.plan_restore(unit, database=database)
     session.document({**plan_document(planned), "costs": planned.costs})
     if not session.json:
         from lastgood.cli.restore_view import restore_view
