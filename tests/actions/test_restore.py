@@ -341,3 +341,14 @@ def test_tables_have_the_names_that_people_use(theatre: Theatre) -> None:
     assert planned.name("orders", "en") == "orders of the shop"
     assert planned.name("orders", "zh") == "订单"
     assert planned.name("visits", "zh") == "visits"
+
+
+def test_nobody_restores_under_a_deploy(theatre: Theatre) -> None:
+    shop = broken(theatre)
+    other = theatre.stand(shop.release("other", *shop.good.databases[0].migrations, unit=OTHER))
+    newer = theatre.accept(shop.release("newer", *other.databases[0].migrations, unit=OTHER))
+    with pytest.raises(Conflict, match=f"{newer.id} is at work on a unit that uses {RESOURCE}"):
+        shop.restore()
+    assert theatre.run(newer.id).state is RolloutState.VERIFIED
+    assert open_captures(theatre) == [RESOURCE], "that unit never needed what was spoiled"
+    assert shop.restore().state is RolloutState.VERIFIED

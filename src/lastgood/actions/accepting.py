@@ -116,6 +116,8 @@ def refuse_move(unit: UnitOfWork, plan: Plan, release: Release) -> None:
     if plan.kind in (PlanKind.DEPLOY, PlanKind.ROLLBACK):
         refuse_quarantined(unit, release)
         _refuse_restoring(unit, plan, release)
+    if plan.kind is PlanKind.RESTORE:
+        _refuse_at_work(unit, plan)
 
 
 def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
@@ -185,6 +187,27 @@ def _refuse_restoring(unit: UnitOfWork, plan: Plan, release: Release) -> None:
                     rollout=rollout.id,
                     resource=database.resource,
                 )
+
+
+def _refuse_at_work(unit: UnitOfWork, plan: Plan) -> None:
+    """Raises Conflict while somebody deploys on a database that would go back: what its gate measured then
+    would be the restore.
+    """
+    working = [(r.id, r.target) for r in unit.rollouts.open() if r.kind is PlanKind.DEPLOY]
+    for change in unit.changes.open():
+        if change.kind is PlanKind.DEPLOY:
+            working += [(change.id, unit.releases.current(m.unit)) for m in change.plan.members()]
+    for name, digest in working:
+        release = unit.releases.get(digest) if digest else None
+        used = [r for r in plan.resources if release is not None and release.database(r)]
+        if used:
+            raise Conflict(
+                N_("{rollout} is at work on a unit that uses {resource}"),
+                todo=N_("Wait for its end (lastgood show {rollout} --follow), or take it back first."),
+                where=used[0],
+                rollout=name,
+                resource=used[0],
+            )
 
 
 def _at_work_on(unit: UnitOfWork, resource: str) -> Iterable[Rollout]:

@@ -73,12 +73,19 @@ def snapshot_of(store: Store, capture: Capture) -> Snapshot:
 
 
 def settled_by(unit: UnitOfWork, rollout: str, good: Release) -> list[Capture]:
-    """Those that nobody needs once ``good`` is there: its own, and what lies behind migrations it needs."""
+    """Those that nobody needs once ``good`` is there: its own, and older ones of its unit that lie behind
+    migrations it needs.
+    """
+    databases = {database.resource: database for database in good.databases}
     return [
         capture
         for capture in unit.captures.list()
         if capture.rollout == rollout
-        or ((database := good.database(capture.resource)) is not None and capture.lacks(database))
+        or (
+            capture.unit == str(good.unit)
+            and capture.resource in databases
+            and capture.lacks(databases[capture.resource])
+        )
     ]
 
 
