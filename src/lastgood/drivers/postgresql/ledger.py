@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS lastgood.conflicts (
     written_at timestamptz NOT NULL,
     PRIMARY KEY (restore, "table", key, "column")
 );
-COMMENT ON TABLE lastgood.conflicts IS 'What a restore could not carry over; column empty: the row as JSON.';
+COMMENT ON TABLE lastgood.conflicts IS 'What a restore could not carry over; no column: the row as JSON';
 DROP TABLE IF EXISTS lastgood.diverged;
 CREATE TABLE lastgood.diverged (
     "table" text, key text, home text, live text, aside text, "whole" boolean, migrated text,
