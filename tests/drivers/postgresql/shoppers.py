@@ -62,7 +62,7 @@ class Table:
 
 
 class Shopper(threading.Thread):
-    """Works on rows of its own until the database closes or ``over`` is set."""
+    """Works on rows of its own, ``allowed`` acts, until the database closes or ``over`` is set."""
 
     numbers = iter(range(1000, 1 << 20))
     lock = threading.Lock()
@@ -73,13 +73,17 @@ class Shopper(threading.Thread):
         self.random = random.Random(seed)
         self.over = threading.Event()
         self.acts = 0
+        self.allowed = 30
 
     def run(self) -> None:
         try:
             with self.lab.session() as connection:
                 while not self.over.is_set():
-                    self._act(connection)
-                    self.acts += 1
+                    if self.acts < self.allowed:
+                        self._act(connection)
+                        self.acts += 1
+                    else:
+                        self.over.wait(0.005)
         except psycopg.OperationalError:
             return
 
@@ -87,7 +91,7 @@ class Shopper(threading.Thread):
         there = [r for r in self.rows if not r.gone]
         choice = self.random.random()
         if choice < 0.35 or not there:
-            self._insert(connection)
+            self.insert(connection)
         elif choice < 0.9:
             self._update(connection, self.random.choice(there))
         else:
@@ -97,7 +101,7 @@ class Shopper(threading.Thread):
         with self.lock:
             return KINDS[kind](next(self.numbers))
 
-    def _insert(self, connection: psycopg.Connection[Any]) -> None:
+    def insert(self, connection: psycopg.Connection[Any]) -> None:
         """A row of a table, with what it needs, in one transaction."""
         made = []
         with self.lock:
@@ -193,18 +197,14 @@ class Outcome:
             for table in tables:
                 rows[table.name] = {}
                 columns = ["id", *table.columns]
-                for uid, *values in connection.execute(
-                    sql.SQL("SELECT uid, {} FROM {}").format(
-                        sql.SQL(", ").join(
-                            sql.SQL("CASE WHEN {0} IS NOT NULL THEN format('%%s', {0}) END").format(
-                                sql.Identifier(c)
-                            )
-                            for c in columns
-                        ),
-                        sql.Identifier(table.name),
+                question = sql.SQL("SELECT uid, {} FROM {}").format(
+                    sql.SQL(", ").join(
+                        sql.SQL("CASE WHEN {0} IS NOT NULL THEN concat({0}) END").format(sql.Identifier(c))
+                        for c in columns
                     ),
-                    (),
-                ):
+                    sql.Identifier(table.name),
+                )
+                for uid, *values in connection.execute(question):
                     assert uid not in rows[table.name], f"{uid} is there twice"
                     rows[table.name][uid] = dict(zip(columns, values, strict=True))
             listed = []

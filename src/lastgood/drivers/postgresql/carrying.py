@@ -25,6 +25,10 @@ CHUNK = 20_000
 """Rows that are merged at a time."""
 
 
+IN_ORDER = 1_000
+"""Changes of one transaction that may be carried one by one."""
+
+
 @dataclass
 class Carrier:
     """Carries into the copy that ``connection`` is in, whose tables are ``shapes``."""
@@ -100,8 +104,29 @@ class Carrier:
                 self._carry(transactions[:middle])
                 self._carry(transactions[middle:])
                 return
-            for entries in groups:
-                self._settle_one(entries)
+            if not self._in_order(transactions[0]):
+                for entries in groups:
+                    self._settle_one(entries)
+
+    def _in_order(self, transaction: Transaction) -> bool:
+        """Change by change, as the live database went through it; whether that was possible."""
+        if len(transaction.changes) > IN_ORDER:
+            return False
+        carried = dict(self.ledger.carried)
+        try:
+            with self.connection.transaction() as attempt:
+                for change in transaction.changes:
+                    for entries in gather([replace(transaction, changes=(change,))], self.places.of):
+                        if self._attempts.do(entries, {}):
+                            raise psycopg.Rollback(attempt)
+                        self._attempts.count()
+                self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+                return True
+        except psycopg.Error as error:
+            if not _refused(error):
+                raise
+        self.ledger.carried = carried
+        return False
 
     def _settle_one(self, entries: list[Entry]) -> None:
         """Of one transaction that does not fit as a whole."""
@@ -144,8 +169,7 @@ class Carrier:
                 with self.connection.transaction() as attempt:
                     found = self._attempts.do(entries, refusals, look=look)
                     if not found:
-                        self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                        self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+                        self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
                         break
                     raise psycopg.Rollback(attempt)
             except errors.ForeignKeyViolation:

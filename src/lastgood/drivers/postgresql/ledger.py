@@ -39,10 +39,10 @@ CREATE TABLE IF NOT EXISTS lastgood.conflicts (
     written_at timestamptz NOT NULL,
     PRIMARY KEY (restore, "table", key, "column")
 );
-COMMENT ON TABLE lastgood.conflicts IS 'What a restore could not carry over; column empty: the row as JSON.';
+COMMENT ON TABLE lastgood.conflicts IS 'What a restore could not carry over; no column: the row as JSON';
 DROP TABLE IF EXISTS lastgood.diverged;
 CREATE TABLE lastgood.diverged (
-    "table" text, key text, home text, live text, aside text, "whole" boolean, migrated text,
+    "table" text, key text, home text, live text, aside text, "whole" boolean, migrated text, reason text,
     PRIMARY KEY ("table", key)
 )
 """
@@ -132,16 +132,16 @@ class Ledger:
         of each is still empty.
         """
         rows = self.connection.execute(
-            'SELECT key, home, live, aside, "whole", migrated FROM lastgood.diverged '
+            'SELECT key, home, live, aside, "whole", migrated, reason FROM lastgood.diverged '
             'WHERE "table" = %s AND key = ANY(%s)',
             (table, [written(k) for k in keys]),
         )
         return {
             tuple(json.loads(key)): (
                 tuple(json.loads(home)) if home is not None else None,
-                Row((), None, _load(live), _load(aside) or {}, whole, _load(migrated), fresh=False),
+                Row((), None, _load(live), _load(aside) or {}, whole, _load(migrated), reason, fresh=False),
             )
-            for key, home, live, aside, whole, migrated in rows
+            for key, home, live, aside, whole, migrated, reason in rows
         }
 
     def diverged_keys(self, table: str) -> tuple[set[Key], set[Key]]:
@@ -166,12 +166,12 @@ class Ledger:
     def note(self, rows: Sequence[tuple[str, Key, Key | None, Row]]) -> None:
         """Rows (table, key, key in the copy) that differ from now on; what was noted of them is forgotten."""
         with self.connection.cursor().copy(
-            'COPY lastgood.diverged ("table", key, home, live, aside, "whole", migrated) FROM STDIN'
+            'COPY lastgood.diverged ("table", key, home, live, aside, "whole", migrated, reason) FROM STDIN'
         ) as copy:
             for table, key, home, row in rows:
                 copy.write_row((
                     table, written(key), None if home is None else written(home), _dump(row.live),
-                    _dump(row.aside), row.whole, _dump(row.migrated),
+                    _dump(row.aside), row.whole, _dump(row.migrated), row.reason,
                 ))  # fmt: skip
 
     def settle(self, table: str, keys: Iterable[Key], column: str = "*") -> None:

@@ -21,6 +21,7 @@ WHOLE = ""
 BOTH = "the migration and the shop both changed it"
 INSERTED = "the migration inserted this row, and the shop changed it"
 DELETED = "the migration deleted this row, and the shop inserted it again"
+FOLLOWS = "it follows a write that could not be carried over"
 NO_ROW = "the shop changed this row, which is not in the copy"
 NO_COLUMN = "the old shape has no such column"
 
@@ -39,8 +40,8 @@ class Conflict:
 class Row:
     """``copy`` and ``live``: the row there, None when it is not; ``columns``: those of the copy. ``aside``:
     columns that differ, with the migration's value. ``whole``: the two rows have nothing to do with each
-    other, or only one exists; ``migrated`` then is the migration's row. ``nowhere``: why a new row can't be
-    put into the copy. ``extra``: columns that the copy lacks, with what ADD COLUMN filled in.
+    other, or only one exists; ``migrated`` then is the migration's row. ``reason``: why columns are aside. ``nowhere``:
+    why a new row can't be put into the copy. ``extra``: columns that the copy lacks, with what ADD COLUMN filled in.
 
     ``conflicts``: what changed in the list of conflicts, by column; None is one that is over.
     """
@@ -51,6 +52,7 @@ class Row:
     aside: dict[str, str | None] = field(default_factory=dict)
     whole: bool = False
     migrated: dict[str, str | None] | None = None
+    reason: str = BOTH
     conflicts: dict[str, Conflict | None] = field(default_factory=dict)
     nowhere: str = ""
     extra: Values = field(default_factory=dict)
@@ -105,7 +107,7 @@ class Row:
         """The copy can't hold what came of it: back to ``before``; of a changed row only ``columns`` (all
         when empty).
         """
-        after = self.copy
+        after, self.reason = self.copy, FOLLOWS
         if before is None or after is None:
             self.copy, self.whole = (None if before is None else dict(before)), True
             self._over()
@@ -145,7 +147,7 @@ class Row:
 
     def _write_column(self, copy: dict[str, str | None], column: str, value: str | None) -> None:
         if column in self.aside and value != copy[column]:
-            self.conflicts[column] = Conflict(copy[column], self.aside[column], value, BOTH)
+            self.conflicts[column] = Conflict(copy[column], self.aside[column], value, self.reason)
             return
         copy[column] = value
         if self.aside.pop(column, self) is not self:

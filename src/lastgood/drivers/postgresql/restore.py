@@ -44,7 +44,7 @@ class Restorer:
     def prepare(self, snapshot: Snapshot, key: str) -> str:
         """One that a crash left unfinished is begun anew."""
         name = self._copy(key)
-        with fence.maintenance(self.server) as admin:
+        with self._going_on(key) as admin:
             if self._swapped(admin, key) is not None or self._whole(admin, key):
                 return name
             dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
@@ -63,7 +63,7 @@ class Restorer:
         return name
 
     def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
-        with fence.maintenance(self.server) as admin:
+        with self._going_on(key) as admin:
             done = self._swapped(admin, key)
             if done is not None:
                 return done.salvage
@@ -71,29 +71,34 @@ class Restorer:
                 return self._salvager(live, ledger, snapshot, keep).carry_over()
 
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
-        with fence.maintenance(self.server) as admin:
+        with self._going_on(key) as admin:
             done = self._swapped(admin, key)
             if done is None:
                 self._swap(admin, snapshot, key, keep)
             return self._settled(admin, snapshot, key)
 
     def abandon(self, key: str) -> None:
-        """The copy tells that the fence was ours, so it goes last."""
-        with fence.maintenance(self.server) as admin:
+        with self._going_on(key) as admin:
             if not _there(admin, self._copy(key)):
                 return
-            fence.open_again(admin, self.server.database)
             with self.server.session() as live:
                 for slot in slots.beginning_with(live, self.captures.prefix):
                     if slot.endswith(_digest(key)):
                         slots.drop(live, slot)
             drop(admin, self._copy(key))
 
+    @contextlib.contextmanager
+    def _going_on(self, key: str) -> Iterator[Connection]:
+        """A fence that a crash left is opened: the copy beside it tells that it was ours."""
+        with fence.maintenance(self.server) as admin:
+            if _there(admin, self._copy(key)):
+                fence.open_again(admin, self.server.database)
+            yield admin
+
     def _swap(self, admin: Connection, snapshot: Snapshot, key: str, keep: Sequence[str]) -> None:
         copy = self._copy(key)
         if not self._whole(admin, key):
             raise self._no_copy(key)
-        fence.open_again(admin, self.server.database)
         with self.server.session() as live, contextlib.ExitStack() as inside:
             ledger = inside.enter_context(self._copied(admin, key))
             salvager = self._salvager(live, ledger, snapshot, keep)
