@@ -13,6 +13,8 @@ from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.planning import steps as build
 from lastgood.planning.moves import Timings
 
+SETTLE = 2.0
+"""Seconds before the criteria are measured: pools of connections find out first that theirs were ended."""
 PREPARED = ("copy", "ahead", "swap")
 """Steps after which something of the restore may be on the server."""
 
@@ -48,6 +50,7 @@ def plan_restore(
     verify = build.watch(
         "verify", StepKind.VERIFY, N_("Measure the criteria again"), release, release.windows.verify
     )
+    verify = replace(verify, params={**verify.params, "settle": SETTLE})
     steps = (
         step("check", StepKind.CHECK_RESTORE, N_("Check who needs {resource}, and that there is room"),
              applied=list(capture.applied)),
@@ -68,7 +71,7 @@ def plan_restore(
 
 def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:
     if step.kind is StepKind.VERIFY:
-        return replace(step, estimate=Estimate(float(step.params["seconds"])))
+        return replace(step, estimate=Estimate(float(step.params["seconds"]) + SETTLE))
     known = sorted(timings(step.kind))
     if known:
         return replace(step, estimate=Estimate(known[len(known) // 2], len(known)))
