@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lastgood.actions.accept import accept
+from lastgood.actions.accepting import refuse_move
 from lastgood.actions.captures import data_left
 from lastgood.actions.needs import users_of
 from lastgood.actions.restore import forget, plan_restore, writes_kept
@@ -21,7 +22,7 @@ from lastgood.domain.errors import (
     Unreachable,
 )
 from lastgood.domain.message import Message
-from lastgood.domain.plan import PlanKind, StepKind
+from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.rollout import RolloutState
 from tests.actions.restoring import RESOURCE, Shop, broken
@@ -260,6 +261,15 @@ def test_while_it_works_nobody_deploys_on_it_and_the_plan_names_its_users(theatr
             wanted = shop.release("newer", *other.databases[0].migrations, unit=OTHER)
             with pytest.raises(Conflict, match="takes shop@prod back to a snapshot"):
                 theatre.accept(wanted)
+
+            with pytest.raises(Conflict, match="is at work on shop@prod/us"):
+                rollback(theatre.context, UNIT)
+            lacks = shop.release("lacks", *shop.bad.databases[0].migrations, unit=OTHER)
+            back = Plan(PlanKind.ROLLBACK, OTHER, other.digest, lacks.digest, "c", ())
+            with theatre.store.read() as unit, pytest.raises(Conflict, match="back to a snapshot"):
+                refuse_move(unit, back, lacks)
+            with theatre.store.read() as unit:
+                refuse_move(unit, back, other)
             refused.append(step)
 
     assert shop.restore(meanwhile).state is RolloutState.VERIFIED

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import psycopg
 import pytest
 from rich.console import Console
 
 from lastgood.cli.restore_view import restore_view
+from lastgood.cli.session import Session
 from lastgood.cli.words import state_word
 from lastgood.domain.capture import Capture
 from lastgood.domain.message import Message
@@ -63,6 +65,9 @@ def test_what_is_refused_what_is_lost_and_what_comes_back(world: World, cli: Cli
     status = cli.data("status", UNIT)
     assert status["units"][0]["captures"][0]["resource"] == "orders@dev/us"
     assert status["writes"][0]["held"] > 0
+    with patch.object(Session, "asks", new=True), patch("typer.confirm", return_value=False) as asked:
+        assert "Nothing was done" in cli("restore", UNIT, code=1).stdout
+    assert "1 rows stay in the failed database only" in asked.call_args.args[0]
     said = cli("restore", UNIT, "--yes", "--accept-loss", "--json").stdout.splitlines()
     first, *_, last = [json.loads(line) for line in said]
     assert (first["event"], last["event"], last["exit_code"]) == ("accepted", "end", 0)

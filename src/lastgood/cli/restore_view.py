@@ -92,10 +92,11 @@ def _fence(t: Translator, planned: RestorePlan) -> str:
     return t.text(N_("closed: {time}"), time=words.estimate(t, swap.estimate))
 
 
-def database_lines(t: Translator, status: UnitStatus) -> list[Text | Table]:
-    """What a person has to know of a unit's databases, with the command for it."""
+def database_lines(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
+    """What a person has to know of the databases, each once, with the command for it."""
     lines: list[Text | Table] = []
-    for left in status.left:
+    left_by = {left.snapshot: (left, status) for status in reversed(units) for left in status.left}
+    for left, status in left_by.values():
         template = N_(
             "! {unit}: the data of {resource} is still as {name} left it. Back to {at} with what was written "
             "since: lastgood restore {unit}"
@@ -103,7 +104,10 @@ def database_lines(t: Translator, status: UnitStatus) -> list[Text | Table]:
         at = words.moment(left.since)
         text = t.text(template, unit=status.unit, resource=left.resource, name=left.name, at=at)
         lines.append(Text(text, "bold red"))
-    for capture in status.captures:
+    opened_by = {
+        capture.snapshot: (capture, status) for status in reversed(units) for capture in status.captures
+    }
+    for capture, status in opened_by.values():
         age = words.seconds((status.observed_at - capture.opened_at).total_seconds())
         template = N_(
             "{unit}: the server of {resource} has kept all writes for {age}. If nobody will restore: "

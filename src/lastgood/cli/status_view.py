@@ -231,5 +231,4 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
             lines.append(
                 Text(t.text(template, unit=status.unit, reason=t.retell(status.frozen)), "bright_blue")
             )
-        lines += database_lines(t, status)
-    return lines
+    return lines + database_lines(t, units)
