@@ -21,7 +21,7 @@ from lastgood.testing.fake_files import FakeVault
 from lastgood.testing.postgres_server import PostgresServer, postgres
 
 UNIT = UnitId("storefront", "prod", "us")
-LOGICAL = {"wal_level": "logical", "max_slot_wal_keep_size": "1GB"}
+LOGICAL = {"wal_level": "logical", "max_slot_wal_keep_size": "1GB", "max_prepared_transactions": "2"}
 
 
 @dataclass

@@ -38,6 +38,12 @@ def test_transactions_that_run_are_waited_for_until_the_deadline(shop: Lab) -> N
         assert f"pid {writer.info.backend_pid} (postgres, month-end from 127.0.0.1" in str(caught.value)
         assert slots(shop) == publications(shop) == []
         assert list((shop.tools.directory / "snapshots").glob("*")) == []
+    shop.ask("BEGIN; INSERT INTO orders VALUES (102); PREPARE TRANSACTION 'cash desk'")
+    try:
+        with pytest.raises(Rejected, match="prepared as cash desk since 20"):
+            driver.capture("r1")
+    finally:
+        shop.ask("ROLLBACK PREPARED 'cash desk'")
     with shop.session(autocommit=False) as reader:
         reader.execute("SELECT * FROM orders")
         assert driver.capture("r1").size > 0, "who only reads holds nobody up"

@@ -229,8 +229,11 @@ def in_the_way(connection: Connection, message: str) -> frozenset[int]:
 
 
 def open_captures(connection: Connection) -> tuple[str, ...]:
-    """Publications of ours in this database."""
-    rows = connection.execute("SELECT pubname FROM pg_publication WHERE pubname ~ %s ORDER BY 1", (OURS,))
+    """Publications of ours in this database; one of a role that we are not may not be touched."""
+    rows = connection.execute(
+        "SELECT pubname FROM pg_publication WHERE pubname ~ %s AND pg_has_role(pubowner, 'USAGE') ORDER BY 1",
+        (OURS,),
+    )
     return tuple(row[0] for row in rows)
 
 

@@ -57,7 +57,7 @@ def opening(server: Server, name: str) -> Iterator[tuple[str, str]]:
     """
     with contextlib.closing(replicating(server)) as connection:
         begun = time.monotonic()
-        timer = threading.Timer(server.settings.lock_deadline, connection.cancel)
+        timer = threading.Timer(server.settings.lock_deadline, connection.cancel_safe)
         timer.start()
         try:
             # This form of the command is the one that every version knows.
