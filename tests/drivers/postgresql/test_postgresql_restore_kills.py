@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,8 +16,6 @@ from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreac
 from lastgood.drivers.postgresql import fence, salvage
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.day import RESTORE, Day
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -33,12 +32,42 @@ def day(lab: Lab) -> Day:
 
 
 def die(day: Day, point: str) -> None:
-    """A restore in a process of its own that is killed at ``point``."""
-    lab = day.lab
-    arguments = [lab.server.url(lab.name), str(lab.tools.directory), day.taken.id, point]
-    command = [sys.executable, "-m", "tests.drivers.postgresql.restore_alone", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    """A restore in a process of its own that kills itself at ``point``: ``module.function`` of the driver, with
+    ``<`` in front for before and ``>`` for after it ran, and perhaps ``#2`` for the second time.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            arm(point)
+            day.go_back_again()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL, f"it did not come to {point}"
+
+
+def arm(point: str) -> None:
+    name, _, wanted = point[1:].partition("#")
+    module, *path = name.split(".")
+    holder: Any = importlib.import_module(f"lastgood.drivers.postgresql.{module}")
+    for part in path[:-1]:
+        holder = getattr(holder, part)
+    act = getattr(holder, path[-1])
+    calls = 0
+
+    @functools.wraps(act)
+    def dying(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        now = calls == int(wanted or 1)
+        if now and point[0] == "<":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = act(*arguments, **named)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(holder, path[-1], dying)
 
 
 def check(day: Day) -> None:
@@ -53,26 +82,26 @@ def check(day: Day) -> None:
 
 
 POINTS = [
-    ">restore.make_like",
-    "<restore.Ledger.begin",
-    ">restore.Ledger.begin",
-    ">changes.branch",
-    "<changes.advance#2",
-    ">salvage.Salvager._commit",
-    "<carrying.Carrier.carry#2",
-    ">fence._allow",
-    ">fence.end_sessions",
-    "<sequences.surpass",
-    ">fence.dress",
-    "<fence.rename",
-    ">fence.rename",
-    ">restore.Ledger.swapped",
-    "<restore.Ledger.settle_down",
+    ("wheel", ">restore.make_like"),
+    ("debian", "<restore.Ledger.begin"),
+    ("wheel", ">restore.Ledger.begin"),
+    ("debian", ">changes.branch"),
+    ("wheel", "<changes.advance#2"),
+    ("debian", ">salvage.Salvager._commit"),
+    ("wheel", "<carrying.Carrier.carry#2"),
+    ("debian", ">fence._allow"),
+    ("wheel", ">fence.end_sessions"),
+    ("debian", "<sequences.surpass"),
+    ("wheel", ">fence.dress"),
+    ("debian", "<fence.rename"),
+    ("wheel", ">fence.rename"),
+    ("debian", ">restore.Ledger.swapped"),
+    ("wheel", "<restore.Ledger.settle_down"),
 ]
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_it_goes_on(day: Day, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("server", "point"), POINTS, indirect=["server"])
+def test_killed_it_goes_on(day: Day, point: str) -> None:
     die(day, point)
     swapped = day.go_back_again()
     check(day)
@@ -86,7 +115,9 @@ def test_killed_it_goes_on(day: Day, point: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "point", [">restore.make_like", ">changes.branch", ">fence.end_sessions", "<fence.rename"]
+    ("server", "point"),
+    [("debian", ">restore.make_like"), ("wheel", ">changes.branch"), ("debian", ">fence.end_sessions")],
+    indirect=["server"],
 )
 def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
     die(day, point)
@@ -103,7 +134,11 @@ def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
     check(day)
 
 
-@pytest.mark.parametrize("moment", ["in the fence", "before the commit", "after the commit"])
+@pytest.mark.parametrize(
+    ("server", "moment"),
+    [("debian", "in the fence"), ("wheel", "before the commit"), ("debian", "after the commit")],
+    indirect=["server"],
+)
 def test_the_server_killed(day: Day, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old or new on restart, and the next call goes on."""
     driver = day.lab.driver()

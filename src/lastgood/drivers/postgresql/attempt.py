@@ -18,6 +18,9 @@ ORPHAN = "it refers to a row of {table} which is not in the copy"
 REFERRED = "rows of {table} still refer to it"
 ROUNDED = "the old shape can't hold the value"
 
+REMEMBERED = 200_000
+"""Diverged rows of a table up to which their keys are kept in memory."""
+
 Address = tuple[str, Key]
 
 
@@ -54,8 +57,9 @@ class Attempts:
 
     def __post_init__(self) -> None:
         self._stage = Stage(self.connection)
-        self._diverged = self.ledger.tables_with("diverged")
-        self._listed = self.ledger.tables_with("conflicts")
+        # Never too few of them: what an attempt took back may stay here.
+        self._diverged = self.ledger.all_diverged(REMEMBERED)
+        self._listed = self.ledger.tables_with_conflicts()
 
     def count(self) -> None:
         """The last attempt holds."""
@@ -89,6 +93,9 @@ class Attempts:
         for found in by_place.values():
             place = found[0].place
             known = self._known(place, found)
+            if not (own or known or refusals or place.nowhere):
+                light += found
+                continue
             by_itself = []
             for entry in found:
                 if (
@@ -107,7 +114,9 @@ class Attempts:
     def _known(self, place: Place, entries: list[Entry]) -> dict[Key, tuple[Key | None, Row]]:
         if place.table not in self._diverged:
             return {}
-        return self.ledger.diverged(place.table, [e.key for e in entries])
+        remembered = self._diverged[place.table]
+        keys = [e.key for e in entries if remembered is None or e.key in remembered]
+        return self.ledger.diverged(place.table, keys) if keys else {}
 
     def _careful(
         self, place: Place, entries: list[Entry], known: dict[Key, tuple[Key | None, Row]]
@@ -231,7 +240,10 @@ class Attempts:
         for table, keys in known.items():
             self.ledger.forget(table, keys)
         self.ledger.note(rows)
-        self._diverged |= {table for table, *_ in rows}
+        for table, key, *_ in rows:
+            remembered = self._diverged.setdefault(table, set())
+            if remembered is not None:
+                remembered.add(key)
         self._list(listed)
 
     def _list(self, listed: list[tuple[str, Key, str, Conflict, float]]) -> None:

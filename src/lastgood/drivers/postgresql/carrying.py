@@ -47,7 +47,8 @@ class Carrier:
             if part[0].own:
                 self._set_aside(part)
                 continue
-            found = (self.places.of(change.relation) for t in part for change in t.changes)
+            relations = {id(c.relation): c.relation for t in part for c in t.changes}
+            found = [self.places.of(relation) for relation in relations.values()]
             with loosened(self.connection, self.shapes, {p.shape.oid for p in found if p.kept and p.shape}):
                 self._carry(part)
 
@@ -55,6 +56,9 @@ class Carrier:
         """Cut where a table is emptied: that is a DELETE of each of its rows by then."""
         whole: list[Transaction] = []
         for transaction in transactions:
+            if all(change.kind is not Kind.TRUNCATE for change in transaction.changes):
+                whole.append(transaction)
+                continue
             for emptied, changes in groupby(transaction.changes, lambda c: c.kind is Kind.TRUNCATE):
                 if not emptied:
                     whole.append(replace(transaction, changes=tuple(changes)))

@@ -34,6 +34,9 @@ __all__ = [
 PAGE = 10_000
 """Messages after which a page ends, with the transaction that is then complete."""
 
+CHUNK = 500
+"""Messages that the client takes at a time: one by one takes longer than to read them."""
+
 _READ = """
 SELECT data FROM pg_logical_slot_get_binary_changes(
     %s, %s::text::pg_lsn, %s, 'proto_version', '1', 'messages', 'true', 'publication_names', %s::text)
@@ -104,7 +107,7 @@ def _page(
     names = sql.Identifier(publication).as_string(connection)
     with connection.transaction(), connection.cursor(binary=True) as cursor:
         connection.execute(_FORM)
-        for (message,) in cursor.stream(_READ, (slot, position(last), PAGE, names)):
+        for (message,) in cursor.stream(_READ, (slot, position(last), PAGE, names), size=CHUNK):
             messages += 1
             complete = parser.feed(message)
             if complete is not None:

@@ -28,7 +28,7 @@ class Place:
     serials: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One row: ``key`` in the live database before the first of ``changes``, ``now`` after the last.
 
@@ -158,8 +158,8 @@ def gather(
 def _keys(change: Change, columns: tuple[str, ...]) -> tuple[Key, Key]:
     """The row's key before and after."""
     new, old = change.new, change.old
-    if change.kind is Kind.INSERT or not old:
-        key = tuple([new.get(c) for c in columns])
+    if not old:
+        key = tuple(map(new.get, columns))
         return key, key
-    before = tuple([old.get(c) for c in columns])
+    before = tuple(map(old.get, columns))
     return before, before if change.kind is Kind.DELETE else tuple([new.get(c, old.get(c)) for c in columns])

@@ -122,10 +122,17 @@ class Ledger:
         )
         return Salvage(dict(self.carried), conflicts, self.position)
 
-    def tables_with(self, what: str) -> set[str]:
-        """Tables that have rows in ``diverged`` or ``conflicts``."""
-        question = sql.SQL('SELECT DISTINCT "table" FROM {}').format(sql.Identifier("lastgood", what))
-        return {table for (table,) in self.connection.execute(question)}
+    def tables_with_conflicts(self) -> set[str]:
+        return {t for (t,) in self.connection.execute('SELECT DISTINCT "table" FROM lastgood.conflicts')}
+
+    def all_diverged(self, most: int) -> dict[str, set[Key] | None]:
+        """Keys of such rows by table; None for a table that has more than ``most``."""
+        counts = 'SELECT "table", count(*) FROM lastgood.diverged GROUP BY 1'
+        found: dict[str, set[Key] | None] = {}
+        for table, count in self.connection.execute(counts).fetchall():
+            keys = self.connection.execute('SELECT key FROM lastgood.diverged WHERE "table" = %s', (table,))
+            found[table] = {tuple(json.loads(key)) for (key,) in keys} if count <= most else None
+        return found
 
     def diverged(self, table: str, keys: Sequence[Key]) -> dict[Key, tuple[Key | None, Row]]:
         """Rows that the copy does not hold as the live database does, with their keys in the copy; ``copy``

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from psycopg import sql
 
@@ -28,14 +28,17 @@ REASONS: Mapping[str, str] = {
     "owner": N_("table {table} belongs to a role that '{user}' is no member of: its writes are not known"),
     "late": N_("table {table} came later, and not by a migration: its writes are not known"),
     "dropped": N_("table {table} was dropped, and not by a migration: its rows are not known"),
+    "part": N_("partition {table} was dropped, emptied or rewritten by hand: its rows are not known"),
 }
 
 _PART = "part"
+"""State of a table; and of a partition that is gone, the reason."""
 
 # The server's own rule for an identity (RelationGetIndexList), and generated columns never get into the log.
 _TABLES = """
 WITH tables AS MATERIALIZED (
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relispartition,
+           c.relfilenode,
            pg_has_role(c.relowner, 'USAGE') AS mine,
            c.relreplident = 'f' OR i.indexrelid IS NOT NULL AS keyed,
            EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> ''
@@ -60,7 +63,7 @@ SELECT oid::bigint, nspname, relname,
        CASE WHEN oid IN (SELECT root FROM whole) THEN ''
             WHEN relkind = 'p' OR oid IN (SELECT part FROM parts JOIN whole USING (root)) THEN 'part'
             WHEN relpersistence = 'u' THEN 'unlogged' WHEN NOT keyed THEN 'key' WHEN made THEN 'generated'
-            WHEN NOT mine THEN 'owner' ELSE '' END
+            WHEN NOT mine THEN 'owner' ELSE '' END, relfilenode::bigint
 FROM tables WHERE relkind = 'r' OR relkind = 'p' AND NOT relispartition ORDER BY 2, 3
 """
 _PUBLISHED = """
@@ -72,13 +75,14 @@ WHERE p.pubname = %s
 @dataclass(frozen=True)
 class Table:
     """``state``: empty when it can be watched, ``part`` when the topmost table is watched instead or, of a
-    topmost one, its parts each for itself; else a key of REASONS.
+    topmost one, its parts each for itself; else a key of REASONS. ``file``: 0 when it has no rows of its own.
     """
 
     oid: int
     schema: str
     name: str
     state: str
+    file: int
 
     @property
     def full_name(self) -> str:
@@ -93,29 +97,37 @@ class Table:
 @dataclass
 class Notes:
     """``tables``: those watched without a gap, by oid, with their names at the cut or when they came.
-    ``gaps``: those that were not, with the reason.
+    ``gaps``: those that were not, with the reason. ``parts``: names and files of partitions, because TRUNCATE
+    of one is not told under the name of its table.
     """
 
     tables: dict[int, str] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
+    parts: dict[int, tuple[str, int]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, text: str) -> Notes:
         kept = json.loads(text)
-        return cls({int(oid): name for oid, name in kept["tables"].items()}, kept["gaps"])
+        parts = {int(oid): (name, file) for oid, (name, file) in kept["parts"].items()}
+        return cls({int(oid): name for oid, name in kept["tables"].items()}, kept["gaps"], parts)
 
     def dump(self) -> str:
-        return json.dumps({"tables": self.tables, "gaps": self.gaps}, ensure_ascii=False)
+        return json.dumps(asdict(self), ensure_ascii=False)
 
     def follow(self, there: Iterable[Table], *, ours: bool) -> None:
         """Become what is true of the tables that are there now. ``ours``: what changed since was changed
         by this very transaction, so that nothing was written unseen.
         """
         known = {table.oid: table for table in there}
+        parts = {t.oid: (t.full_name, t.file) for t in known.values() if t.state == _PART and t.file}
+        for oid, (name, file) in self.parts.items():
+            if not ours and parts.get(oid, ("", 0))[1] != file:
+                self.gaps.setdefault(name, _PART)
+        self.parts = parts
         for oid in self.tables.keys() - known.keys():
             name = self.tables.pop(oid)
             if not ours:
-                self.gaps[name] = "dropped"
+                self.gaps.setdefault(name, "dropped")
         for oid, table in known.items():
             if table.state == _PART:
                 self.tables.pop(oid, None)
@@ -217,8 +229,11 @@ def in_the_way(connection: Connection, message: str) -> frozenset[int]:
 
 
 def open_captures(connection: Connection) -> tuple[str, ...]:
-    """Publications of ours in this database."""
-    rows = connection.execute("SELECT pubname FROM pg_publication WHERE pubname ~ %s ORDER BY 1", (OURS,))
+    """Publications of ours in this database; one of a role that we are not may not be touched."""
+    rows = connection.execute(
+        "SELECT pubname FROM pg_publication WHERE pubname ~ %s AND pg_has_role(pubowner, 'USAGE') ORDER BY 1",
+        (OURS,),
+    )
     return tuple(row[0] for row in rows)
 
 

@@ -14,7 +14,7 @@ from lastgood.drivers.postgresql.entries import Places, highest
 from lastgood.drivers.postgresql.ledger import Ledger
 from lastgood.drivers.postgresql.shapes import read_shapes
 
-BATCH = 20_000
+BATCH = 10_000
 """Changes after which a batch is committed, with the transaction that is then complete."""
 
 

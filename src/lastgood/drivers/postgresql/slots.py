@@ -57,7 +57,7 @@ def opening(server: Server, name: str) -> Iterator[tuple[str, str]]:
     """
     with contextlib.closing(replicating(server)) as connection:
         begun = time.monotonic()
-        timer = threading.Timer(server.settings.lock_deadline, connection.cancel)
+        timer = threading.Timer(server.settings.lock_deadline, connection.cancel_safe)
         timer.start()
         try:
             # This form of the command is the one that every version knows.
@@ -70,7 +70,13 @@ def opening(server: Server, name: str) -> Iterator[tuple[str, str]]:
         finally:
             timer.cancel()
         assert row is not None, "the command answers with a row"
-        yield str(row[1]), str(row[2])
+        try:
+            yield str(row[1]), str(row[2])
+        finally:
+            # The server notices that we are gone a moment later only.
+            with contextlib.suppress(psycopg.Error):
+                drop_command = sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(name + OPENING))
+                connection.execute(drop_command)
 
 
 def keep(connection: Connection, name: str) -> None:

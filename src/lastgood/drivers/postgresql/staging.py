@@ -21,7 +21,7 @@ def text_of(value: sql.Composable) -> sql.Composed:
 STAGE = sql.Identifier("pg_temp", "lastgood_stage")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Operation:
     """What is done to the row with the key ``home`` (as the copy has it) because of ``entry``."""
 
