@@ -13,6 +13,7 @@ from lastgood.actions.needs import users_of
 from lastgood.actions.restore import forget, plan_restore, writes_kept
 from lastgood.actions.rollback import plan_way_back, rollback
 from lastgood.actions.status import unit_statuses
+from lastgood.domain.audit import Phase
 from lastgood.domain.errors import (
     Conflict,
     InvalidInput,
@@ -294,6 +295,8 @@ def test_what_stops_before_the_swap_leaves_everything_as_it_was(theatre: Theatre
     assert sorted(path.name for path in shop.database.path.parent.iterdir()) == before
     assert open_captures(theatre) == [RESOURCE], "it can be tried again"
     with theatre.store.read() as unit:
+        phases = [record.phase for record in unit.audit.list(str(UNIT), 20) if record.verb == "restore"]
+        assert phases.count(Phase.INTENT) == phases.count(Phase.OUTCOME)
         assert unit.locks.holder(f"resource:{RESOURCE}") == ""
         assert unit.locks.holder(f"unit:{UNIT}") == ""
     assert shop.restore().state is RolloutState.VERIFIED

@@ -78,7 +78,7 @@ class RolloutPrograms:
                 PlanKind.DEPLOY: self._deploy,
                 PlanKind.ROLLBACK: self._rollback,
                 PlanKind.HEAL: self._heal,
-                PlanKind.RESTORE: restore_ended,
+                PlanKind.RESTORE: self._restore,
             }
             state, outcome = end[rollout.kind](unit, rollout, failure, now)
             unit.rollouts.move(program, state, outcome=outcome, finished_at=now)
@@ -144,6 +144,18 @@ class RolloutPrograms:
             state, outcome = measured_again(rollout)
             outcome = tell_left(outcome, _data_left(unit, rollout), rollout.unit)
         close_incident(unit, rollout, state, evidence, now)
+        return state, outcome
+
+    def _restore(
+        self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
+    ) -> tuple[RolloutState, Message]:
+        state, outcome = restore_ended(unit, rollout, failure, now)
+        if state is RolloutState.RETURNED and failure is not None:
+            unit.audit.append(
+                actor=RUNNER, origin=self.origin, verb=rollout.kind.value, subject=str(rollout.unit),
+                phase=Phase.INTENT, reason=str(failure.what), at=now,
+                data={"rollout": way_back_id(rollout.id), "undoes": rollout.id},
+            )  # fmt: skip
         return state, outcome
 
     def _heal(
