@@ -89,7 +89,7 @@ def migrations(draw: st.DrawFn, tables: list[Table]) -> str:
             f"DELETE FROM {name} WHERE {some}",
             f"INSERT INTO {name} (id, uid) OVERRIDING SYSTEM VALUE {JUNK}",
             f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS added int NOT NULL DEFAULT 7",
-            f"ALTER TABLE {name} ADD IF NOT EXISTS filled text; UPDATE {name} SET filled = 'f' || id WHERE {some}",
+            f"ALTER TABLE {name} ADD filled text; UPDATE {name} SET filled = 'f' || id WHERE {some}",
             f"ALTER TABLE {name} DROP COLUMN IF EXISTS {quoted(column)}",
             f"ALTER TABLE {name} RENAME TO renamed_{len(statements)}",
             f"UPDATE {name} SET id = id + 100000 WHERE {some} AND id < 1000",

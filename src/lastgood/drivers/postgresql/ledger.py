@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS lastgood.conflicts (
     written_at timestamptz NOT NULL,
     PRIMARY KEY (restore, "table", key, "column")
 );
-COMMENT ON TABLE lastgood.conflicts IS 'What a restore could not carry over; no column: a row as JSON';
+COMMENT ON TABLE lastgood.conflicts IS 'Not carried over by a restore; no column: a row as JSON';
 DROP TABLE IF EXISTS lastgood.diverged;
 CREATE TABLE lastgood.diverged (
     "table" text, key text, home text, live text, aside text, "whole" boolean, migrated text, reason text,
@@ -48,8 +48,8 @@ CREATE TABLE lastgood.diverged (
 
 @dataclass
 class Ledger:
-    """The state of the restore ``key`` in the copy that ``connection`` is in. ``numbers``: the highest one that
-    was given to a row, by ``table.column``.
+    """The state of the restore ``key`` in the copy that ``connection`` is in. ``numbers``: the highest one
+    that was given to a row, by ``table.column``.
     """
 
     connection: Connection
