@@ -233,7 +233,7 @@ class Outcome:
 
 
 def wrong(outcome: Outcome, rows: list[Row], text: Callable[[str, Any], str]) -> Iterator[str]:
-    """What was acknowledged and is neither there nor listed; ``text``: a value of a type as the server has it."""
+    """What was acknowledged and is neither there nor listed; ``text``: a value as the server has it."""
     for row in rows:
         there = outcome.rows[row.table].get(row.uid)
         if row.gone:

@@ -25,15 +25,14 @@ def day(lab: Lab) -> Day:
     lab.ask("INSERT INTO orders (customer) VALUES ('before')")
     day.migrate("UPDATE products SET price = 0, stock = 0 WHERE id = 1;")
     for _ in range(3):
-        lab.ask(
-            "INSERT INTO orders (customer) VALUES ('after'); UPDATE products SET stock = stock - 1 WHERE id > 1"
-        )
+        lab.ask("INSERT INTO orders (customer) VALUES ('after')")
+        lab.ask("UPDATE products SET stock = stock - 1 WHERE id > 1")
     return day
 
 
 def die(day: Day, point: str) -> None:
-    """A restore in a process of its own that kills itself at ``point``: ``module.function`` of the driver, with
-    ``<`` in front for before and ``>`` for after it ran, and perhaps ``#2`` for the second time.
+    """A restore in a process of its own that kills itself at ``point``: ``module.function`` of the driver,
+    with ``<`` in front for before and ``>`` for after it ran, and perhaps ``#2`` for the second time.
     """
     child = os.fork()
     if child == 0:

@@ -95,7 +95,9 @@ class Places:
         key = shape.key_for(relation)
         serials = self.serials.get(name, ())
         if not key:
-            return Place(table, relation.key, None, kept, "the old shape has another key", {}, serials)
+            return Place(
+                table, relation.key, None, kept, "the old shape has no key that finds its rows", {}, serials
+            )
         missing = sorted(shape.required - set(relation.columns))
         nowhere = f"the old shape needs {', '.join(missing)}" if missing else ""
         now = self.now.tables.get(relation.oid)

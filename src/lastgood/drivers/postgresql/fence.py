@@ -31,16 +31,13 @@ def maintenance(server: Server) -> Iterator[Connection]:
     """
     places = [m for m in MAINTENANCE if m != server.database]
     for place in places:
-        try:
-            connection = server.at(place).connect()
-        except DriverError:
-            if place == places[-1]:
-                raise
-            continue
-        with contextlib.closing(connection), server.errors():
-            connection.execute(
-                "SET lock_timeout = 0; SET statement_timeout = 0; SET idle_session_timeout = 0"
-            )
+        with contextlib.ExitStack() as inside:
+            try:
+                connection = inside.enter_context(server.at(place).patient_session())
+            except DriverError:
+                if place == places[-1]:
+                    raise
+                continue
             lock = "SELECT pg_advisory_lock(hashtextextended('lastgood restore of ' || %s, 0))"
             connection.execute(lock, (server.database,))
             yield connection

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg import sql
-
 from lastgood.domain.salvage import Salvage
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.entries import Key
@@ -39,7 +37,7 @@ CREATE TABLE IF NOT EXISTS lastgood.conflicts (
     written_at timestamptz NOT NULL,
     PRIMARY KEY (restore, "table", key, "column")
 );
-COMMENT ON TABLE lastgood.conflicts IS 'What a restore could not carry over; no column: the row as JSON';
+COMMENT ON TABLE lastgood.conflicts IS 'Not carried over by a restore; no column: a row as JSON';
 DROP TABLE IF EXISTS lastgood.diverged;
 CREATE TABLE lastgood.diverged (
     "table" text, key text, home text, live text, aside text, "whole" boolean, migrated text, reason text,
@@ -50,8 +48,8 @@ CREATE TABLE lastgood.diverged (
 
 @dataclass
 class Ledger:
-    """The state of the restore ``key`` in the copy that ``connection`` is in. ``numbers``: the highest one that
-    was given to a row, by ``table.column``.
+    """The state of the restore ``key`` in the copy that ``connection`` is in. ``numbers``: the highest one
+    that was given to a row, by ``table.column``.
     """
 
     connection: Connection

@@ -40,8 +40,9 @@ class Conflict:
 class Row:
     """``copy`` and ``live``: the row there, None when it is not; ``columns``: those of the copy. ``aside``:
     columns that differ, with the migration's value. ``whole``: the two rows have nothing to do with each
-    other, or only one exists; ``migrated`` then is the migration's row. ``reason``: why columns are aside. ``nowhere``:
-    why a new row can't be put into the copy. ``extra``: columns that the copy lacks, with what ADD COLUMN filled in.
+    other, or only one exists; ``migrated`` then is the migration's row. ``reason``: why columns are aside.
+    ``nowhere``: why a new row can't be put into the copy. ``extra``: columns that the copy lacks, with what
+    ADD COLUMN filled in. ``fresh``: nothing happened to it yet, so that both rows are alike.
 
     ``conflicts``: what changed in the list of conflicts, by column; None is one that is over.
     """

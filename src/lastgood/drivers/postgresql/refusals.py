@@ -128,6 +128,17 @@ def _refuse_keep(server: Server, listing: Listing, notes: publication.Notes, kee
             N_("Correct 'keep'; tables outside of public are written schema.table."),
             tables=", ".join(unknown),
         )
+    parts = [
+        publication.short(name) for (kind, name), part in listing.items()
+        if kind == "table" and "; partition " in part.definition
+    ]  # fmt: skip
+    if any(name in parts for name in keep):
+        raise _rejected(
+            server,
+            N_("partitions are kept together with their table only: {tables}"),
+            N_("Name the partitioned table in 'keep'."),
+            tables=", ".join(name for name in keep if name in parts),
+        )
     needed = missing(listing, keep)
     if needed:
         raise _rejected(

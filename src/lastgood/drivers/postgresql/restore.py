@@ -57,8 +57,9 @@ class Restorer:
             admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
             admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
             load(self.server.at(name), dump, tools)
-            with self.server.at(name).session() as copy:
-                copy.execute("SET synchronous_commit = on; SET statement_timeout = 0; ANALYZE")
+            with self.server.at(name).patient_session() as copy:
+                copy.execute("SET synchronous_commit = on")
+                copy.execute("ANALYZE")
                 Ledger.begin(copy, key, snapshot.id)
         return name
 
@@ -67,7 +68,7 @@ class Restorer:
             done = self._swapped(admin, key)
             if done is not None:
                 return done.salvage
-            with self.server.session() as live, self._copied(admin, key) as ledger:
+            with self.server.patient_session() as live, self._copied(admin, key) as ledger:
                 return self._salvager(live, ledger, snapshot, keep).carry_over()
 
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
@@ -99,7 +100,7 @@ class Restorer:
         copy = self._copy(key)
         if not self._whole(admin, key):
             raise self._no_copy(key)
-        with self.server.session() as live, contextlib.ExitStack() as inside:
+        with self.server.patient_session() as live, contextlib.ExitStack() as inside:
             ledger = inside.enter_context(self._copied(admin, key))
             salvager = self._salvager(live, ledger, snapshot, keep)
             # Ahead of the fence: whoever writes now is not held up by what was written before.
@@ -155,7 +156,7 @@ class Restorer:
     def _copied(self, admin: Connection, key: str) -> Iterator[Ledger]:
         if not self._whole(admin, key):
             raise self._no_copy(key)
-        with self.server.at(self._copy(key)).session() as copy:
+        with self.server.at(self._copy(key)).patient_session() as copy:
             ledger = Ledger.read(copy, key)
             assert ledger is not None, "looked at just before"
             yield ledger

@@ -12,13 +12,13 @@ from lastgood.drivers.postgresql.changes import Transaction
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.entries import Places, highest
 from lastgood.drivers.postgresql.ledger import Ledger
-from lastgood.drivers.postgresql.shapes import read_shapes
+from lastgood.drivers.postgresql.shapes import Shapes, read_shapes
 
 BATCH = 10_000
 """Changes after which a batch is committed, with the transaction that is then complete."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Salvager:
     """Reads the capture ``capture`` (slot and publication) of the live database by a slot of its own,
     ``slot``, that moves on with the copy: so the last call, inside the fence, reads what is new and no more.
@@ -30,6 +30,7 @@ class Salvager:
     capture: str
     slot: str
     keep: frozenset[str]
+    _carrier: Carrier | None = None
 
     def carry_over(self) -> Salvage:
         """Everything acknowledged before this call. Raises psycopg.Error; what is committed stays."""
@@ -38,12 +39,7 @@ class Salvager:
             self.live, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)", self.slot
         ):
             changes.branch(self.live, self.capture, self.slot)
-        notes = publication.read(self.live, self.capture)
-        names = {} if notes is None else {oid: _split(name) for oid, name in notes.tables.items()}
-        places = Places(
-            read_shapes(self.copy), read_shapes(self.live), self.keep, names, sequences.serials(self.copy)
-        )
-        carrier = Carrier(self.copy, places.shapes, places, self.ledger)
+        carrier = self._carrier = self._carrier or self._begin()
         stream = changes.transactions(
             self.live, self.slot, self.capture, after=self.ledger.position, up_to=position
         )
@@ -53,10 +49,24 @@ class Salvager:
         changes.advance(self.live, self.slot, position)
         return self.ledger.salvage()
 
+    def _begin(self) -> Carrier:
+        notes = publication.read(self.live, self.capture)
+        names = {} if notes is None else {oid: _split(name) for oid, name in notes.tables.items()}
+        shapes, now = (self._shapes(connection) for connection in (self.copy, self.live))
+        places = Places(shapes, now, self.keep, names, sequences.serials(self.copy))
+        return Carrier(self.copy, shapes, places, self.ledger)
+
+    @staticmethod
+    def _shapes(connection: Connection) -> Shapes:
+        with connection.transaction():
+            # Types of other schemas come with their schema.
+            contents.whole_rows(connection)
+            return read_shapes(connection)
+
     def _commit(self, carrier: Carrier, batch: list[Transaction], position: str) -> None:
         with self.copy.transaction():
             # The slot moves on only behind what is on the disk, whatever the database's settings say.
-            self.copy.execute("SET LOCAL synchronous_commit = on; SET LOCAL statement_timeout = 0")
+            self.copy.execute("SET LOCAL synchronous_commit = on; SET LOCAL lc_monetary = 'C'")
             contents.whole_rows(self.copy)
             if batch:
                 carrier.carry(batch)
