@@ -19,6 +19,11 @@ demo-docker: ## the same with containers at three sites (as root, on a Docker of
 	@scripts/bootstrap demo docker
 	@$(BIN)/lastgood demo --docker
 
+.PHONY: demo-restore
+demo-restore: ## a migration spoils the prices, and they come back with every order since
+	@scripts/bootstrap demo
+	@$(BIN)/lastgood demo --restore
+
 .PHONY: test
 test: ## every test, against real servers (ARGS="-k name" for some)
 	@scripts/system-packages

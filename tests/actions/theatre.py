@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lastgood.actions.abilities import files_of, generation_id, generation_of, release_name
 from lastgood.actions.accepting import accept_plan
+from lastgood.actions.captures import end_needless
 from lastgood.actions.context import Actor, Context
 from lastgood.actions.finish import RolloutPrograms
 from lastgood.actions.plan_change import move_between
@@ -244,7 +246,13 @@ class Theatre:
         tools = Tools(
             self.drivers, self.objects, self.context.vault, self.images, self.directory / "evidence"
         )
-        programs = RolloutPrograms(self.store, self.clock, "here", self.context.vault)
+        programs = RolloutPrograms(
+            self.store,
+            self.clock,
+            "here",
+            self.context.vault,
+            partial(end_needless, self.store, self.drivers, self.context.vault, self.clock),
+        )
         interpreter = Interpreter(self.store, programs, handlers(tools), self.clock, probe)
         interpreter.run(rollout)
         end = self.rollout(rollout)

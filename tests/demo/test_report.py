@@ -88,6 +88,22 @@ def test_tells_of_containers_what_is_true_of_them() -> None:
     assert '<li class="bad"><b>–</b>' in render(never)
 
 
+def test_tells_of_a_restore_what_is_true_of_it() -> None:
+    data = sample()
+    back, never = (
+        replace(
+            data, restored=True, figures=replace(data.figures, data_back_after=took, closed=closed, carried=n)
+        )
+        for took, closed, n in ((1.62, 0.2, 1399), (None, None, 0))
+    )
+    assert "took two digits off" not in render(data)
+    for text in (render(back), render(never)):
+        assert "took two digits off" in text
+        assert Page(text).open == []
+    assert "<b>1399</b>" in render(back)
+    assert '<li class="bad"><b>0</b>' in render(never)
+
+
 def test_draws_each_site_with_its_marks() -> None:
     text = render(sample())
     assert text.count('class="curve"') == 3

@@ -46,6 +46,11 @@ TRIPLES = {
         "SELECT gift FROM orders;\n",
         "ALTER TABLE orders DROP COLUMN gift;\n",
     ),
+    "0002_upper": (
+        "UPDATE orders SET id = id + 1;\n",
+        "SELECT id FROM orders;\n",
+        "UPDATE orders SET id = 0;\n",
+    ),
 }
 
 
@@ -263,3 +268,21 @@ def test_a_pattern_that_matches_nothing_is_named(bare: Shop, pattern: str) -> No
     with pytest.raises(InvalidInput) as caught:
         select(bare.context, ["page@prod/us", pattern])
     assert pattern in str(caught.value)
+
+
+def open_captures(shop: Shop) -> list[str]:
+    with shop.store.read() as unit:
+        return [capture.resource for capture in unit.captures.list()]
+
+
+def test_what_is_written_is_kept_until_all_of_the_change_is_good(shop: Shop) -> None:
+    change = shop.deploy("0001_init", "0002_upper", text="two", broken="de")
+    assert shop.state(change) is ChangeState.RETURNED
+    assert shop.did(StepKind.MIGRATE)[-1] == "us"
+    assert open_captures(shop) == [RESOURCE], "the unit that migrated was good, the change was not"
+    assert shop.applied() == ["0001_init", "0002_upper"]
+
+
+def test_a_change_that_is_good_keeps_nothing_any_more(shop: Shop) -> None:
+    assert shop.state(shop.deploy("0001_init", "0002_upper", text="two")) is ChangeState.VERIFIED
+    assert open_captures(shop) == []

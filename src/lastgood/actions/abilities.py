@@ -27,6 +27,7 @@ from lastgood.ports.drivers import (
     Snapshots,
 )
 from lastgood.ports.images import KeepsImages, ResolvesImages
+from lastgood.ports.restoring import Captures, Restores
 from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 
 Ability = TypeVar("Ability")
@@ -124,6 +125,16 @@ def migrates_of(drivers: Drivers, release: Release, database: DatabaseTarget) ->
 
 def snapshots_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Snapshots:
     return _able(drivers, release.unit, database_target(release, database), Snapshots)
+
+
+def captures_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Captures | None:
+    """None where nothing keeps what is written after a snapshot."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, Captures) else None
+
+
+def restores_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Restores:
+    return _able(drivers, release.unit, database_target(release, database), Restores)
 
 
 def connections_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasConnections | None:

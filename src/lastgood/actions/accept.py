@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from lastgood.actions.captures import Servers, end_capture, settled_by
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
 from lastgood.domain.audit import Phase
 from lastgood.domain.errors import Conflict, DriverError, InvalidInput
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import PlanKind
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState, StopRequest
@@ -33,7 +34,25 @@ def accept(context: Context, unit_id: UnitId, *, reason: str) -> Rollout:
             take_as_good(context, unit, rollout)
             phase = Phase.OUTCOME
         context.audit(unit, "accept", str(unit_id), phase, reason, {"rollout": rollout.id})
+    if phase is Phase.OUTCOME:
+        _end_captures(context, rollout, reason)
     return rollout
+
+
+def _end_captures(context: Context, rollout: Rollout, reason: str) -> None:
+    """Nobody goes back behind what is good; where the server can't be told, status goes on showing it."""
+    with context.store.read() as unit:
+        release = unit.releases.get(rollout.target)
+        opened = settled_by(unit, rollout.id, release)
+    because = Message("{text}", {"text": reason})
+    for capture in opened:
+        end_capture(
+            Servers(context.store, context.drivers, context.vault),
+            release,
+            capture,
+            because,
+            context.clock.now(),
+        )
 
 
 def _subject(unit: UnitOfWork, unit_id: UnitId) -> Rollout:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 
 from lastgood.actions.context import Context
 from lastgood.actions.holding import resource_lock, stop_change, unit_lock
@@ -36,9 +38,18 @@ def _moment(now: datetime) -> str:
 
 
 def accept_plan(
-    context: Context, plan: Plan, release: Release, request: Request, *, undoes: str = "", incident: str = ""
+    context: Context,
+    plan: Plan,
+    release: Release,
+    request: Request,
+    *,
+    undoes: str = "",
+    incident: str = "",
+    data: Mapping[str, Any] = MappingProxyType({}),
 ) -> Rollout:
-    """Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
+    """``data`` goes into the audit with the intent.
+
+    Raises Conflict when the unit moved since the plan was made, is locked, the release is set aside, or (a
     change) is frozen.
     """
     now = context.clock.now()
@@ -49,11 +60,17 @@ def accept_plan(
     with context.store.write() as unit:
         if plan.kind is PlanKind.ROLLBACK:
             _take_out(context, unit, rollout)
-        accept_in(context, unit, rollout, release)
+        accept_in(context, unit, rollout, release, data)
     return rollout
 
 
-def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Release) -> None:
+def accept_in(
+    context: Context,
+    unit: UnitOfWork,
+    rollout: Rollout,
+    release: Release,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """The same inside the caller's transaction. A change that the unit is part of hands over the unit's lock,
     and keeps those of the resources.
     """
@@ -71,7 +88,7 @@ def accept_in(context: Context, unit: UnitOfWork, rollout: Rollout, release: Rel
     unit.rollouts.add(rollout)
     unit.wishes.enqueue(rollout.id)
     data = {"rollout": rollout.id, "plan": plan.digest, "owner": request.owner, "impact": request.impact,
-            "from": plan.base, "to": plan.target, "commit": plan.commit}  # fmt: skip
+            "from": plan.base, "to": plan.target, "commit": plan.commit, **more}  # fmt: skip
     if rollout.part_of:
         data["change"] = rollout.part_of
     context.audit(unit, plan.kind.value, str(plan.unit), Phase.INTENT, request.reason, data)
@@ -104,8 +121,11 @@ def refuse_move(context: Context, unit: UnitOfWork, plan: Plan, release: Release
         if plan.base:
             base = unit.releases.get(plan.base)
             refuse_lacking(renewal_of(unit, base, context.vault, coming=release))
-    if plan.kind is not PlanKind.HEAL:
+    if plan.kind in (PlanKind.DEPLOY, PlanKind.ROLLBACK):
         refuse_quarantined(unit, release)
+        _refuse_restoring(unit, plan, release)
+    if plan.kind is PlanKind.RESTORE:
+        _refuse_at_work(unit, plan)
 
 
 def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
@@ -156,6 +176,46 @@ def refuse_unsettled(unit: UnitOfWork, release: Release) -> None:
                     name=needed[0],
                     resource=database.resource,
                 )
+
+
+def _refuse_restoring(unit: UnitOfWork, plan: Plan, release: Release) -> None:
+    """Raises Conflict while a database of ``release`` goes back to a snapshot: for a change; for a way back
+    where it needs what the snapshot lacks.
+    """
+    for database in release.databases:
+        for rollout in _at_work_on(unit, database.resource):
+            if rollout.kind is not PlanKind.RESTORE:
+                continue
+            there = next((s.params["applied"] for s in rollout.plan.steps if "applied" in s.params), ())
+            if plan.kind is PlanKind.DEPLOY or any(m.name not in there for m in database.migrations):
+                raise Conflict(
+                    N_("{rollout} takes {resource} back to a snapshot"),
+                    todo=N_("Wait for its end (lastgood show {rollout} --follow), then try again."),
+                    where=database.resource,
+                    rollout=rollout.id,
+                    resource=database.resource,
+                )
+
+
+def _refuse_at_work(unit: UnitOfWork, plan: Plan) -> None:
+    """Raises Conflict while somebody deploys on a database that would go back: what its gate measured then
+    would be the restore.
+    """
+    working = [(r.id, r.target) for r in unit.rollouts.open() if r.kind is PlanKind.DEPLOY]
+    for change in unit.changes.open():
+        if change.kind is PlanKind.DEPLOY:
+            working += [(change.id, unit.releases.current(m.unit)) for m in change.plan.members()]
+    for name, digest in working:
+        release = unit.releases.get(digest) if digest else None
+        used = [r for r in plan.resources if release is not None and release.database(r)]
+        if used:
+            raise Conflict(
+                N_("{rollout} is at work on a unit that uses {resource}"),
+                todo=N_("Wait for its end (lastgood show {rollout} --follow), or take it back first."),
+                where=used[0],
+                rollout=name,
+                resource=used[0],
+            )
 
 
 def _at_work_on(unit: UnitOfWork, resource: str) -> Iterable[Rollout]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lastgood.actions.abilities import files_of, migrates_of, traffic_of
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
@@ -79,4 +81,4 @@ def _passwords(template: Release) -> tuple[SecretVersion, ...]:
 def _database(context: Context, template: Release, database: DatabaseTarget) -> DatabaseTarget:
     applied = {name for name, _ in migrates_of(context.drivers, template, database).applied()}
     standing = tuple(m for m in database.migrations if m.name in applied)
-    return DatabaseTarget(database.resource, database.target, standing, database.users)
+    return replace(database, migrations=standing)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from lastgood.actions.finish import RUNNER, late_wish, with_step
+from lastgood.actions.ends import with_step
+from lastgood.actions.finish import RUNNER, late_wish
 from lastgood.actions.following import ENDED_WELL, follow_units, to_take_back
 from lastgood.domain.audit import Phase
 from lastgood.domain.change import Change, ChangeState, is_change

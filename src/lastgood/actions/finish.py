@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from lastgood.actions.captures import data_left, data_left_by, tell_left
+from lastgood.actions.ends import measured_again, restore_ended, result_of, started_steps, swapped, with_step
 from lastgood.actions.holding import give_back
 from lastgood.actions.incidents import close_incident, open_incident
 from lastgood.actions.renewing import keep_renewed, renewal_of, replaced_names
 from lastgood.actions.set_aside import quarantine_failed
 from lastgood.domain.audit import Phase
-from lastgood.domain.criterion import Verdict
+from lastgood.domain.capture import DataLeft
 from lastgood.domain.errors import SecretRevoked
 from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
+from lastgood.domain.rollout import Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure, went_back
 from lastgood.planning.moves import begun
 from lastgood.planning.renewal import Renewal, renewed_steps, returns
@@ -40,6 +42,10 @@ TOUCHING = frozenset(
 """Steps after which customers may have met the release: its fault freezes the unit."""
 
 
+def nothing() -> None:
+    """Where nobody tidies up."""
+
+
 @dataclass(frozen=True)
 class RolloutPrograms:
     """The engine's programs are the rollouts' plans; their ends are written here."""
@@ -48,6 +54,8 @@ class RolloutPrograms:
     clock: Clock
     origin: str
     vault: Vault
+    tidy: Callable[[], None] = nothing
+    """Runs after each end, outside of its transaction; what it leaves undone it does the next time."""
 
     def open(self) -> Sequence[str]:
         with self.store.read() as unit:
@@ -63,6 +71,10 @@ class RolloutPrograms:
         return rollout.plan.steps, rollout.kind is PlanKind.DEPLOY
 
     def finish(self, program: str, failure: Failure | None) -> None:
+        self._finish(program, failure)
+        self.tidy()
+
+    def _finish(self, program: str, failure: Failure | None) -> None:
         with self.store.write() as unit:
             rollout = unit.rollouts.get(program)
             if not rollout.state.is_open:
@@ -72,6 +84,7 @@ class RolloutPrograms:
                 PlanKind.DEPLOY: self._deploy,
                 PlanKind.ROLLBACK: self._rollback,
                 PlanKind.HEAL: self._heal,
+                PlanKind.RESTORE: self._restore,
             }
             state, outcome = end[rollout.kind](unit, rollout, failure, now)
             unit.rollouts.move(program, state, outcome=outcome, finished_at=now)
@@ -80,13 +93,13 @@ class RolloutPrograms:
             unit.audit.append(
                 actor=RUNNER, origin=self.origin, verb=rollout.kind.value, subject=str(rollout.unit),
                 phase=Phase.OUTCOME, reason=str(outcome), at=now,
-                data={"rollout": program, "state": state.value},
+                data={"rollout": program, "state": state.value, **swapped(unit, rollout)},
             )  # fmt: skip
 
     def _deploy(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
-        kept = _result(unit, rollout.id, "keep")
+        kept = result_of(unit, rollout.id, "keep")
         failure = failure or late_wish(unit, rollout.id)
         if failure is None or (kept.get("kept") and not failure.interrupted_by):
             return _ended_well(unit, rollout, failure, bool(kept.get("kept")))
@@ -140,7 +153,7 @@ class RolloutPrograms:
     def _rollback(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
     ) -> tuple[RolloutState, Message]:
-        evidence = str(_result(unit, rollout.id, "back:evidence").get("directory", ""))
+        evidence = str(result_of(unit, rollout.id, "back:evidence").get("directory", ""))
         if failure is not None and self._again(unit, rollout, failure, now):
             return RolloutState.RETURNED, with_step(N_("goes back with the newest secret: {what}"), failure)
         if failure is not None:
@@ -151,7 +164,8 @@ class RolloutPrograms:
         else:
             unit.releases.set_current(rollout.unit, rollout.target, now)
             keep_renewed(unit, rollout, self.clock)
-            state, outcome = _measured_again(rollout)
+            state, outcome = measured_again(rollout)
+            outcome = tell_left(outcome, _data_left(unit, rollout), rollout.unit)
         close_incident(unit, rollout, state, evidence, now)
         return state, outcome
 
@@ -178,6 +192,18 @@ class RolloutPrograms:
             if incident.id == rollout.incident:
                 unit.incidents.put(replace(incident, rollback=back.id))
         return True
+
+    def _restore(
+        self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
+    ) -> tuple[RolloutState, Message]:
+        state, outcome = restore_ended(unit, rollout, failure, now)
+        if state is RolloutState.RETURNED and failure is not None:
+            unit.audit.append(
+                actor=RUNNER, origin=self.origin, verb=rollout.kind.value, subject=str(rollout.unit),
+                phase=Phase.INTENT, reason=str(failure.what), at=now,
+                data={"rollout": way_back_id(rollout.id), "undoes": rollout.id},
+            )  # fmt: skip
+        return state, outcome
 
     def _heal(
         self, unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
@@ -206,20 +232,14 @@ def _ended_well(
         return RolloutState.UNVERIFIED, Message(template)
     if failure is not None:
         return RolloutState.VERIFIED, with_step(N_("verified; but {step} failed: {what}"), failure)
-    if _result(unit, rollout.id, "guard").get("accepted"):
+    if result_of(unit, rollout.id, "guard").get("accepted"):
         return RolloutState.ACCEPTED_EARLY, Message(N_("accepted by a person before the guard window ended"))
     return RolloutState.VERIFIED, Message(N_("verified good"))
 
 
-def _measured_again(rollout: Rollout) -> tuple[RolloutState, Message]:
-    verdict = rollout.gate.verdict if rollout.gate else Verdict.INCONCLUSIVE
-    if verdict is Verdict.PASSED:
-        return RolloutState.VERIFIED, Message(N_("back, and verified good"))
-    if verdict is Verdict.FAILED:
-        return RolloutState.FAILED, Message(
-            N_("back, but the criteria are still broken: look for another cause")
-        )
-    return RolloutState.UNVERIFIED, Message(N_("back, but unverified: not enough evidence yet"))
+def _data_left(unit: UnitOfWork, rollout: Rollout) -> tuple[DataLeft, ...]:
+    left = data_left(unit, unit.releases.get(rollout.target))
+    return (*left, *data_left_by(unit, unit.rollouts.get(rollout.undoes))) if rollout.undoes else left
 
 
 def way_back_of(
@@ -263,17 +283,3 @@ def _without_secret(renewal: Renewal, failure: Failure) -> Message:
         "its new value: lastgood secrets renew {name}; then roll back"
     )
     return Message(template, {"step": failure.step, "what": str(failure.what), "name": one.name})
-
-
-def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:
-    """Ids of the steps that may have had an effect: their intent is in the journal."""
-    return frozenset(e.step for e in unit.journal.entries(rollout) if e.mark is Mark.INTENT)
-
-
-def _result(unit: UnitOfWork, rollout: str, step: str) -> dict[str, object]:
-    last = unit.journal.last(rollout, step)
-    return dict(last.data) if last and last.mark is Mark.DONE else {}
-
-
-def with_step(template: str, failure: Failure) -> Message:
-    return Message(template, {"step": failure.step, "what": str(failure.what)})

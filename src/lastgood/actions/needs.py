@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from lastgood.domain.capture import Capture
+from lastgood.domain.errors import NotReversible
+from lastgood.domain.message import N_
 from lastgood.domain.release import Release
 from lastgood.domain.unit import UnitId
 from lastgood.ports.persistence import UnitOfWork
@@ -18,6 +21,38 @@ def needed_by_others(unit: UnitOfWork, mine: UnitId, resource: str) -> Mapping[s
             known = needed.get(migration.name, ())
             needed[migration.name] = tuple(dict.fromkeys((*known, str(release.unit))))
     return needed
+
+
+def users_of(unit: UnitOfWork, resource: str) -> tuple[str, ...]:
+    """Units whose current release uses it."""
+    current = (unit.releases.get(unit.releases.current(known)) for known in sorted(unit.releases.units()))
+    return tuple(str(release.unit) for release in current if release.database(resource))
+
+
+def refuse_shape(unit: UnitOfWork, capture: Capture) -> None:
+    """Raises NotReversible naming the units that could not run on the database as it was at the cut: those
+    that are on a release, or on their way to or from one, that needs what came later.
+    """
+    lacking: dict[str, tuple[str, ...]] = {}
+    digests = [unit.releases.current(known) for known in unit.releases.units()]
+    digests += [digest for rollout in unit.rollouts.open() for digest in (rollout.base, rollout.target)]
+    for release in (unit.releases.get(digest) for digest in dict.fromkeys(digests) if digest):
+        database = release.database(capture.resource)
+        names = capture.lacks(database) if database else ()
+        if names:
+            lacking[str(release.unit)] = names
+    if lacking:
+        first = next(iter(lacking))
+        raise NotReversible(
+            N_("{resource} as it was at {at} lacks what {units} need: {names}"),
+            todo=N_("Take them back first: lastgood rollback {first}"),
+            where=capture.resource,
+            resource=capture.resource,
+            at=f"{capture.opened_at:%Y-%m-%d %H:%M:%S}",
+            units=", ".join(lacking),
+            names=", ".join(dict.fromkeys(name for names in lacking.values() for name in names)),
+            first=first,
+        )
 
 
 def _releases_of_others(unit: UnitOfWork, mine: UnitId) -> Iterator[Release]:

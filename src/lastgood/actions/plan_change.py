@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
 from lastgood.actions.adopt import take_baseline
+from lastgood.actions.captures import capture_obstacles
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
 from lastgood.actions.images import Lookups
@@ -304,7 +305,8 @@ def move_between(
             return unit.journal.seconds(target.unit, kind)
 
     drains = not back and drains_of(context.drivers, target) is not None
-    return Move(base, target, schemas, classes, timings, changes, reverts, drains)
+    captures = capture_obstacles(context.drivers, target, schemas, classes)
+    return Move(base, target, schemas, classes, timings, changes, reverts, drains, captures)
 
 
 def schema_state(

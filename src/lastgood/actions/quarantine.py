@@ -37,6 +37,12 @@ def quarantine_add(
     Raises InvalidInput when it names nothing, or without a reason.
     """
     _need_reason(reason, N_('Say what is wrong with it: --reason "…"'))
+    if kind is QuarantineKind.DATABASE:
+        raise InvalidInput(
+            N_("a database is set aside by the restore that replaces it, not by hand"),
+            todo=N_("See lastgood restore."),
+            where=name,
+        )
     now = context.clock.now()
     with context.store.write() as unit:
         whole = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lastgood.actions.accepting import accept_plan
+from lastgood.actions.captures import data_left, left_notes
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
 from lastgood.actions.holding import keeper, stop_change, unit_lock
@@ -65,11 +66,12 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
         renewal = renewal_of(unit, old, context.vault)
         target = renewal.release
         refuse_quarantined(unit, target)
+        left = left_notes(data_left(unit, target), unit_id)
     refuse_lacking(renewal)
     refuse_incomplete(context, target)
     plan = plan_rollback(move_between(context, base, target, back=True))
     passed = () if to else passed_over(points, current, before, aside)
-    plan = replace(plan, notes=(*passed, *_with_others(point, renewal), *plan.notes))
+    plan = replace(plan, notes=(*passed, *_with_others(point, renewal), *plan.notes, *left))
     context.store.put_plan(plan, target, base)
     return plan, target
 
@@ -112,7 +114,7 @@ def _turn_back(context: Context, unit: UnitOfWork, working: Rollout, to: str, re
     goes_to = working.target if working.kind is PlanKind.ROLLBACK else working.base
     points = unit.points.list(working.unit)
     elsewhere = to and choose_point(working.unit, points, "", to).release != goes_to
-    if working.kind is PlanKind.HEAL or elsewhere:
+    if working.kind in (PlanKind.HEAL, PlanKind.RESTORE) or elsewhere:
         raise Conflict(
             N_("{rollout} ({kind}) is at work on {unit}; it can only be taken to {goes_to}"),
             todo=N_("Run lastgood rollback {unit} without --to, or wait for its end."),

@@ -25,6 +25,7 @@ NAMES = {
     QuarantineKind.ARTIFACT: N_("artifact {name}"),
     QuarantineKind.RELEASE: N_("release {name}"),
     QuarantineKind.COMMIT: N_("commit {name} of {service}"),
+    QuarantineKind.DATABASE: N_("database {name}"),
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from lastgood.actions.captures import captures_on, data_left
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
 from lastgood.actions.following import follow_units
@@ -75,7 +76,21 @@ def _status(
         _way_back(context, unit, unit_id, release, newest, sound), frozen, incident, watched, last_sample,
         context.clock.now(), (aside.incident or aside.id) if aside else "",
         revoked=tuple(r.secret.name for r in revoked_in(unit, release)) if release else (),
+        **_databases(unit, release),
     )  # fmt: skip
+
+
+def _databases(unit: UnitOfWork, release: Release | None) -> dict[str, Any]:
+    """What is kept of their writes, what is not as it was released, and what failed and is set aside."""
+    if release is None or not release.databases:
+        return {}
+    resources = {database.resource for database in release.databases}
+    failed = tuple(q for q in unit.quarantine.list() if q.resource in resources)
+    return {
+        "captures": tuple(captures_on(unit, release)),
+        "left": data_left(unit, release),
+        "failed": failed,
+    }
 
 
 def _way_back(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -52,6 +53,7 @@ def ensure_runner(places: Places) -> None:
 
 def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     """Be the runner until nothing is open (or for ever). Raises Conflict when another one is."""
+    from lastgood.actions.captures import end_needless
     from lastgood.actions.change_programs import ChangePrograms, ProgramsByKind
     from lastgood.actions.context import Actor
     from lastgood.actions.finish import RUNNER, RolloutPrograms
@@ -68,7 +70,8 @@ def run(places: Places, *, forever: bool, probe: Probe = no_probe) -> None:
     store = open_store(places.state, clock)
     context = replace(build_context(Places(places.state, places.key), store), actor=Actor(RUNNER, origin()))
     tools = Tools(context.drivers, context.objects, context.vault, context.images, places.evidence)
-    rollouts = RolloutPrograms(store, clock, origin(), context.vault)
+    tidy = partial(end_needless, store, context.drivers, context.vault, clock)
+    rollouts = RolloutPrograms(store, clock, origin(), context.vault, tidy)
     programs = ProgramsByKind(rollouts, ChangePrograms(store, clock, origin()))
     known = {**handlers(tools), **wave_handlers(context)}
     interpreter = Interpreter(store, programs, known, clock, probe)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.actions.context import Context
+from lastgood.bootstrap.databases import Databases
 from lastgood.bootstrap.many import ManyUnits, kept_up
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
@@ -49,6 +50,11 @@ class Service:
     def secrets(self) -> SecretVersions:
         """Versions of secrets."""
         return SecretVersions(lambda: self._context)
+
+    @cached_property
+    def databases(self) -> Databases:
+        """Going back to a snapshot."""
+        return Databases(self.places, lambda: self._context)
 
     # The estate ----------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from rich.text import Text
 
@@ -87,10 +89,30 @@ class Lines:
         if kind is StepKind.DRAIN_TRAFFIC and data.get("ended"):
             ended = self.t.text(N_("{count} open requests and sessions were ended"), count=data["ended"])
             return [Text(f"    {ended}", "yellow")]
+        if kind in (StepKind.CARRY_OVER, StepKind.SWAP_DATABASE):
+            return self._salvaged(data)
+        if kind is StepKind.END_CAPTURE and data.get("why"):
+            return [Text(f"    {self.t.retell(data['why'])}", "yellow")]
         if kind is StepKind.PRUNE:
             left = [f"    {point}: {self.t.retell(why)}" for point, why in data.get("left", {}).items()]
             return [Text(line, "dim") for line in (*(f"    {p}" for p in data.get("pruned", ())), *left)]
         return []
+
+    def _salvaged(self, data: Mapping[str, Any]) -> list[Text]:
+        """Rows by table; of the swap also how long nobody could write, and where the failed database is."""
+        t, lines = self.t, []
+        if carried := data.get("carried"):
+            rows = ", ".join(f"{table} {count}" for table, count in carried.items())
+            lines.append(Text("    " + t.text(N_("carried over: {rows}"), rows=rows)))
+        if conflicts := data.get("conflicts"):
+            rows = ", ".join(f"{table} {count}" for table, count in conflicts.items())
+            template = N_("in conflict, listed in lastgood.conflicts: {rows}")
+            lines.append(Text("    " + t.text(template, rows=rows), "yellow"))
+        if "failed" in data:
+            closed = N_("closed for {fence}, {swap} of that the swap; the failed database is {failed}")
+            fence, swap = words.seconds(data["fence_seconds"]), words.seconds(data["swap_seconds"])
+            lines.append(Text("    " + t.text(closed, fence=fence, swap=swap, failed=data["failed"]), "dim"))
+        return lines
 
     def _verdict(self, trace: Trace, step: StepTrace) -> list[Text]:
         lines = []
@@ -146,7 +168,7 @@ class Lines:
         text = Text.assemble((f"{mark} {self.t.text(word)}", f"bold {style}"))
         text.append(self.t.text(N_(", after {time}"), time=words.seconds(took)))
         lines = [text]
-        if rollout.outcome and rollout.state is not RolloutState.VERIFIED:
+        if rollout.outcome and (rollout.outcome.params or rollout.state is not RolloutState.VERIFIED):
             lines.append(Text(f"  {self.t(rollout.outcome)}"))
         if rollout.incident:
             line = self.t.text(

@@ -29,6 +29,7 @@ COMMANDS = {
     "deploy": ("rollout", N_("Move a unit to a commit, and follow it to the verdict; or many, in waves.")),
     "accept": ("rollout", N_("Call a release good before its guard window ends, with a reason.")),
     "rollback": ("rollout", N_("Take a unit back to its last good state, or all units of a change.")),
+    "restore": ("restore", N_("Take a database back to a snapshot, with what was written since.")),
     "stop": ("rollout", N_("Let a change begin no further unit, with a reason.")),
     "status": ("status", N_("Where every unit is, and whether there is a way back.")),
     "history": ("history", N_("What was done to a unit, and its restore points.")),

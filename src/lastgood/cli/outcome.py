@@ -17,10 +17,12 @@ def exit_code(story: Story, asked: PlanKind) -> int:
     first, last = story.first.rollout, story.last.rollout
     if last.state.is_open:
         return 0
-    if last.kind is PlanKind.ROLLBACK and last.state is RolloutState.INCOMPLETE:
+    if last.kind is not PlanKind.DEPLOY and last.state is RolloutState.INCOMPLETE:
         return errors.RollbackIncomplete.exit_code
     if asked is PlanKind.ROLLBACK:
         return _of_way_back(story)
+    if asked is PlanKind.RESTORE and first.state is RolloutState.FAILED and story.first.failed_step is None:
+        return errors.GateFailed.exit_code
     if first.state is RolloutState.UNVERIFIED:
         return errors.GateInconclusive.exit_code
     return 0 if first.state in GOOD else _why(story.first)

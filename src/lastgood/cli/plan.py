@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from lastgood.cli.arguments import Command, Revision, Units, commands, only
+from lastgood.cli.session import Session
 from lastgood.domain.message import N_
+from lastgood.domain.plan import Plan
+from lastgood.domain.unit import UnitId
 
 app = commands()
 
@@ -16,7 +19,7 @@ app = commands()
     cls=Command,
     help=N_("A deploy names the plan that was shown with --plan, so that nothing else can run."),
     epilog="lastgood plan storefront@prod/us --commit v42\nlastgood plan 'storefront@prod/*'\n"
-    "lastgood plan storefront@prod/us --back",
+    "lastgood plan storefront@prod/us --back\nlastgood plan storefront@prod/us --restore",
 )
 def plan(
     ctx: typer.Context,
@@ -26,33 +29,45 @@ def plan(
     to: Annotated[
         str, typer.Option(metavar="POINT", help=N_("The restore point or release to go back to."))
     ] = "",
+    restore: Annotated[
+        bool, typer.Option("--restore", help=N_("Plan going back to a snapshot of its database."))
+    ] = False,
+    database: Annotated[
+        str, typer.Option(metavar="NAME", help=N_("With --restore: which of its databases."))
+    ] = "",
     details: Annotated[
         bool, typer.Option("--details", help=N_("Of many units: the whole plan of each."))
     ] = False,
 ) -> None:
     """Show a plan."""
     from lastgood.cli.many import are_many, plan_units
-    from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
 
     session = Session(ctx)
     going_back = back or bool(to)
-    if are_many(units) and not going_back:
+    if are_many(units) and not (going_back or restore):
         plan_units(session, units, commit, details=details)
         return
     unit = only(units)
     known = parse(unit)
+    if restore:
+        _plan_restore(session, known, database)
+        return
     found = session.service.plan_rollback(known, to) if going_back else session.service.plan(known, commit)
     session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})
-    if session.json:
-        return
-    if going_back:
-        from lastgood.cli.back_view import back_view
+    if not session.json:
+        (_show_back if going_back else _show)(session, found, to if going_back else commit)
 
-        session.show(back_view(session, found))
-        there = f"{unit} --to {to}" if to else unit
-        session.say(N_("Go there with: lastgood rollback {unit}"), unit=there)
-        return
+
+def _show_back(session: Session, found: Plan, to: str) -> None:
+    from lastgood.cli.back_view import back_view
+
+    session.show(back_view(session, found))
+    there = f"{found.unit} --to {to}" if to else found.unit
+    session.say(N_("Go there with: lastgood rollback {unit}"), unit=there)
+
+
+def _show(session: Session, found: Plan, commit: str) -> None:
     from lastgood.cli.plan_view import plan_view
     from lastgood.domain.digest import short
 
@@ -61,7 +76,17 @@ def plan(
     template = N_(
         'Run it with: lastgood deploy {unit} {options}--plan {digest} --reason "…" --owner … --impact "…"'
     )
-    session.say(template, unit=unit, options=options, digest=short(found.digest))
+    session.say(template, unit=found.unit, options=options, digest=short(found.digest))
+
+
+def _plan_restore(session: Session, unit: UnitId, database: str) -> None:
+    planned = session.service.databases.plan_restore(unit, database=database)
+    session.document({**plan_document(planned), "costs": planned.costs})
+    if not session.json:
+        from lastgood.cli.restore_view import restore_view
+
+        session.show(restore_view(session.t, planned))
+        session.say(N_("Go there with: lastgood restore {unit}"), unit=unit)
 
 
 def plan_document(found: object) -> dict[str, object]:

@@ -32,6 +32,7 @@ SETTINGS = {
     "canary": N_("its canary steps"),
     "keep": N_("what is kept for going back"),
     "registry": N_("where its image comes from"),
+    "databases": N_("which tables a restore brings up to date"),
 }
 
 

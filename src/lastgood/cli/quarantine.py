@@ -86,4 +86,6 @@ def lift(
     lifted = session.service.quarantine_lift(what, reason)
     session.document(lifted)
     for entry in lifted:
-        session.say(N_("{name} may be deployed again"), name=entry.name)
+        again = N_("{name} may be deployed again")
+        dropped = N_("{name} may be dropped: nobody here asks for it any more")
+        session.say(dropped if entry.kind is QuarantineKind.DATABASE else again, name=entry.name)

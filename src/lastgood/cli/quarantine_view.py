@@ -17,6 +17,7 @@ KINDS = {
     QuarantineKind.ARTIFACT: N_("artifact"),
     QuarantineKind.RELEASE: N_("release"),
     QuarantineKind.COMMIT: N_("commit"),
+    QuarantineKind.DATABASE: N_("database"),
 }
 
 
@@ -55,4 +56,6 @@ def thing(t: Translator, entry: Quarantine) -> str:
     """``image 3f9ac2…``; a commit with its service."""
     if entry.kind is QuarantineKind.COMMIT:
         return f"{t.text(KINDS[entry.kind])} {entry.name[:10]} {entry.service}"
+    if entry.kind is QuarantineKind.DATABASE:
+        return f"{t.text(KINDS[entry.kind])} {entry.name}"
     return f"{t.text(KINDS[entry.kind])} {short(entry.name)}"

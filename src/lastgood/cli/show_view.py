@@ -61,8 +61,9 @@ def show_view(
         parts += [*_incident(t, incident), *aside_lines(t, aside)]
     for other in related:
         word, colour = words.state_word(other)
+        told = Text("\n  " + t(other.outcome)) if other.outcome.params else Text()
         parts.append(Text.assemble(("↩ ", "yellow"), t.text(N_("taken back by {rollout}"), rollout=other.id),
-                                   "  ", (t.text(word), colour)))  # fmt: skip
+                                   "  ", (t.text(word), colour), told))  # fmt: skip
     return Group(*parts)
 
 

@@ -12,6 +12,8 @@ from lastgood.cli.session import Session
 from lastgood.domain.errors import DriverError
 from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
+from lastgood.domain.salvage import WritesSince
+from lastgood.domain.status import UnitStatus
 from lastgood.domain.unit import UnitId
 
 app = commands()
@@ -41,7 +43,8 @@ def status(
         return
     found = session.service.status(known)
     drift, unseen = _look(session, known) if known and found and found[0].release else ((), "")
-    extra = {"drift": drift, "unseen": unseen} if known else {}
+    writes, unheld = _held(session, found[0]) if known and found else ((), "")
+    extra = {"drift": drift, "unseen": unseen, "writes": writes} if known else {}
     session.document({"runner": session.service.runner(), "units": found, **extra})
     if session.json:
         return
@@ -53,12 +56,24 @@ def status(
         return
     from rich.text import Text
 
+    from lastgood.cli.restore_view import held_lines
     from lastgood.cli.status_view import seen_text, status_view
 
-    seen = None
+    seen, held = None, held_lines(session.t, found[0].captures, writes)
     if known:
         seen = Text("? " + unseen, "yellow") if unseen else seen_text(session.t, drift)
-    session.show(status_view(session.t, found, detailed=known is not None, seen=seen))
+        held += [Text("? " + unheld, "yellow")] if unheld else []
+    session.show(status_view(session.t, found, detailed=known is not None, seen=seen, held=held))
+
+
+def _held(session: Session, status: UnitStatus) -> tuple[Sequence[WritesSince], str]:
+    """What the servers hold for open captures; or why they can't be seen."""
+    if not status.captures:
+        return (), ""
+    try:
+        return session.service.databases.writes_kept(status.unit), ""
+    except DriverError as error:
+        return (), session.t(error.what)
 
 
 def _look(session: Session, unit: UnitId) -> tuple[Sequence[Drift], str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lastgood.cli import words
+from lastgood.cli.restore_view import database_lines, failed_text
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
@@ -23,11 +24,18 @@ MARKS = {"green": "●", "cyan": "◐", "yellow": "◆", "red": "✗"}
 
 
 def status_view(
-    t: Translator, units: Sequence[UnitStatus], *, detailed: bool, seen: Text | None = None
+    t: Translator,
+    units: Sequence[UnitStatus],
+    *,
+    detailed: bool,
+    seen: Text | None = None,
+    held: Sequence[Text | Table] = (),
 ) -> Group:
-    """What is recorded, what needs a person, and when it was looked at; ``seen``: a look at the targets."""
+    """What is recorded, what needs a person, and when it was looked at; ``seen``: a look at the targets,
+    ``held``: at what servers keep.
+    """
     parts: list[Text | Table] = [_page(t, units[0])] if detailed and units else [_table(t, units)]
-    parts += _warnings(t, units)
+    parts += [*_warnings(t, units), *held]
     if units:
         at = words.moment(max(u.observed_at for u in units))
         if seen is not None:
@@ -140,6 +148,8 @@ def _page(t: Translator, status: UnitStatus) -> Table:
         row(N_("incident"), Text(status.incident, "red"))
     if status.aside:
         row(N_("set aside"), Text(status.aside, "magenta"))
+    if status.failed:
+        row(N_("failed databases"), failed_text(t, status.failed))
     return page
 
 
@@ -251,4 +261,4 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
             lines.append(
                 Text(t.text(template, unit=status.unit, reason=t.retell(status.frozen)), "bright_blue")
             )
-    return lines
+    return lines + database_lines(t, units)

@@ -33,6 +33,16 @@ BACK_STATES = {
     RolloutState.RETURNED: (N_("goes once more"), "yellow"),
     RolloutState.INCOMPLETE: (N_("back stopped"), "red"),
 }
+RESTORE_STATES = {
+    **STATES,
+    RolloutState.RUNNING: (N_("going back"), "yellow"),
+    RolloutState.VERIFIED: (N_("restored, verified"), "green"),
+    RolloutState.UNVERIFIED: (N_("restored, unverified"), "yellow"),
+    RolloutState.FAILED: (N_("restored, still bad"), "red"),
+    RolloutState.RETURNED: (N_("not restored"), "red"),
+}
+TIDIED_STATES = {**RESTORE_STATES, RolloutState.FAILED: (N_("not restored"), "red")}
+"""Of what drops the copy of a restore that stopped."""
 CHANGE_STATES = {
     ChangeState.ACCEPTED: (N_("accepted"), "cyan"),
     ChangeState.RUNNING: (N_("rolling out"), "cyan"),
@@ -55,6 +65,7 @@ KINDS = {
     PlanKind.DEPLOY: N_("deploy"),
     PlanKind.ROLLBACK: N_("rollback"),
     PlanKind.HEAL: N_("heal"),
+    PlanKind.RESTORE: N_("restore"),
 }
 VERDICTS = {
     Verdict.PASSED: (N_("passed"), "green"),
@@ -79,6 +90,8 @@ DECLARED = (StepKind.WATCH_CANARY, StepKind.WATCH, StepKind.GUARD, StepKind.VERI
 
 def state_word(rollout: Rollout) -> tuple[str, str]:
     """Template and colour of what a rollout has come to."""
+    if rollout.kind is PlanKind.RESTORE:
+        return (TIDIED_STATES if rollout.undoes else RESTORE_STATES)[rollout.state]
     return (BACK_STATES if rollout.kind is PlanKind.ROLLBACK else STATES)[rollout.state]
 
 

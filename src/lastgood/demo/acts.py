@@ -61,6 +61,9 @@ class Told:
     without_registry: str = ""
     """The rollback that had neither registry nor engine cache, on ``JP``."""
     in_containers: bool = False
+    restored: str = ""
+    """The rollout that took the database of ``US`` back; empty in the other stories."""
+    prices_back: bool = False
     customers_left: float = 0.0
     ledger: LedgerResult | None = None
     ended: float = 0.0

@@ -16,6 +16,7 @@ from lastgood.demo.container_story import ContainerStory
 from lastgood.demo.figures import report_data
 from lastgood.demo.report import write_report
 from lastgood.demo.report_data import ReportData
+from lastgood.demo.restore_story import RestoreStory
 from lastgood.demo.screen import LiveScreen, NoScreen, PlainScreen
 from lastgood.demo.story import Story
 from lastgood.demo.world import default_directory, find_world, stop_world
@@ -41,7 +42,9 @@ NEXT_IN_CONTAINERS = (
 )
 
 
-def run(directory: Path | None = None, *, docker: bool = False, as_json: bool = False) -> int:
+def run(
+    directory: Path | None = None, *, docker: bool = False, restore: bool = False, as_json: bool = False
+) -> int:
     """Play the demonstration; returns 0 only when everything it promises was seen to be so."""
     where = (directory or default_directory()).resolve()
     console = Console()
@@ -50,8 +53,9 @@ def run(directory: Path | None = None, *, docker: bool = False, as_json: bool = 
         screen = NoScreen()
     elif console.is_terminal:
         screen = LiveScreen(where, console)
+    story = ContainerStory if docker else RestoreStory if restore else Story
     with screen:
-        told = (ContainerStory if docker else Story)(where, screen).tell()
+        told = story(where, screen).tell()
     data = report_data(told)
     report = where / "report.html"
     write_report(report, data, "zh" if translator().locale.startswith("zh") else "en")
@@ -102,6 +106,9 @@ def _document(data: ReportData, directory: Path, report: Path) -> dict[str, Any]
         "requests": figures.requests,
         "requests_failed_once_back": figures.failed_after_back,
         "back_without_registry_after_seconds": figures.without_registry,
+        "data_back_after_seconds": figures.data_back_after,
+        "database_closed_seconds": figures.closed,
+        "later_writes_carried_over": figures.carried,
         "orders_acknowledged": sum(row.acknowledged for row in data.ledger),
         "orders_in_database": sum(row.in_database for row in data.ledger),
         "orders_shipped_once": sum(row.shipped_once for row in data.ledger),
@@ -129,6 +136,13 @@ def _tell_end(console: Console, data: ReportData, report: Path) -> None:
     if data.in_containers:
         took = figures.without_registry
         rows.insert(2, (N_("back without the registry after"), _seconds(t, took), took is not None))
+    if data.restored:
+        took, closed = figures.data_back_after, figures.closed
+        rows[2:2] = [
+            (N_("data back after"), _seconds(t, took), took is not None),
+            (N_("of that the database was closed"), _seconds(t, closed), closed is not None),
+            (N_("later writes carried over"), str(figures.carried), figures.carried > 0),
+        ]
     for name, value, good in rows:
         style = "green" if good else "bold red"
         table.add_row(f"[{style}]{'✓' if good else '✗'}[/]", t.text(name), f"[bold]{value}[/]")
@@ -153,7 +167,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     cls=Group,
-    epilog="lastgood demo --docker",
+    epilog="lastgood demo --docker\nlastgood demo --restore",
     help=N_("About a minute; it needs no root. It ends non-zero unless all that it promises was seen."),
 )
 Directory = Annotated[
@@ -163,17 +177,29 @@ Docker = Annotated[
     bool,
     typer.Option("--docker", help=N_("With containers: three sites, a registry, HAProxy; it needs root.")),
 ]
+Restore = Annotated[
+    bool,
+    typer.Option("--restore", help=N_("A migration spoils data; a restore brings it back with every order.")),
+]
 AsJson = Annotated[bool, typer.Option("--json", help=N_("The outcome as one JSON document."))]
 
 
 @app.callback(invoke_without_command=True)
 def demo(
-    context: typer.Context, directory: Directory = None, docker: Docker = False, json: AsJson = False
+    context: typer.Context,
+    directory: Directory = None,
+    docker: Docker = False,
+    restore: Restore = False,
+    json: AsJson = False,
 ) -> None:
     # What is typed is explained by the app's own help; the directory is kept for the sub-commands.
     context.obj = directory
     if context.invoked_subcommand is None:
-        raise typer.Exit(run(directory, docker=docker, as_json=json))
+        if docker and restore:
+            raise InvalidInput(
+                N_("--docker and --restore are two stories"), todo=N_("Leave one of them out.")
+            )
+        raise typer.Exit(run(directory, docker=docker, restore=restore, as_json=json))
 
 
 @app.command("stop", cls=Command, help=N_("End everything the demonstration left running."))

@@ -103,6 +103,16 @@ def commit_bad(directory: Path) -> str:
     return commit(directory, "Gift notes, and 3-D Secure for real cards")
 
 
+def commit_spoiled(directory: Path) -> str:
+    """The same fault in prod, and a migration that spoils every price; returns the commit."""
+    for source, target in _files(HERE / "estate_files" / "spoiled", directory):
+        _write(target, source.read_text(encoding="utf-8"))
+    require_three_ds(directory)
+    shop = directory / "services" / SERVICE / "app" / "shop"
+    shutil.copyfile(HERE / "shop_next" / "payments.py", shop / "payments.py")
+    return commit(directory, "Prices in euros, and 3-D Secure for real cards")
+
+
 def add_gift_notes(directory: Path) -> None:
     """The schema change that gift notes need."""
     for source, target in _files(HERE / "estate_files" / "second" / "add", directory):

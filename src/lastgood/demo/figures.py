@@ -88,6 +88,7 @@ def report_data(told: Told) -> ReportData:
             _between(when[MarkKind.DEPLOYED], when[MarkKind.DETECTED]),
             _between(when[MarkKind.DETECTED], when[MarkKind.RESTORED]),
             ledger.requests, ledger.failed, ledger.failed_after, without_registry(told, service),
+            *_data_back(told, service),
         ),
         curves=curves,
         steps=(*_steps(told, service, failed, back=False), *_back_steps(told, service)),
@@ -97,6 +98,7 @@ def report_data(told: Told) -> ReportData:
         version=__version__,
         machine=f"{platform.system()} {platform.release()}, {platform.machine()}",
         in_containers=told.in_containers,
+        restored=bool(told.restored),
         way_back_note=both(Message(WAY_BACK)),
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def problems(told: Told, when: Mapping[MarkKind, float | None], ledger: LedgerRe
     if when[MarkKind.DETECTED] is None:
         found.append(Message(N_("the bad release was not noticed")))
     service = service_of(told.world)
-    found += _container_problems(told, service)
+    found += [*_container_problems(told, service), *_restore_problems(told)]
     if service.drift(US):
         found.append(Message(N_("prod/us differs from what it should have come back to")))
     if end is not None and end.target != told.ends["good", US].target:
@@ -143,6 +145,33 @@ def _container_problems(told: Told, service: Service) -> list[Message]:
     for unit in (DE, JP):
         if service.drift(unit):
             found.append(Message(N_("{unit} differs from what it should be"), {"unit": label(unit)}))
+    return found
+
+
+def _data_back(told: Told, service: Service) -> tuple[float | None, float | None, int]:
+    """Seconds until the database was open again, seconds it was closed, later writes carried over."""
+    if not told.restored:
+        return None, None, 0
+    progress = service.show(told.restored)[0]
+    swap = next((e for e in progress.entries if e.step == "swap" and e.mark is Noted.DONE), None)
+    if swap is None:
+        return None, None, 0
+    took = (swap.at - progress.rollout.created_at).total_seconds()
+    return took, float(swap.data["fence_seconds"]), sum(swap.data["carried"].values())
+
+
+def _restore_problems(told: Told) -> list[Message]:
+    if not told.restored:
+        return []
+    found: list[Message] = []
+    end = told.ends.get(("restore", US))
+    if end is None or end.id != told.restored or end.state is not RolloutState.VERIFIED:
+        state = end.state.value if end else "-"
+        found.append(
+            Message(N_("the database of prod/us did not come back verified: {state}"), {"state": state})
+        )
+    if not told.prices_back:
+        found.append(Message(N_("the prices of prod/us are not what they were")))
     return found
 
 

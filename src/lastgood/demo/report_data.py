@@ -95,8 +95,9 @@ class LedgerRow:
 class Figures:
     """``detected_after`` counts from the moment the traffic reached the bad release; ``restored_after``
     from detection until configuration, artifact and schema were back; ``without_registry`` from the wish
-    to go back until the traffic was on the old image, with registry and engine cache gone. None: it did
-    not happen.
+    to go back until the traffic was on the old image, with registry and engine cache gone;
+    ``data_back_after`` from the wish to restore until the database was open again, ``closed`` of that it
+    was not, and ``carried`` later writes came along. None: it did not happen.
     """
 
     detected_after: float | None
@@ -105,6 +106,9 @@ class Figures:
     failed: int
     failed_after_back: int
     without_registry: float | None = None
+    data_back_after: float | None = None
+    closed: float | None = None
+    carried: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class ReportData:
     version: str = ""
     machine: str = ""
     in_containers: bool = False
+    restored: bool = False
     way_back_note: Words = field(default_factory=lambda: Words("", ""))
 
     @property

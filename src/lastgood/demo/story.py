@@ -45,7 +45,7 @@ class Story(Acts):
 
     def _bad_release(self) -> None:
         self._act(N_("A bad release: code, payment setting, schema. Dev and staging see nothing"))
-        self._told.bad_commit = estate.commit_bad(self._world.estate)
+        self._told.bad_commit = self._commit_bad()
         why = {"reason": "gift notes", "owner": "shop-team", "impact": "checkout"}
         for unit in (DEV, STAGING):
             self._deploy("bad", unit, why)
@@ -53,3 +53,6 @@ class Story(Acts):
         self._act(N_("It reaches prod/us: healthy, but one checkout in five fails"))
         self._told.failed = self._deploy("bad", US, why)
         time.sleep(LINGER)
+
+    def _commit_bad(self) -> str:
+        return estate.commit_bad(self._world.estate)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -132,7 +133,7 @@ def default_directory() -> Path:
     return Path(base) / "lastgood-demo"
 
 
-def start_world(directory: Path) -> World:
+def start_world(directory: Path, postgres_settings: Mapping[str, str] = MappingProxyType({})) -> World:
     """A fresh world in ``directory``; what an earlier one left there is stopped and removed first.
 
     Raises Conflict when the directory holds something else, NotAllowed when it can't be written,
@@ -140,7 +141,10 @@ def start_world(directory: Path) -> World:
     """
     directory = prepare(directory)
     ports = dict(zip(UNITS, free_ports(len(UNITS)), strict=True))
-    starts = {"postgres": lambda: start_postgres(directory, UNITS), "caddy": lambda: _start_caddy(directory)}
+    starts = {
+        "postgres": lambda: start_postgres(directory, UNITS, postgres_settings),
+        "caddy": lambda: _start_caddy(directory),
+    }
     started = start_all(directory, starts)
     (url, postgres), (admin, caddy) = started["postgres"], started["caddy"]
     world = World(directory, url, {"caddy": admin}, ports, {"postgres": postgres, "caddy": caddy})
@@ -266,12 +270,14 @@ def _prepare(directory: Path) -> None:
         ) from problem
 
 
-def start_postgres(directory: Path, units: Iterable[UnitId]) -> Started:
+def start_postgres(
+    directory: Path, units: Iterable[UnitId], settings: Mapping[str, str] = MappingProxyType({})
+) -> Started:
     """A server with a database for each of ``units``."""
     import psycopg
 
     try:
-        server = start_detached(directory / "postgres")
+        server = start_detached(directory / "postgres", settings=settings)
     except ServerFailed as problem:
         raise not_started("PostgreSQL", directory, problem) from problem
     with psycopg.connect(server.url(), autocommit=True) as connection:

@@ -36,6 +36,12 @@ class StepKind(str, Enum):
     CHECK_ROOM = "check_room"
     MIGRATE = "migrate"
     REVERT_SCHEMA = "revert_schema"
+    CHECK_RESTORE = "check_restore"
+    PREPARE_COPY = "prepare_copy"
+    CARRY_OVER = "carry_over"
+    SWAP_DATABASE = "swap_database"
+    END_CAPTURE = "end_capture"
+    ABANDON_COPY = "abandon_copy"
     START_GENERATION = "start_generation"
     SPLIT_TRAFFIC = "split_traffic"
     WATCH_CANARY = "watch_canary"
@@ -60,6 +66,7 @@ class PlanKind(str, Enum):
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
     HEAL = "heal"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True)

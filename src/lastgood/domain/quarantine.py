@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from lastgood.domain.digest import LATER
 from lastgood.domain.message import Message
 from lastgood.domain.release import Release
 
 
 class QuarantineKind(str, Enum):
-    """What is set aside. A release is that of one unit; a commit is that of one service."""
+    """What is set aside. A release is that of one unit; a commit is that of one service; a database is the
+    one that failed, under the name it has now.
+    """
 
     IMAGE = "image"
     ARTIFACT = "artifact"
     RELEASE = "release"
     COMMIT = "commit"
+    DATABASE = "database"
 
 
 @dataclass(frozen=True)
 class Quarantine:
-    """One thing set aside. ``name`` is its digest, or a commit; then ``service`` says whose.
+    """One thing set aside. ``name`` is its digest, or a commit; then ``service`` says whose. Or a database;
+    then ``resource`` says which it was, and ``until`` to when it is kept at least.
 
     ``unit`` and ``incident`` say where it failed, empty when a person set it aside.
     """
@@ -39,6 +44,8 @@ class Quarantine:
     lifted_at: datetime | None = None
     lifted_by: str = ""
     lifted_reason: str = ""
+    resource: str = field(default="", metadata=LATER)
+    until: datetime | None = field(default=None, metadata=LATER)
 
     def holds(self, release: Release) -> bool:
         """Whether ``release`` would bring back what is set aside."""

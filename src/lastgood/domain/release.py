@@ -72,12 +72,16 @@ class DatabaseTarget:
 
     ``resource`` is the instance (``shop@prod/us``, or ``shop@prod`` when sites share it); ``users``
     are the services declared to use it. The revision is the ordered list of migrations itself.
+    ``keep`` are the tables that a restore brings up to date, empty for all; ``called`` is what people call
+    what is in a table, by language.
     """
 
     resource: str
     target: Target
     migrations: tuple[Migration, ...] = ()
     users: tuple[str, ...] = ()
+    keep: tuple[str, ...] = field(default=(), metadata=LATER)
+    called: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=LATER)
 
     @property
     def revision(self) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lastgood.domain.capture import Capture, DataLeft
 from lastgood.domain.change import Change
 from lastgood.domain.criterion import Sample
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Estimate, PlanKind
+from lastgood.domain.quarantine import Quarantine
 from lastgood.domain.rollout import JournalEntry, Rollout, RolloutState
 from lastgood.domain.unit import UnitId
 
@@ -45,6 +47,9 @@ class UnitStatus:
 
     ``change`` is the open one that the unit belongs to; ``waiting``: its turn has not come there.
     ``revoked`` names secrets of which it runs with a revoked version.
+
+    ``captures`` are open on its databases and cost their servers room; ``left`` is data that is not as the
+    release left it; ``failed`` are databases set aside by a restore.
     """
 
     unit: UnitId
@@ -62,6 +67,9 @@ class UnitStatus:
     change: str = ""
     waiting: bool = False
     revoked: tuple[str, ...] = ()
+    captures: tuple[Capture, ...] = ()
+    left: tuple[DataLeft, ...] = ()
+    failed: tuple[Quarantine, ...] = ()
 
 
 @dataclass(frozen=True)

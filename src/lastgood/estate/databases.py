@@ -62,6 +62,11 @@ def load_database(
         password=password,
         owner=data.get("owner", ""),
         users=tuple(data["users"]),
+        keep=tuple(data.get("keep", ())),
+        called={
+            table: {"en": word} if isinstance(word, str) else dict(word)
+            for table, word in data.get("called", {}).items()
+        },
         migrations=load_migrations(tree, name, findings),
     )
 

@@ -119,7 +119,9 @@ class MigrationDeclared:
 
 @dataclass(frozen=True)
 class DatabaseDeclared:
-    """``scope`` is ``site`` or ``environment``: what one instance of it is shared by."""
+    """``scope`` is ``site`` or ``environment``: what one instance of it is shared by. ``called`` by table and
+    language.
+    """
 
     name: str
     file: str
@@ -130,6 +132,8 @@ class DatabaseDeclared:
     password: SecretDeclared | None
     owner: str
     users: tuple[str, ...]
+    keep: tuple[str, ...]
+    called: dict[str, dict[str, str]]
     migrations: tuple[MigrationDeclared, ...]
 
     def instance(self, environment: str, site: str) -> str:

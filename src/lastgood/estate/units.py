@@ -259,7 +259,9 @@ class ServiceUnits:
 
         def make(context: Context) -> DatabaseTarget:
             resource = declared.instance(context["environment"], context["site"])
-            return DatabaseTarget(resource, target(context), steps, declared.users)
+            return DatabaseTarget(
+                resource, target(context), steps, declared.users, declared.keep, declared.called
+            )
 
         return make
 

@@ -100,4 +100,8 @@ def _settings(base: Release | None, target: Release) -> tuple[str, ...]:
         "keep",
         "registry",
     )
-    return tuple(p for p in parts if getattr(base, p) != getattr(target, p))
+    found = [p for p in parts if getattr(base, p) != getattr(target, p)]
+    carried = {d.resource: (d.keep, d.called) for d in base.databases}
+    if any(carried.get(d.resource, (d.keep, d.called)) != (d.keep, d.called) for d in target.databases):
+        found.append("databases")
+    return tuple(found)

@@ -12,11 +12,10 @@ from lastgood.domain.plan import Difference, Estimate, Plan, PlanKind, Reversibi
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
-from lastgood.planning.schema import SchemaMove
+from lastgood.planning.notes import NOT_KEPT, schema_notes
+from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.ports.traffic import Leave
 
-Classes = Mapping[str, tuple[Reversibility, str, str]]
-"""Migration name → (reversibility, deciding statement, reason)."""
 Timings = Callable[[StepKind], Sequence[float]]
 """Seconds that steps of a kind took on this unit before, newest first."""
 
@@ -34,6 +33,17 @@ class Move:
     reverts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Resource → migrations that the way to ``target`` takes out again, newest first."""
     drains: bool = False
+    captures: Mapping[str, Message | None] = field(default_factory=dict)
+    """Databases whose data is moved: why later writes could not be carried over, None where they could."""
+
+    @property
+    def captured(self) -> Mapping[str, tuple[str, ...]]:
+        """Databases of which every write after the cut is kept, and their migrations that move data."""
+        return {
+            schema.database.resource: tuple(m.name for m in moving(schema, self.classes))
+            for schema in self.schemas
+            if self.captures.get(schema.database.resource, NOT_KEPT) is None
+        }
 
 
 def plan_deploy(move: Move) -> Plan:
@@ -43,9 +53,9 @@ def plan_deploy(move: Move) -> Plan:
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
         *build.check_room(target, base),
         *build.fetch_image(target),
-        *build.prepare_schema(target, move.schemas),
+        *build.prepare_schema(target, move.schemas, move.captured),
         *build.place(target),
-        *build.migrate(target, move.schemas, move.classes),
+        *build.migrate(target, move.schemas, move.classes, move.captured),
         *build.start("start", N_("Start the new generation beside the old one"), target),
         *canary(target, base),
         *build.switch_files("switch", N_("Switch the configuration"), target, base),
@@ -205,31 +215,7 @@ def _estimated(step: Step, timings: Timings) -> Step:
 
 
 def _notes(move: Move) -> tuple[Message, ...]:
-    notes: list[Message] = []
-    stays = N_("{name} stays in {resource}: {units} need it or what lies above it")
-    reverted = N_(
-        "{name} is reverted in {resource}: what was written since into what it added is put aside in the "
-        "database; deploying {name} again brings back what still has its row"
-    )
-    left_there = N_("{name} stays in {resource}: it moved data, or its scripts are not known here")
-    moves_data = N_(
-        "{name} moves data ({reason}): going back leaves its schema and data in place, and the data as it "
-        "was is in the snapshot only. Decided by: {statement}"
-    )
-    for schema in move.schemas:
-        resource = schema.database.resource
-        for name, units in schema.kept.items():
-            words = {"name": name, "resource": resource, "units": ", ".join(units) or "-"}
-            notes.append(Message(stays, words))
-        taken = move.reverts.get(resource, ())
-        notes += [Message(reverted, {"name": name, "resource": resource}) for name in taken]
-        left = schema.extra[len(taken) :] if move.reverts else ()
-        notes += [Message(left_there, {"name": name, "resource": resource}) for name in left]
-        for migration in schema.pending:
-            reversibility, statement, reason = move.classes[migration.name]
-            if reversibility is Reversibility.BY_SNAPSHOT:
-                words = {"name": migration.name, "reason": reason, "statement": statement}
-                notes.append(Message(moves_data, words))
+    notes = schema_notes(move.target.unit, move.schemas, move.classes, move.reverts, move.captures)
     if move.base.origin == "baseline":
         notes.append(Message(N_("The way back is a baseline: it was observed, never verified good.")))
     notes.append(Message(N_("Way back: {release}"), {"release": short(move.base.digest)}))

@@ -10,6 +10,9 @@ from lastgood.domain.message import N_
 from lastgood.domain.plan import Reversibility
 from lastgood.domain.release import DatabaseTarget, Migration, Release
 
+Classes = Mapping[str, tuple[Reversibility, str, str]]
+"""Migration name → (reversibility, deciding statement, reason)."""
+
 
 @dataclass(frozen=True)
 class SchemaState:
@@ -70,7 +73,12 @@ def _split(
     return tuple(removable), {}
 
 
-def refuse_forward_only(move: SchemaMove, classes: Mapping[str, tuple[Reversibility, str, str]]) -> None:
+def moving(move: SchemaMove, classes: Classes) -> tuple[Migration, ...]:
+    """Those of the pending ones that move data: no script takes that back."""
+    return tuple(m for m in move.pending if classes[m.name][0] is Reversibility.BY_SNAPSHOT)
+
+
+def refuse_forward_only(move: SchemaMove, classes: Classes) -> None:
     """Raises NotReversible for a pending migration without a way back that can be proven (R11)."""
     for migration in move.pending:
         reversibility, statement, reason = classes[migration.name]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Reversibility, Step, StepKind
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Role
-from lastgood.planning.schema import SchemaMove
+from lastgood.planning.schema import Classes, SchemaMove
 from lastgood.ports.traffic import Leave
 
 BACKGROUND = (Role.WORKER, Role.SCHEDULER)
@@ -28,8 +29,16 @@ def check_room(release: Release, base: Release) -> list[Step]:
     return [Step("room", StepKind.CHECK_ROOM, title, _pair(release, base))]
 
 
-def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step]:
-    """Snapshot and rehearsal for every database with something to migrate; the live one is only read."""
+def prepare_schema(
+    release: Release,
+    schemas: Sequence[SchemaMove],
+    captured: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[Step]:
+    """Snapshot and rehearsal for every database with something to migrate; the live one is only read.
+
+    From the snapshot of those ``captured`` on, every write is kept; the names of their migrations that move
+    data are given.
+    """
     steps = []
     for schema in schemas:
         if not schema.pending:
@@ -42,10 +51,15 @@ def prepare_schema(release: Release, schemas: Sequence[SchemaMove]) -> list[Step
             "standing": [m.name for m in schema.standing],
         }
         words = {"resource": resource}
+        kept = resource in captured
+        snapshot = N_("Snapshot {resource}, and keep what is written from then on")
         title = Message(N_("Rehearse the migration of {resource} and its way back on a copy"), words)
         steps += [
             Step(
-                f"snapshot:{resource}", StepKind.SNAPSHOT, Message(N_("Snapshot {resource}"), words), params
+                f"snapshot:{resource}",
+                StepKind.SNAPSHOT,
+                Message(snapshot if kept else N_("Snapshot {resource}"), words),
+                {**params, "moving": [*captured[resource]]} if kept else params,
             ),
             Step(f"rehearse:{resource}", StepKind.REHEARSE, title, rehearsal),
         ]
@@ -80,15 +94,20 @@ def place(release: Release) -> list[Step]:
 
 
 def migrate(
-    release: Release, schemas: Sequence[SchemaMove], classes: Mapping[str, tuple[Reversibility, str, str]]
+    release: Release,
+    schemas: Sequence[SchemaMove],
+    classes: Classes,
+    captured: Collection[str] = (),
 ) -> list[Step]:
     exact = Message(N_("revert.sql, proven on a copy before"))
+    restored = Message(N_("the schema stays, old code runs on it; the data by lastgood restore"))
     stays = Message(N_("the schema stays, old code runs on it; data only from the snapshot"))
     steps = []
     for schema in schemas:
         for migration in schema.pending:
             reversibility = classes[migration.name][0]
             resource = schema.database.resource
+            back = restored if resource in captured else stays
             steps.append(
                 Step(
                     f"migrate:{resource}:{migration.name}",
@@ -96,7 +115,7 @@ def migrate(
                     Message(N_("Migrate {resource}: {name}"), {"resource": resource, "name": migration.name}),
                     {"release": release.digest, "resource": resource, "migration": migration.name},
                     reversibility,
-                    exact if reversibility is Reversibility.EXACT else stays,
+                    exact if reversibility is Reversibility.EXACT else back,
                 )
             )
     return steps

@@ -234,16 +234,13 @@ class Classifies(Protocol):
 
 @runtime_checkable
 class Snapshots(Protocol):
-    """Keeps a database as it was at one exact cut."""
+    """Keeps a database as it was at one exact cut; going back to it is ``restoring.Restores``."""
 
     def snapshot(self, key: str) -> Snapshot:
         """Take one (or return the one already taken under ``key``)."""
 
     def prove(self, snapshot: Snapshot) -> Snapshot:
         """Load it into a scratch database, compare fingerprints, drop it; returns it with ``proven_at``."""
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Refused (Rejected) while writes later than the cut exist."""
 
     def discard(self, snapshot: Snapshot) -> None: ...
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from lastgood.domain.audit import AuditRecord, Phase
+from lastgood.domain.capture import Capture
 from lastgood.domain.change import Change, ChangeState
 from lastgood.domain.criterion import GateResult, Sample
 from lastgood.domain.incident import Freeze, Incident
@@ -136,6 +137,16 @@ class RestorePoints(Protocol):
         """Newest first."""
 
 
+class OpenCaptures(Protocol):
+    """What servers keep for us of the writes after a cut, and what they kept."""
+
+    def put(self, capture: Capture) -> None:
+        """Insert or replace by its snapshot."""
+
+    def list(self, *, ended: bool = False) -> Sequence[Capture]:
+        """Those that are open, newest first; ``ended``: also those that were ended."""
+
+
 class Locks(Protocol):
     """Names held by rollouts and changes: ``unit:…`` and ``resource:…``."""
 
@@ -244,6 +255,8 @@ class UnitOfWork(Protocol):
     def journal(self) -> Journal: ...
     @property
     def points(self) -> RestorePoints: ...
+    @property
+    def captures(self) -> OpenCaptures: ...
     @property
     def locks(self) -> Locks: ...
     @property

@@ -18,6 +18,7 @@ from lastgood.domain.release import Release
 from lastgood.ports.clock import Clock
 from lastgood.store import faults
 from lastgood.store.audit import SqlAudit
+from lastgood.store.captures import SqlCaptures
 from lastgood.store.changes import SqlChanges
 from lastgood.store.engines import Connect, connector, engine
 from lastgood.store.files import file_error, make_directory, sync_directory, write_durably
@@ -65,6 +66,10 @@ class SqlUnitOfWork:
     @cached_property
     def points(self) -> SqlRestorePoints:
         return SqlRestorePoints(self._connection)
+
+    @cached_property
+    def captures(self) -> SqlCaptures:
+        return SqlCaptures(self._connection)
 
     @cached_property
     def locks(self) -> SqlLocks:

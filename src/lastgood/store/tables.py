@@ -206,6 +206,18 @@ snapshots = Table(
     sqlite_autoincrement=True,
 )
 
+captures = Table(
+    "captures",
+    metadata,
+    _seq(),
+    Column("snapshot", String(200), nullable=False, unique=True),
+    Column("resource", String(200), nullable=False),
+    Column("ended_at", Moment),
+    Column("document", Document, nullable=False),
+    Index(None, "ended_at"),
+    sqlite_autoincrement=True,
+)
+
 locks = Table(
     "locks",
     metadata,

@@ -22,13 +22,14 @@ from typing import Any
 from lastgood.domain.criterion import Signal, SignalKind
 from lastgood.domain.digest import digest, plain
 from lastgood.domain.errors import Cause, Conflict, DriverError, Rejected
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.testing.fake_restoring import FakeRestoring, muted
 
 OWN = "lastgood_revisions"
 Listing = dict[tuple[str, str], str]
@@ -41,13 +42,18 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
     return FakeDatabase(path, tools.directory / "snapshots", str(settings.get("resource", path.stem)))
 
 
-class FakeDatabase:
-    """Migrates, Classifies, Snapshots, Measures, Observes and GivesEvidence."""
+class FakeDatabase(FakeRestoring):
+    """Migrates, Classifies, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
+
+    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all.
+    """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
         self.path = path
         self.directory = directory
         self.resource = resource
+        self.obstacle: Message | None = None
+        self.unknown: tuple[Message, ...] = ()
         self._failures: dict[str, list[DriverError]] = {}
 
     def fail_next(self, method: str, error: DriverError) -> None:
@@ -153,16 +159,6 @@ class FakeDatabase:
         _keep(self._notes(snapshot.id), proven)
         return proven
 
-    def restore(self, snapshot: Snapshot) -> None:
-        self._fail("restore")
-        with self._scratch(snapshot) as copy:
-            reasons = _later_writes(self.state(), copy.state())
-            if reasons:
-                raise Rejected(N_("restoring would lose: {reasons}"), reasons="; ".join(reasons))
-            aside = self.path.with_name(f"{self.path.name}_failed_{time.time_ns()}")
-            shutil.copyfile(self.path, aside)
-            copy.path.rename(self.path)
-
     def discard(self, snapshot: Snapshot) -> None:
         self._notes(snapshot.id).unlink(missing_ok=True)
         self._dump(snapshot.id).unlink(missing_ok=True)
@@ -205,7 +201,9 @@ class FakeDatabase:
                 f"CREATE TABLE IF NOT EXISTS {OWN} (seq INTEGER PRIMARY KEY AUTOINCREMENT, "
                 "name TEXT UNIQUE, digest TEXT, key TEXT)"
             )
+            muted(connection, True)
             work(connection)
+            muted(connection, False)
             connection.execute("COMMIT")
 
     def _there(self, connection: sqlite3.Connection, migration: MigrationScript) -> bool:
@@ -251,7 +249,7 @@ def _revisions(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
     found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [name for (name,) in found if name != OWN and not name.startswith("sqlite_")]
+    return [name for (name,) in found if not name.startswith(("lastgood_", "sqlite_"))]
 
 
 def _listing(connection: sqlite3.Connection) -> Listing:
@@ -263,7 +261,8 @@ def _listing(connection: sqlite3.Connection) -> Listing:
     for kind, name, text in connection.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"
     ):
-        listing[kind, name] = text
+        if not name.startswith("lastgood_"):
+            listing[kind, name] = text
     return listing
 
 
@@ -349,18 +348,6 @@ def _verifies(copy: FakeDatabase, migration: MigrationScript) -> bool:
         finally:
             connection.execute("ROLLBACK")
     return True
-
-
-def _later_writes(live: tuple[Listing, Rows], kept: tuple[Listing, Rows]) -> list[str]:
-    """Any table whose rows differ, unless only empty columns were added."""
-    reasons = []
-    for table, content in live[1].items():
-        there = kept[1].get(table)
-        if there is None:
-            reasons += [f"table {table} has {content[0]} rows"] if content[0] else []
-        elif content != there:
-            reasons.append(f"table {table} has other rows")
-    return reasons
 
 
 def _keep(path: Path, snapshot: Snapshot) -> None:

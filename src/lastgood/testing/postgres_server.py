@@ -18,7 +18,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,10 +128,11 @@ def debian_binaries() -> Path:
 
 @contextlib.contextmanager
 def postgres(
-    directory: Path, *, binaries: Path | None = None, version: str = "wheel", durable: bool = False
-) -> Iterator[PostgresServer]:
+    directory: Path, *, binaries: Path | None = None, version: str = "wheel", durable: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[PostgresServer]:  # fmt: skip
     """A server that lives as long as the block. ``durable`` False switches fsync off."""
-    server = start_detached(directory, binaries=binaries, version=version, durable=durable)
+    server = start_detached(directory, binaries=binaries, version=version, durable=durable, settings=settings)
     try:
         yield server
     finally:
@@ -140,11 +141,13 @@ def postgres(
 
 
 def start_detached(
-    directory: Path, *, binaries: Path | None = None, version: str = "wheel", durable: bool = True
-) -> PostgresServer:
+    directory: Path, *, binaries: Path | None = None, version: str = "wheel", durable: bool = True,
+    settings: Mapping[str, str] | None = None,
+) -> PostgresServer:  # fmt: skip
     """Have a server in ``directory`` that outlives this process; one already made there is started again.
 
-    ``version`` is ``debian`` or ``wheel``, unless ``binaries`` (a bin directory) is given.
+    ``version`` is ``debian`` or ``wheel``, unless ``binaries`` (a bin directory) is given. ``settings`` go
+    into ``postgresql.conf`` of one that is made now.
     """
     directory.mkdir(parents=True, exist_ok=True)
     known = find(directory)
@@ -155,7 +158,7 @@ def start_detached(
     source = binaries or (debian_binaries() if version == "debian" else wheel_binaries())
     account = _account()
     for attempt in range(5):
-        server = _make(directory, source, account, durable)
+        server = _make(directory, source, account, durable, settings or {})
         try:
             server.start()
         except ServerFailed:
@@ -186,7 +189,9 @@ def stop_by_directory(directory: Path, mode: str = "fast") -> None:
         server.stop(mode)
 
 
-def _make(directory: Path, source: Path, account: str, durable: bool) -> PostgresServer:
+def _make(
+    directory: Path, source: Path, account: str, durable: bool, settings: Mapping[str, str]
+) -> PostgresServer:
     home = directory.resolve()
     if account and not _may_enter(home, account):
         home = Path(tempfile.mkdtemp(prefix="lastgood-pg-", dir="/var/tmp"))
@@ -221,6 +226,7 @@ def _make(directory: Path, source: Path, account: str, durable: bool) -> Postgre
     if not durable:
         # Commits still reach the kernel, so that kill -9 loses none of them; only a power cut would.
         lines["fsync"] = "off"
+    lines.update(settings)
     with (data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
     return server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import uuid
@@ -20,6 +21,7 @@ from lastgood.testing.fake_files import FakeVault
 from lastgood.testing.postgres_server import PostgresServer, postgres
 
 UNIT = UnitId("storefront", "prod", "us")
+LOGICAL = {"wal_level": "logical", "max_slot_wal_keep_size": "1GB", "max_prepared_transactions": "2"}
 
 
 @dataclass
@@ -66,7 +68,7 @@ def run(version: str) -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix=f"lastgood-test-{version}-"))
     directory.chmod(0o755)
     try:
-        with postgres(directory, version=version) as server:
+        with postgres(directory, version=version, settings=LOGICAL) as server:
             yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -110,3 +112,15 @@ def lab(server: PostgresServer, tmp_path: Path) -> Iterator[Lab]:
     for name in lab.databases():
         if name.startswith(lab.name):
             lab.ask(f'DROP DATABASE "{name}" WITH (FORCE)', name="postgres")
+
+
+@pytest.fixture
+def capturing_lab(emptied_lab: Lab) -> Iterator[Lab]:
+    """Leaves no capture behind, and sees to it that the test left nothing of reading or opening one."""
+    yield emptied_lab
+    found = [str(row[0]) for row in emptied_lab.ask("SELECT slot_name FROM pg_replication_slots")]
+    for name in found:
+        emptied_lab.ask(f"SELECT pg_drop_replication_slot('{name}')")
+    for (name,) in emptied_lab.ask("SELECT pubname FROM pg_publication"):
+        emptied_lab.ask(f"DROP PUBLICATION {name}")
+    assert [name for name in found if not re.fullmatch(r"lastgood_[0-9a-f]{12}_[0-9a-f]{16}", name)] == []

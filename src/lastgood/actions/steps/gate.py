@@ -27,6 +27,9 @@ class Watch(Handler):
             unit.releases.set_current(release.unit, release.digest, context.clock.now())
             if kind is StepKind.GUARD:
                 unit.rollouts.move(context.program, RolloutState.GUARDING)
+        settle = float(context.step.params.get("settle", 0.0))
+        if settle and context.last_note("since") is None:
+            context.clock.sleep(settle)
         watching = Watching.resume(self.tools, context, release, release.criteria)
         result, accepted = watching.until_over()
         keep_gate(context, result)

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from lastgood.actions.abilities import migrates_of, snapshots_of
+from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of
+from lastgood.actions.captures import keep_capture
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.steps.tools import Handler, database_at
-from lastgood.domain.errors import NotReversible
+from lastgood.domain.capture import Capture
+from lastgood.domain.errors import NotReversible, Rejected
 from lastgood.domain.message import N_
+from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.engine.handlers import Result, StepContext
+from lastgood.planning.notes import NOT_KEPT
 from lastgood.ports.drivers import Rehearsal
 
 
 class TakeSnapshot(Handler):
     def run(self, context: StepContext) -> Result:
         release, database = database_at(context, self.tools.vault)
+        if "moving" in context.step.params:
+            return self._captured(context, release, database)
         snapshot = snapshots_of(self.tools.drivers, release, database).snapshot(context.key)
         with context.store.write() as unit:
             unit.points.add_snapshot(snapshot)
-        return {"snapshot": snapshot.id, "bytes": snapshot.size, "cut": snapshot.cut}
+        return _told(snapshot)
+
+    def _captured(self, context: StepContext, release: Release, database: DatabaseTarget) -> Result:
+        """The plan promised that writes can be carried over: where they can't be kept now, nothing begins."""
+        captures = captures_of(self.tools.drivers, release, database)
+        if captures is None:
+            raise Rejected(NOT_KEPT.template, todo=N_("Plan the change again."), where=database.resource)
+        # Nobody else migrates meanwhile: the rollout holds the resource.
+        applied = migrates_of(self.tools.drivers, release, database).applied()
+        snapshot = captures.capture(context.key)
+        moving = tuple(context.step.params["moving"])
+        made = Capture(
+            snapshot.id, database.resource, str(release.unit), context.program, snapshot.created_at,
+            tuple(name for name, _ in applied), moving,
+        )  # fmt: skip
+        with context.store.write() as unit:
+            unit.points.add_snapshot(snapshot)
+            keep_capture(unit, made)
+        return {**_told(snapshot), "captured": True}
 
 
 class Rehearse(Handler):
@@ -69,6 +93,10 @@ class RevertSchema(Handler):
         driver = migrates_of(self.tools.drivers, release, database)
         aside = driver.revert(self.tools.script(migration), context.key)
         return {"reverted": name, "put_aside": dict(aside)}
+
+
+def _told(snapshot: Snapshot) -> Result:
+    return {"snapshot": snapshot.id, "bytes": snapshot.size, "cut": snapshot.cut}
 
 
 def _refuse_unproven(rehearsal: Rehearsal, resource: str) -> None:

@@ -12,6 +12,14 @@ from lastgood.actions.steps.images import FetchImage, HoldImage
 from lastgood.actions.steps.keep import KeepRestorePoint
 from lastgood.actions.steps.observe import Observe
 from lastgood.actions.steps.prune import Prune
+from lastgood.actions.steps.restore import (
+    AbandonCopy,
+    CarryOver,
+    CheckRestore,
+    EndCapture,
+    PrepareCopy,
+    SwapDatabase,
+)
 from lastgood.actions.steps.room import CheckRoom
 from lastgood.actions.steps.schema import Migrate, Rehearse, RevertSchema, TakeSnapshot
 from lastgood.actions.steps.take_back import TakeBackWave
@@ -36,6 +44,12 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.PLACE_ARTIFACT: PlaceArtifact(tools),
         StepKind.MIGRATE: Migrate(tools),
         StepKind.REVERT_SCHEMA: RevertSchema(tools),
+        StepKind.CHECK_RESTORE: CheckRestore(tools),
+        StepKind.PREPARE_COPY: PrepareCopy(tools),
+        StepKind.CARRY_OVER: CarryOver(tools),
+        StepKind.SWAP_DATABASE: SwapDatabase(tools),
+        StepKind.END_CAPTURE: EndCapture(tools),
+        StepKind.ABANDON_COPY: AbandonCopy(tools),
         StepKind.START_GENERATION: StartGeneration(tools),
         StepKind.SPLIT_TRAFFIC: SplitTraffic(tools),
         StepKind.WATCH_CANARY: WatchCanary(tools),

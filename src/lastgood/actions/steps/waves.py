@@ -6,16 +6,17 @@ unit's lock: whatever dies in between, a unit begins once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lastgood.actions.accepting import accept_in
+from lastgood.actions.captures import Servers, end_capture, opened_by
 from lastgood.actions.context import Context
 from lastgood.actions.following import ENDED_WELL, Followed, follow_units, taken_back_by_hand
 from lastgood.domain.change import Change, ChangeState
 from lastgood.domain.errors import DriverError
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import PlanKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, Standing
 from lastgood.domain.unit import UnitId
@@ -74,9 +75,29 @@ class GuardWaves(WaveHandler):
         with step.store.write() as unit:
             unit.changes.move(change.id, ChangeState.GUARDING)
         moving = _Moving(self.context, step, change)
-        while any(one.at_work for one in moving.look().values()):
+        seen = moving.look()
+        while any(one.at_work for one in seen.values()):
             step.clock.sleep(LOOK_SECONDS)
+            seen = moving.look()
+        standings = [one.forward for one in seen.values() if one.forward is not None]
+        if all(standing.state in ENDED_WELL for standing in standings):
+            self._end_captures(step, change, [standing.rollout for standing in standings])
         return {}
+
+    def _end_captures(self, step: StepContext, change: Change, rollouts: Sequence[str]) -> None:
+        """All of it is good: nobody goes back behind it any more."""
+        with step.store.read() as unit:
+            opened = opened_by(unit, rollouts)
+            releases = [unit.releases.get(unit.rollouts.get(capture.rollout).target) for capture in opened]
+        good = Message(N_("{rollout} is verified good"), {"rollout": change.id})
+        for capture, release in zip(opened, releases, strict=True):
+            end_capture(
+                Servers(step.store, self.context.drivers, self.context.vault),
+                release,
+                capture,
+                good,
+                step.clock.now(),
+            )
 
 
 @dataclass(frozen=True)

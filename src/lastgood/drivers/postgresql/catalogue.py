@@ -181,7 +181,7 @@ SELECT 'publication', '', p.pubname, concat_ws(' ', p.puballtables, p.pubinsert,
        p.pubtruncate, p.pubviaroot, (
            SELECT string_agg(t.prrelid::regclass::text, ', ' ORDER BY t.prrelid::regclass::text)
            FROM pg_publication_rel t WHERE t.prpubid = p.oid))
-FROM pg_publication p
+FROM pg_publication p WHERE p.pubname !~ '^lastgood_[0-9a-f]{12}_[0-9a-f]{16}$'
 """,
     "comments": """
 SELECT 'comment', r.full_name, concat_ws('.', r.full_name, a.attname), d.description

@@ -76,6 +76,17 @@ class Server:
             connection.close()
 
     @contextlib.contextmanager
+    def patient_session(self) -> Iterator[Connection]:
+        """A session whose work takes as long as it takes, also between two statements."""
+        with self.session() as connection:
+            connection.execute(
+                "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', "
+                "'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', "
+                "'transaction_timeout')"
+            )
+            yield connection
+
+    @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
         """Raises what ``failures`` makes of a psycopg error in the block."""
         try:

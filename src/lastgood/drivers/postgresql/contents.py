@@ -87,20 +87,3 @@ def content(connection: Connection, table: Table, columns: Sequence[str]) -> Con
     answer = connection.execute(question.format(row, table.identifier)).fetchone()
     assert answer is not None, "an aggregate always answers"
     return Content(*answer)
-
-
-def filled(connection: Connection, table: Table, column: str) -> int:
-    """In how many rows somebody put a value into ``column``: neither NULL nor what ADD COLUMN filled in."""
-    question = sql.SQL(
-        "SELECT count(*) FROM {table} WHERE {column} IS NOT NULL AND ARRAY[{column}]::text IS DISTINCT FROM ("
-        "SELECT attmissingval::text FROM pg_attribute "
-        "WHERE attrelid = {relation}::regclass AND attname = {name})"
-    ).format(
-        table=table.identifier,
-        column=sql.Identifier(column),
-        relation=sql.Literal(table.identifier.as_string()),
-        name=sql.Literal(column),
-    )
-    answer = connection.execute(question).fetchone()
-    assert answer is not None, "an aggregate always answers"
-    return int(answer[0])

@@ -1,5 +1,5 @@
-"""PostgreSQL as a target: Migrates, Classifies, Snapshots, HasConnections, Measures, Observes and
-GivesEvidence.
+"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
+Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from datetime import UTC
 from typing import Any
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql import evidence, revisions
 from lastgood.drivers.postgresql.capacity import free_connections
+from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
 from lastgood.drivers.postgresql.fingerprint import fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
 from lastgood.drivers.postgresql.rehearse import rehearse
-from lastgood.drivers.postgresql.restore import Swap
+from lastgood.drivers.postgresql.restore import Restorer
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.drivers.postgresql.signal import SignalReader
 from lastgood.drivers.postgresql.snapshot import Snapshotter
@@ -39,6 +42,8 @@ class PostgresqlDriver:
         self._server = server
         self._migrator = Migrator(server)
         self._snapshots = Snapshotter(server, tools.directory / "snapshots")
+        self._captures = Capturer(server, self._snapshots)
+        self._restores = Restorer(server, self._snapshots, self._captures)
         self._signals = SignalReader(server)
 
     def observe(self) -> Observation:
@@ -87,12 +92,35 @@ class PostgresqlDriver:
     def prove(self, snapshot: Snapshot) -> Snapshot:
         return self._snapshots.prove(snapshot)
 
-    def restore(self, snapshot: Snapshot) -> None:
-        self._snapshots.cut_of(snapshot)
-        Swap.of(self._server, snapshot.id).restore(self._snapshots.dump_of(snapshot))
-
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)
+
+    def capture_obstacle(self) -> Message | None:
+        return self._captures.obstacle()
+
+    def capture(self, key: str) -> Snapshot:
+        return self._captures.capture(key)
+
+    def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
+        return self._captures.writes_since(snapshot, keep)
+
+    def end_capture(self, snapshot: Snapshot) -> None:
+        self._captures.end(snapshot)
+
+    def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
+        self._restores.refuse(snapshot, keep)
+
+    def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
+        return self._restores.prepare(snapshot, key)
+
+    def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
+        return self._restores.carry_over(snapshot, key, keep)
+
+    def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
+        return self._restores.swap(snapshot, key, keep)
+
+    def abandon(self, key: str) -> None:
+        self._restores.abandon(key)
 
     def free_connections(self) -> int:
         return free_connections(self._server)

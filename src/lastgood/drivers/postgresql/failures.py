@@ -18,6 +18,7 @@ TIMED_OUT = "57014"
 NOT_IN_TRANSACTION = "25001"
 READ_ONLY = "25006"
 DISK_FULL = "53100"
+NOT_IN_STATE = "55000"
 
 _DENIED = re.compile(r"permission denied (?:for|to) (?P<what>.+)")
 _OWNER = re.compile(r"must be (?P<what>.+)")

@@ -20,19 +20,30 @@ WITH RECURSIVE chain(pid) AS (
     UNION SELECT unnest(pg_blocking_pids(chain.pid)) FROM chain
 )
 SELECT a.pid, coalesce(a.usename, ''), a.application_name, coalesce(a.client_addr::text, 'local'),
-       coalesce(a.state, 'unknown'), coalesce(a.query, ''), coalesce(a.xact_start, a.backend_start)
+       coalesce(a.state, 'unknown'), coalesce(a.query, ''), coalesce(a.xact_start, a.backend_start, now())
 FROM chain JOIN pg_stat_activity a ON a.pid = chain.pid AND a.pid <> %s
 ORDER BY 7, 1
 """
 
 _HOLDERS = """
 SELECT a.pid, coalesce(a.usename, ''), a.application_name, coalesce(a.client_addr::text, 'local'),
-       coalesce(a.state, 'unknown'), coalesce(a.query, ''), coalesce(a.xact_start, a.backend_start)
+       coalesce(a.state, 'unknown'), coalesce(a.query, ''), coalesce(a.xact_start, a.backend_start, now())
 FROM pg_stat_activity a
 WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND EXISTS (
     SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'relation' AND l.granted
        AND l.mode = 'AccessExclusiveLock')
 ORDER BY 7, 1
+"""
+
+_WRITERS = """
+SELECT coalesce(a.pid, 0), coalesce(a.usename, p.owner, ''), coalesce(a.application_name, ''),
+       coalesce(a.client_addr::text, 'local'), coalesce(a.state, 'prepared as ' || p.gid, 'unknown'),
+       coalesce(a.query, ''), coalesce(a.xact_start, p.prepared, now())
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+  AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND coalesce(a.xact_start, p.prepared, '-infinity') < now() - make_interval(secs => %s) ORDER BY 7, 1
 """
 
 
@@ -65,6 +76,11 @@ def blockers(connection: Connection, pid: int) -> tuple[Blocker, ...]:
 def holders(connection: Connection) -> tuple[Blocker, ...]:
     """Sessions of this database that hold a whole table against every reader, oldest first."""
     return tuple(Blocker(*row) for row in connection.execute(_HOLDERS))
+
+
+def writers(connection: Connection, *, older: float) -> tuple[Blocker, ...]:
+    """Transactions on the whole server that have written and run longer than that many seconds."""
+    return tuple(Blocker(*row) for row in connection.execute(_WRITERS, (older,)))
 
 
 def describe(found: Sequence[Blocker]) -> str:

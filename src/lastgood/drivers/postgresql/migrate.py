@@ -11,7 +11,7 @@ import psycopg
 
 from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import aside, failures, revisions
+from lastgood.drivers.postgresql import aside, changes, failures, publication, revisions
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import Spot
 from lastgood.drivers.postgresql.locks import BlockerWatch, describe
@@ -127,17 +127,24 @@ class Migrator:
         return aside.Added.between(after, before)
 
     def _in_transaction(self, work: Callable[[Connection], Work], name: str) -> Mapping[str, int]:
-        """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again."""
+        """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again, and a
+        capture, which gives way."""
         deadline = time.monotonic() + self.server.settings.lock_deadline
+        unwatched: frozenset[int] = frozenset()
         while True:
             try:
-                return self._attempt(work, name)
+                return self._attempt(work, name, unwatched)
+            except CaptureInTheWay as error:
+                unwatched |= error.tables
+                continue
             except Rejected as error:
                 if error.cause is not Cause.TABLE_LOCK or time.monotonic() >= deadline:
                     raise
             time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
 
-    def _attempt(self, work: Callable[[Connection], Work], name: str) -> Mapping[str, int]:
+    def _attempt(
+        self, work: Callable[[Connection], Work], name: str, unwatched: frozenset[int]
+    ) -> Mapping[str, int]:
         with (
             self.server.session() as connection,
             BlockerWatch(self.server, connection.info.backend_pid) as watch,
@@ -146,8 +153,13 @@ class Migrator:
                 connection.execute(BEGIN)
                 connection.execute(self.server.guards())
                 revisions.lock(connection)
+                publication.follow(connection, ours=False)
+                publication.give_way(connection, unwatched)
                 changed, rows = work(connection)
+                if changed:
+                    changes.mark(connection, name)
             except ScriptFailed as failed:
+                self._refuse_capture(connection, failed.error, unwatched)
                 raise self._failure(failed.error, failed.spot, watch) from None
             except psycopg.Error as error:
                 raise self._failure(error, self.server.spot, watch) from None
@@ -156,6 +168,16 @@ class Migrator:
                 return rows
             self._commit(connection, name, watch)
             return rows
+
+    def _refuse_capture(
+        self, connection: Connection, error: psycopg.Error, unwatched: frozenset[int]
+    ) -> None:
+        """Raises CaptureInTheWay when the statement was refused only because its table is published."""
+        if error.sqlstate == failures.NOT_IN_STATE:
+            connection.execute("ROLLBACK")
+            tables = publication.in_the_way(connection, failures.text(error))
+            if tables - unwatched:
+                raise CaptureInTheWay(tables) from None
 
     def _failure(self, error: psycopg.Error, spot: Spot, watch: BlockerWatch) -> DriverError:
         if failures.locked(error):
@@ -230,12 +252,21 @@ class Migrator:
             raise ScriptFailed(error, replace(self.server.spot, file=script.file, line=line)) from None
         connection.execute("RESET SESSION AUTHORIZATION; RESET ALL")
         connection.execute(self.server.guards())
+        publication.follow(connection, ours=True)
 
     def _verify(self, connection: Connection, verify: Script) -> None:
         """Whatever it writes is gone afterwards."""
         connection.execute("SAVEPOINT lastgood_verify")
         self._run(connection, verify)
         connection.execute("ROLLBACK TO SAVEPOINT lastgood_verify; RELEASE SAVEPOINT lastgood_verify")
+
+
+class CaptureInTheWay(Exception):
+    """The migration has to be tried again while nothing watches these tables, by oid."""
+
+    def __init__(self, tables: frozenset[int]) -> None:
+        super().__init__()
+        self.tables = tables
 
 
 class ScriptFailed(Exception):

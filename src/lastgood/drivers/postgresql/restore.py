@@ -1,259 +1,204 @@
-"""Putting a snapshot back where nothing written since would be lost: load beside, compare, swap names.
-
-The rule, conservative on purpose: every row of every live table must be in the snapshot too, compared
-over the columns that both have; columns that came later must be NULL or as ADD COLUMN filled them; large
-objects can't be compared.
-Anything else is refused with its reason. The live database is renamed and kept, never dropped.
-"""
+"""Back to a snapshot with what was written since: a copy beside, the writes carried over, names swapped."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 
 from lastgood.domain.errors import DriverError, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import binaries, contents, failures
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.drivers.postgresql import fence, publication, sequences, slots
+from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
-from lastgood.drivers.postgresql.fingerprint import read_listing
+from lastgood.drivers.postgresql.ledger import Ledger
+from lastgood.drivers.postgresql.refusals import prepared, refuse
+from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
+from lastgood.drivers.postgresql.snapshot import Snapshotter
 
-MAINTENANCE = ("postgres", "template1")
-PATIENCE = 10.0
+COMMENT = "lastgood restore"
 
 
 @dataclass(frozen=True)
-class Swap:
-    """The live database of ``server`` and the loaded copy that takes its name."""
+class Restorer:
+    """Restores the database of ``server``. Source of ``Restores``."""
 
     server: Server
-    copy: str
+    snapshots: Snapshotter
+    captures: Capturer
 
-    @classmethod
-    def of(cls, server: Server, snapshot: str) -> Swap:
-        return cls(server, f"{server.database[:35]}_restored_{snapshot[-12:]}")
+    def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
+        cut = self.snapshots.cut_of(snapshot)
+        with fence.maintenance(self.server), self.server.session() as live:
+            self._refuse_lost(live, snapshot)
+            refuse(live, self.server, cut, self._notes(live, snapshot), keep)
+            check_room(live, self.server)
 
-    def restore(self, dump: Path) -> None:
-        """Source of ``Snapshots.restore``. Raises Rejected, the live database then as it was."""
-        with self._maintenance() as admin:
-            tools = binaries.find(self.server, admin.info.server_version // 10000)
-            self._reopen_after_crash(admin)
-            drop(admin, self.copy)
-            renamed = False
-            try:
-                with self.server.session() as live:
-                    check_room(live, self.server)
-                    make_like(live, self.server, self.copy, "lastgood restore")
-                    load(self.server.at(self.copy), dump, tools)
-                    if self._same(live):
-                        return
-                    self._refuse_later_writes(live)
-                    renamed = self._swap(admin, live)
-            finally:
-                if not renamed and not admin.closed:
-                    drop(admin, self.copy)
+    def prepare(self, snapshot: Snapshot, key: str) -> str:
+        """One that a crash left unfinished is begun anew."""
+        name = self._copy(key)
+        with self._going_on(key) as admin:
+            if self._swapped(admin, key) is not None or self._whole(admin, key):
+                return name
+            dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
+            self.snapshots.cut_of(snapshot)
+            drop(admin, name)
+            with self.server.session() as live:
+                check_room(live, self.server)
+                make_like(live, self.server, name, COMMENT)
+            subject = sql.Identifier(name)
+            admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
+            admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
+            load(self.server.at(name), dump, tools)
+            with self.server.at(name).patient_session() as copy:
+                copy.execute("SET synchronous_commit = on")
+                copy.execute("ANALYZE")
+                Ledger.begin(copy, key, snapshot.id)
+        return name
 
-    def later_writes(self, live: Connection) -> list[str]:
-        """Why a restore would lose something, a sentence each; empty when it would not."""
-        with self.server.at(self.copy).reading(statement_timeout=0) as copy:
-            self._begin_reading(live)
-            contents.whole_rows(copy)
-            there, here = contents.tables(copy), contents.tables(live)
-            reasons: list[str] = []
-            for name, table in here.items():
-                reasons += _later_in(live, copy, table, there.get(name))
-            if one(live, "SELECT count(*) FROM pg_largeobject_metadata"):
-                reasons.append("it has large objects, which can't be compared")
-            if one(live, "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"):
-                reasons.append("it has prepared transactions")
-            live.execute("ROLLBACK")
-            return reasons
+    def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
+        with self._going_on(key) as admin:
+            done = self._swapped(admin, key)
+            if done is not None:
+                return done.salvage
+            with self.server.patient_session() as live, self._copied(admin, key) as ledger:
+                return self._salvager(live, ledger, snapshot, keep).carry_over()
 
-    def _same(self, live: Connection) -> bool:
-        """Whether the live database already is what the snapshot holds, so that there is nothing to do."""
-        with self.server.at(self.copy).reading(statement_timeout=0) as copy:
-            self._begin_reading(live)
-            same = read_listing(live) == read_listing(copy)
-            contents.whole_rows(copy)
-            for table in contents.tables(live).values() if same else ():
-                columns = list(table.columns)
-                here, there = (contents.content(c, table, columns) for c in (live, copy))
-                same = same and here == there
-            live.execute("ROLLBACK")
-            return same
+    def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
+        with self._going_on(key) as admin:
+            done = self._swapped(admin, key)
+            if done is None:
+                self._swap(admin, snapshot, key, keep)
+            return self._settled(admin, snapshot, key)
 
-    def _begin_reading(self, live: Connection) -> None:
-        live.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        live.execute(self.server.guards(statement_timeout=0))
-        contents.whole_rows(live)
-
-    def _refuse_later_writes(self, live: Connection) -> None:
-        reasons = self.later_writes(live)
-        if reasons:
-            raise Rejected(
-                N_("restoring {address} would lose what was written after the snapshot: {reasons}"),
-                todo=N_("Go back with the migration's revert.sql, which keeps later writes."),
-                where=self.server.spot.address,
-                address=self.server.spot.address,
-                reasons="; ".join(reasons),
-            )
-
-    def _swap(self, admin: Connection, live: Connection) -> bool:
-        """Fence, look again, carry over what no dump holds, rename both in one transaction."""
-        name = self.server.database
-        admin.execute(_allow(name, False))
-        try:
-            _end_sessions(admin, name, except_pid=live.info.backend_pid)
-            self._refuse_later_writes(live)
-            self._carry_over(live)
-            live.close()
-            _end_sessions(admin, self.copy, except_pid=0)
-            now = datetime.now(UTC)
-            failed = f"{name[:36]}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
-            self._rename(admin, failed)
-        except BaseException:
-            if not admin.closed:
-                admin.execute(_allow(name, True))
-            raise
-        admin.execute(_allow(failed, True))
-        return True
-
-    def _rename(self, admin: Connection, failed: str) -> None:
-        rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-        name, copy, old = (sql.Identifier(n) for n in (self.server.database, self.copy, failed))
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                admin.execute("BEGIN")
-                admin.execute(rename.format(name, old))
-                admin.execute(rename.format(copy, name))
-                break
-            except errors.ObjectInUse:
-                # A session that was ended takes a moment to be gone.
-                admin.execute("ROLLBACK")
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        try:
-            admin.execute("COMMIT")
-        except psycopg.Error as error:
-            if failures.lost(error):
-                raise failures.outcome_unknown(error, self.server.spot, "restore") from None
-            raise
-
-    def _carry_over(self, live: Connection) -> None:
-        """Sequences never go below a number already handed out; grants and limits follow the name."""
-        question = (
-            "SELECT schemaname, sequencename, last_value, increment_by FROM pg_sequences "
-            "WHERE last_value IS NOT NULL AND schemaname <> 'lastgood'"
-        )
-        numbers = live.execute(question).fetchall()
-        grants = live.execute(
-            "SELECT pg_get_userbyid(nullif(a.grantee, 0)), a.privilege_type, a.is_grantable "
-            "FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = current_database()"
-        ).fetchall()
-        limit = one(live, "SELECT datconnlimit FROM pg_database WHERE datname = current_database()")
-        with self.server.at(self.copy).session() as copy:
-            there = {(s, n): v for s, n, v, _ in copy.execute(question)}
-            known = {(s, n) for s, n in copy.execute("SELECT schemaname, sequencename FROM pg_sequences")}
-            for schema, name, value, step in numbers:
-                before = there.get((schema, name))
-                ahead = before is None or (value > before if step > 0 else value < before)
-                if (schema, name) in known and ahead:
-                    copy.execute(
-                        sql.SQL("SELECT setval({}, {})").format(
-                            sql.Literal(sql.Identifier(schema, name).as_string()), sql.Literal(value)
-                        )
-                    )
-            _grant(copy, self.copy, grants)
-            subject = sql.Identifier(self.copy)
-            copy.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(subject, sql.Literal(limit)))
-            comment = f"restored by lastgood at {datetime.now(UTC).isoformat(timespec='seconds')}"
-            copy.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(subject, sql.Literal(comment)))
-            copy.execute("ANALYZE")
-
-    def _reopen_after_crash(self, admin: Connection) -> None:
-        """A fence that a crash left closed is opened: our copy beside it tells that it was ours."""
-        rows: dict[str, bool] = dict(
-            admin.execute(
-                "SELECT datname, datallowconn FROM pg_database WHERE datname IN (%s, %s)",
-                (self.server.database, self.copy),
-            ).fetchall()
-        )
-        if rows.get(self.server.database) is False and self.copy in rows:
-            admin.execute(_allow(self.server.database, True))
+    def abandon(self, key: str) -> None:
+        with self._going_on(key) as admin:
+            if not _there(admin, self._copy(key)):
+                return
+            with self.server.session() as live:
+                for slot in slots.beginning_with(live, self.captures.prefix):
+                    if slot.endswith(_digest(key)):
+                        slots.drop(live, slot)
+            drop(admin, self._copy(key))
 
     @contextlib.contextmanager
-    def _maintenance(self) -> Iterator[Connection]:
-        """A session elsewhere on the server: a database can't be renamed from inside."""
-        places = [m for m in MAINTENANCE if m != self.server.database]
-        for place in places:
-            try:
-                connection = self.server.at(place).connect()
-            except DriverError:
-                if place == places[-1]:
-                    raise
-                continue
-            with contextlib.closing(connection), self.server.errors():
-                yield connection
-            return
+    def _going_on(self, key: str) -> Iterator[Connection]:
+        """A fence that a crash left is opened: the copy beside it tells that it was ours."""
+        with fence.maintenance(self.server) as admin:
+            if _there(admin, self._copy(key)):
+                fence.open_again(admin, self.server.database)
+            yield admin
 
-
-def _later_in(
-    live: Connection, copy: Connection, table: contents.Table, twin: contents.Table | None
-) -> list[str]:
-    name = table.full_name.removeprefix("public.")
-    if twin is None:
-        rows = contents.content(live, table, list(table.columns)).rows
-        return [f"table {name} came later and has {rows} rows"] if rows else []
-    common = [c for c, kind in table.columns.items() if twin.columns.get(c) == kind]
-    here, there = contents.content(live, table, common), contents.content(copy, twin, common)
-    reasons = []
-    if here.rows != there.rows:
-        reasons.append(f"table {name} has {here.rows} rows, {there.rows} at the cut")
-    elif here != there:
-        reasons.append(f"rows of table {name} were changed")
-    for column in table.columns.keys() - set(common):
-        rows = contents.filled(live, table, column)
-        if rows:
-            reasons.append(f"column {name}.{column} came later and has values in {rows} rows")
-    return reasons
-
-
-def _allow(name: str, yes: bool) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), sql.Literal(yes))
-
-
-def _end_sessions(admin: Connection, name: str, *, except_pid: int) -> None:
-    """End every session of ``name`` but one, and wait until they are gone."""
-    deadline = time.monotonic() + PATIENCE
-    question = (
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-        "WHERE datname = %s AND pid NOT IN (%s, pg_backend_pid()) AND backend_type = 'client backend'"
-    )
-    while one(admin, question, name, except_pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
-def _grant(connection: Connection, name: str, grants: list[tuple[str | None, str, bool]]) -> None:
-    """The database's own grants; none at all means the default ones, which a new database has."""
-    if not grants:
-        return
-    subject = sql.Identifier(name)
-    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
-    for role, privilege, grantable in grants:
-        connection.execute(
-            sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
-                sql.SQL(privilege),
-                subject,
-                sql.Identifier(role) if role is not None else sql.SQL("PUBLIC"),
-                sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+    def _swap(self, admin: Connection, snapshot: Snapshot, key: str, keep: Sequence[str]) -> None:
+        copy = self._copy(key)
+        if not self._whole(admin, key):
+            raise self._no_copy(key)
+        with self.server.patient_session() as live, contextlib.ExitStack() as inside:
+            ledger = inside.enter_context(self._copied(admin, key))
+            salvager = self._salvager(live, ledger, snapshot, keep)
+            # Ahead of the fence: whoever writes now is not held up by what was written before.
+            salvager.carry_over()
+            now = datetime.now(UTC)
+            ledger.failed = (
+                f"{self.server.database[:36]}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             )
+            ledger.fence()
+            with fence.closed(admin, self.server.database, but=live.info.backend_pid):
+                prepared(live, self.server)
+                salvager.carry_over()
+                sequences.surpass(ledger.connection, sequences.read(live), ledger.numbers)
+                fence.dress(admin, self.server, copy)
+                live.close()
+                inside.close()
+                fence.end_sessions(admin, copy)
+                seconds = fence.rename(admin, self.server, copy, ledger.failed)
+        with self.server.session() as there:
+            Ledger.swapped(there, key, seconds)
+
+    def _settled(self, admin: Connection, snapshot: Snapshot, key: str) -> Swapped:
+        """After the swap: the failed database opened for whoever looks into it, its capture ended."""
+        done = self._swapped(admin, key)
+        assert done is not None, "the names are swapped"
+        if _there(admin, done.failed):
+            fence.open_again(admin, done.failed)
+            failed = self.server.at(done.failed)
+            Capturer(failed, self.snapshots).end(snapshot)
+        with self.server.session() as connection:
+            Ledger.settle_down(connection)
+        return done
+
+    def _swapped(self, admin: Connection, key: str) -> Swapped | None:
+        """What was done under ``key``, when it was."""
+        if _there(admin, self._copy(key)) or not _there(admin, self.server.database):
+            return None
+        with self.server.session() as connection:
+            ledger = Ledger.read(connection, key)
+            if ledger is None or not ledger.failed:
+                return None
+            return Swapped(
+                ledger.failed, ledger.salvage(), ledger.fence_seconds or 0.0, ledger.swap_seconds or 0.0
+            )
+
+    def _whole(self, admin: Connection, key: str) -> bool:
+        if not _there(admin, self._copy(key)):
+            return False
+        with self.server.at(self._copy(key)).session() as copy:
+            return Ledger.read(copy, key) is not None
+
+    @contextlib.contextmanager
+    def _copied(self, admin: Connection, key: str) -> Iterator[Ledger]:
+        if not self._whole(admin, key):
+            raise self._no_copy(key)
+        with self.server.at(self._copy(key)).patient_session() as copy:
+            ledger = Ledger.read(copy, key)
+            assert ledger is not None, "looked at just before"
+            yield ledger
+
+    def _salvager(
+        self, live: Connection, ledger: Ledger, snapshot: Snapshot, keep: Sequence[str]
+    ) -> Salvager:
+        self._refuse_lost(live, snapshot)
+        capture = self.captures.name(snapshot.id)
+        kept = frozenset(publication.short(name) for name in keep)
+        return Salvager(live, ledger.connection, ledger, capture, f"{capture}_{_digest(ledger.key)}", kept)
+
+    def _refuse_lost(self, live: Connection, snapshot: Snapshot) -> None:
+        lost = self.captures.lost(snapshot, slots.look(live, self.captures.name(snapshot.id)))
+        if lost is not None:
+            raise Rejected(
+                lost.template,
+                todo=N_(
+                    "What was written since is in the live database only: go back by script, or by hand."
+                ),
+                where=self.server.spot.address,
+                **lost.params,
+            )
+
+    def _notes(self, live: Connection, snapshot: Snapshot) -> publication.Notes:
+        return publication.read(live, self.captures.name(snapshot.id)) or publication.Notes()
+
+    def _no_copy(self, key: str) -> DriverError:
+        return Rejected(
+            N_("database {name}, the copy to be swapped in, is not there or not whole"),
+            todo=N_("Prepare the copy first."),
+            where=self.server.spot.address,
+            name=self._copy(key),
         )
+
+    def _copy(self, key: str) -> str:
+        return f"{self.server.database[:35]}_restored_{_digest(key)}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def _there(admin: Connection, name: str) -> bool:
+    return bool(one(admin, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)", name))

@@ -13,6 +13,7 @@ from psycopg import errors, sql
 
 from lastgood.domain.errors import DriverError, Rejected
 from lastgood.domain.message import N_
+from lastgood.drivers.postgresql import publication
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 
@@ -44,11 +45,14 @@ def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
 
 
 def load(server: Server, dump: Path, binaries: Binaries) -> None:
-    """Fill the empty database of ``server``; subscriptions are left out: a copy must not subscribe."""
+    """Fill the empty database of ``server``. Left out are subscriptions, because a copy must not subscribe,
+    and the publication of a capture, which is that of the live database."""
     arguments = ["--exit-on-error", "--no-subscriptions"]
     if dump.stat().st_size >= PARALLEL_FROM:
         arguments.append("--jobs=2")
     binaries.run("pg_restore", [*arguments, str(dump)], server)
+    with server.session() as connection:
+        publication.drop(connection, publication.open_captures(connection))
 
 
 def make_like(connection: Connection, server: Server, name: str, comment: str) -> None:
@@ -86,11 +90,18 @@ def make_like(connection: Connection, server: Server, name: str, comment: str) -
     connection.execute(
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(comment))
     )
-    _copy_settings(connection, server.database, name)
+    copy_settings(connection, server.database, name)
 
 
-def _copy_settings(connection: Connection, source: str, target: str) -> None:
-    """Settings belong to the database's OID, so a copy has none of them."""
+def copy_settings(connection: Connection, source: str, target: str) -> None:
+    """Settings belong to the database's OID, so a copy has none of them; what it has goes."""
+    own = connection.execute(
+        "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase "
+        "LEFT JOIN pg_roles r ON r.oid = s.setrole WHERE d.datname = %s",
+        (target,),
+    ).fetchall()
+    for (role,) in own:
+        connection.execute(sql.SQL("ALTER {} RESET ALL").format(_subject(target, role)))
     rows = connection.execute(
         "SELECT r.rolname, unnest(s.setconfig) FROM pg_db_role_setting s "
         "JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole "
@@ -99,15 +110,17 @@ def _copy_settings(connection: Connection, source: str, target: str) -> None:
     ).fetchall()
     for role, setting in rows:
         name, _, value = setting.partition("=")
-        subject = sql.SQL("DATABASE {}").format(sql.Identifier(target))
-        if role is not None:
-            subject = sql.SQL("ROLE {} IN ").format(sql.Identifier(role)) + subject
         right = sql.SQL(value.replace('""', "''")) if name in _LISTS else sql.Literal(value)
         connection.execute(
             sql.SQL("ALTER {} SET {} = {}").format(
-                subject, sql.SQL(".").join(sql.Identifier(p) for p in name.split(".")), right
+                _subject(target, role), sql.SQL(".").join(sql.Identifier(p) for p in name.split(".")), right
             )
         )
+
+
+def _subject(database: str, role: str | None) -> sql.Composed:
+    subject = sql.SQL("DATABASE {}").format(sql.Identifier(database))
+    return subject if role is None else sql.SQL("ROLE {} IN ").format(sql.Identifier(role)) + subject
 
 
 def check_room(connection: Connection, server: Server) -> None:

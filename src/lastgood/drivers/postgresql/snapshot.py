@@ -9,11 +9,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from psycopg import sql
 
 from lastgood.domain.digest import plain
 from lastgood.domain.errors import Cause, Rejected
@@ -80,6 +82,17 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A state to be taken: its log position, and the name under which a session of the server exports it.
+    ``keep`` is called when the dump is whole, before it counts as a snapshot.
+    """
+
+    position: str
+    exported: str
+    keep: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Snapshotter:
     """Keeps snapshots of the database of ``server`` in ``directory``."""
 
@@ -88,20 +101,27 @@ class Snapshotter:
 
     def snapshot(self, key: str) -> Snapshot:
         """Take one, or return the one taken under ``key``. Source of ``Snapshots.snapshot``."""
-        name = self._name(key)
+        name = self.name(key)
         known = self.known(name)
         if known is not None:
             return known.snapshot
+        with self._ready(name) as connection:
+            known = self.known(name)
+            return known.snapshot if known is not None else self._take(connection, name, None)
+
+    def retake(self, key: str, moment: Moment) -> Snapshot:
+        """One of exactly ``moment`` under ``key``, instead of one that is there."""
+        name = self.name(key)
+        with self._ready(name) as connection:
+            return self._take(connection, name, moment)
+
+    @contextlib.contextmanager
+    def _ready(self, name: str) -> Iterator[Connection]:
         with self._files(), self.server.session() as connection:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            tools = binaries.find(self.server, connection.info.server_version // 10000)
             # The server forgets this lock when we die; a second caller waits and then finds the file.
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
-            known = self.known(name)
-            if known is not None:
-                return known.snapshot
-            self._check_space(connection)
-            return self._take(connection, name, tools)
+            yield connection
 
     def prove(self, snapshot: Snapshot) -> Snapshot:
         """Load it into a scratch database and compare schema and row counts with what was seen at the cut."""
@@ -156,6 +176,11 @@ class Snapshotter:
             )
         return cut
 
+    def ids(self) -> Iterator[str]:
+        """Of all snapshots that were ever noted here and not discarded."""
+        with self._files():
+            yield from (path.stem for path in self.directory.glob("*.json"))
+
     def dump_of(self, snapshot: Snapshot) -> Path:
         return self._dump(snapshot.id)
 
@@ -163,10 +188,15 @@ class Snapshotter:
         with self.server.session() as connection:
             return binaries.find(self.server, connection.info.server_version // 10000)
 
-    def _take(self, connection: Connection, name: str, tools: binaries.Binaries) -> Snapshot:
+    def _take(self, connection: Connection, name: str, moment: Moment | None) -> Snapshot:
+        tools = binaries.find(self.server, connection.info.server_version // 10000)
+        self._check_space(connection)
         # Asked before the snapshot is taken: what is written after this position may be missing in it.
         position = str(one(connection, "SELECT pg_current_wal_lsn()::text"))
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if moment is not None:
+            position = moment.position
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(moment.exported)))
         connection.execute(self.server.guards(statement_timeout=0))
         connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         exported = str(one(connection, "SELECT pg_export_snapshot()"))
@@ -194,6 +224,10 @@ class Snapshotter:
                 server_version=str(one(connection, "SELECT current_setting('server_version')")),
             )
             cut = Cut(snapshot, file_digest(temporary), listing, rows, deployed)
+            if moment is not None:
+                # Files and slot are of one moment, or nobody takes them for a snapshot.
+                self._notes(name).unlink(missing_ok=True)
+                moment.keep()
             temporary.rename(self._dump(name))
             cut.write(self._notes(name))
         finally:
@@ -249,7 +283,8 @@ class Snapshotter:
                 error=error.strerror or str(error),
             ) from None
 
-    def _name(self, key: str) -> str:
+    def name(self, key: str) -> str:
+        """The id of the snapshot taken under ``key``."""
         resource = self.server.settings.resource
         slug = re.sub(r"[^a-z0-9]+", "-", resource.lower()).strip("-")[:60]
         identity = "\0".join((resource, key))

@@ -1,0 +1,108 @@
+"""What the ends of programs share, and how a restore ends."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from lastgood.domain.criterion import Verdict
+from lastgood.domain.errors import OutcomeUnknown
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Plan, PlanKind
+from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
+from lastgood.engine.handlers import Failure
+from lastgood.planning.moves import begun
+from lastgood.ports.persistence import UnitOfWork
+
+
+def restore_ended(
+    unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
+) -> tuple[RolloutState, Message]:
+    """A restore that stopped before the swap changed nothing; what it prepared is dropped by a program of its
+    own, so that this, too, goes on after a crash.
+    """
+    if rollout.undoes:
+        return _abandoned(unit, rollout, failure)
+    done = swapped(unit, rollout)
+    if failure is None:
+        return _restored(rollout, done)
+    if done:
+        return RolloutState.INCOMPLETE, with_step(N_("restored, but it stopped at {step}: {what}"), failure)
+    began = started_steps(unit, rollout.id)
+    steps = begun(rollout.plan.way_back, began)
+    if not steps:
+        return RolloutState.FAILED, with_step(N_("nothing was changed: {what}"), failure)
+    plan = Plan(
+        PlanKind.RESTORE, rollout.unit, rollout.base, rollout.target, rollout.plan.commit, steps,
+        resources=rollout.plan.resources,
+    )  # fmt: skip
+    back = Rollout(
+        way_back_id(rollout.id), PlanKind.RESTORE, rollout.unit, rollout.base, rollout.target, plan,
+        rollout.change, RolloutState.ACCEPTED, now, undoes=rollout.id,
+    )  # fmt: skip
+    unit.rollouts.add(back)
+    unit.locks.move(rollout.id, back.id)
+    unit.wishes.enqueue(back.id)
+    return RolloutState.RETURNED, with_step(N_("not restored: {what}"), failure)
+
+
+def _abandoned(unit: UnitOfWork, rollout: Rollout, failure: Failure | None) -> tuple[RolloutState, Message]:
+    words: dict[str, object] = {"resource": ", ".join(rollout.plan.resources)}
+    words["why"] = unit.rollouts.get(rollout.undoes).outcome
+    last = unit.journal.last(rollout.undoes, "swap")
+    if failure is not None:
+        template = N_(
+            "{why}. And the copy could not be dropped: {what}. The next lastgood restore does; look whether "
+            "{resource} is open"
+        )
+        return RolloutState.INCOMPLETE, Message(template, {**words, "what": failure.what})
+    if last is not None and last.mark is Mark.FAILED and last.data["error"] == OutcomeUnknown.__name__:
+        template = N_("{why}. Look which database has the name of {resource} now before anything else")
+        return RolloutState.INCOMPLETE, Message(template, words)
+    return RolloutState.FAILED, Message(N_("{why}. {resource} is as it was"), words)
+
+
+def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Message]:
+    state, verdict = measured_again(rollout)
+    rows, left = sum(done["carried"].values()), sum(done["conflicts"].values())
+    words = {"resource": ", ".join(rollout.plan.resources), "verdict": verdict, "rows": rows, "left": left,
+             "failed": done["failed"]}  # fmt: skip
+    all_over = N_(
+        "{verdict}: {resource} went back, and {rows} later writes were carried over; the failed database is "
+        "kept as {failed}"
+    )
+    some_left = N_(
+        "{verdict}: {resource} went back, and {rows} later writes were carried over; {left} rows are in "
+        "conflict and listed in its table lastgood.conflicts; the failed database is kept as {failed}"
+    )
+    return state, Message(some_left if left else all_over, words)
+
+
+def swapped(unit: UnitOfWork, rollout: Rollout) -> dict[str, Any]:
+    """What the swap of a restore did, empty when there was none."""
+    return result_of(unit, rollout.id, "swap") if rollout.kind is PlanKind.RESTORE else {}
+
+
+def measured_again(rollout: Rollout) -> tuple[RolloutState, Message]:
+    verdict = rollout.gate.verdict if rollout.gate else Verdict.INCONCLUSIVE
+    if verdict is Verdict.PASSED:
+        return RolloutState.VERIFIED, Message(N_("back, and verified good"))
+    if verdict is Verdict.FAILED:
+        return RolloutState.FAILED, Message(
+            N_("back, but the criteria are still broken: look for another cause")
+        )
+    return RolloutState.UNVERIFIED, Message(N_("back, but unverified: not enough evidence yet"))
+
+
+def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:
+    """Ids of the steps that may have had an effect: their intent is in the journal."""
+    return frozenset(e.step for e in unit.journal.entries(rollout) if e.mark is Mark.INTENT)
+
+
+def result_of(unit: UnitOfWork, rollout: str, step: str) -> dict[str, object]:
+    last = unit.journal.last(rollout, step)
+    return dict(last.data) if last and last.mark is Mark.DONE else {}
+
+
+def with_step(template: str, failure: Failure) -> Message:
+    return Message(template, {"step": failure.step, "what": str(failure.what)})

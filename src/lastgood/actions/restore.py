@@ -1,0 +1,189 @@
+"""restore: a database back to a snapshot, with what was written since. It always asks a person (law 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lastgood.actions.abilities import captures_of, restores_of
+from lastgood.actions.accepting import accept_plan
+from lastgood.actions.captures import Servers, captures_on, end_capture, snapshot_of
+from lastgood.actions.context import Context
+from lastgood.actions.deploy import refuse_busy
+from lastgood.actions.heal import current_release
+from lastgood.actions.needs import refuse_shape, users_of
+from lastgood.actions.renewing import with_valid_secrets
+from lastgood.domain.audit import Phase
+from lastgood.domain.capture import Capture
+from lastgood.domain.errors import InvalidInput, NotReversible, Rejected
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Estimate, StepKind
+from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.domain.restore_plan import RestorePlan
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.rollout import Mark, Request, Rollout
+from lastgood.domain.salvage import WritesSince
+from lastgood.domain.unit import UnitId
+from lastgood.planning.restoring import plan_restore as plan_steps
+
+
+def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snapshot: str = "") -> RestorePlan:
+    """What going back would do, and what was written since. Looks only.
+
+    Raises NotReversible when no writes were kept, or when a unit needs a shape that the snapshot does not
+    have; InvalidInput when it is not said which database; DriverError with what is in the way on the server.
+    """
+    release = current_release(context, unit_id)
+    capture = _choose(context, release, database, snapshot)
+    target = _database(release, capture)
+    with context.store.read() as unit:
+        refuse_shape(unit, capture)
+        users = users_of(unit, capture.resource)
+    kept = snapshot_of(context.store, capture)
+    asking = with_valid_secrets(context.store, context.vault, release)
+    restores_of(context.drivers, asking, target).refuse_restore(kept, target.keep)
+    writes = _writes(context, asking, target, kept)
+
+    def timings(kind: StepKind) -> Sequence[float]:
+        with context.store.read() as unit:
+            return unit.journal.seconds(unit_id, kind)
+
+    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture))
+    return RestorePlan(plan, capture, kept, writes, target.called)
+
+
+def restore(
+    context: Context,
+    unit_id: UnitId,
+    *,
+    database: str = "",
+    snapshot: str = "",
+    reason: str = "",
+    accept_loss: bool = False,
+) -> Rollout:
+    """Plan, count again and accept. Raises NotReversible where something would be lost, or is not known, and
+    that was not accepted; and what ``plan_restore`` and ``accept_plan`` raise.
+    """
+    refuse_busy(context, unit_id)
+    planned = plan_restore(context, unit_id, database=database, snapshot=snapshot)
+    if planned.costs and not accept_loss:
+        raise _would_lose(unit_id, planned.writes)
+    request = Request(reason or "restore", context.actor.name, planned.capture.resource, context.actor.name,
+                      context.clock.now())  # fmt: skip
+    data = {"snapshot": planned.snapshot.id, "cut": planned.snapshot.cut, **noted(planned.writes)}
+    release = current_release(context, unit_id)
+    return accept_plan(context, planned.plan, release, request, data=data)
+
+
+def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str) -> Capture:
+    """End a capture by hand: the server keeps no more for it, and nobody restores with later writes.
+
+    Raises InvalidInput without a reason, NotReversible when none is open, DriverError when the server can't
+    be told.
+    """
+    if not reason.strip():
+        raise InvalidInput(
+            N_("ending a capture needs a reason: what was written since is then lost to a restore"),
+            todo=N_('Say why nobody will restore: --reason "the data is right as it is"'),
+            where=str(unit_id),
+        )
+    refuse_busy(context, unit_id)
+    release = current_release(context, unit_id)
+    capture = _choose(context, release, database, "")
+    because = Message("{text}", {"text": reason})
+    why = end_capture(
+        Servers(context.store, context.drivers, context.vault), release, capture, because, context.clock.now()
+    )
+    if why is not None:
+        raise Rejected(
+            N_("the server still keeps the writes of {resource}: {why}"),
+            todo=N_("Mend that, then try again; lastgood status {unit} shows how much it keeps."),
+            where=capture.resource, resource=capture.resource, why=why, unit=str(unit_id),
+        )  # fmt: skip
+    with context.store.write() as unit:
+        data = {"forgotten": capture.snapshot, "resource": capture.resource}
+        context.audit(unit, "restore forget", str(unit_id), Phase.OUTCOME, reason, data)
+    return capture
+
+
+def writes_kept(context: Context, unit_id: UnitId) -> Sequence[WritesSince]:
+    """What was written since the cuts of the captures that are open on the unit's databases; counted now."""
+    release = with_valid_secrets(context.store, context.vault, current_release(context, unit_id))
+    with context.store.read() as unit:
+        found = captures_on(unit, release)
+    return [
+        _writes(context, release, _database(release, capture), snapshot_of(context.store, capture))
+        for capture in found
+    ]
+
+
+def noted(writes: WritesSince) -> dict[str, object]:
+    """For the audit: counts by table."""
+    counts = {w.table: [w.inserted, w.updated, w.deleted] for w in writes.tables if w.rows}
+    return {"written": counts, "complete": writes.complete, "lost": [w.table for w in writes.lost]}
+
+
+def _writes(context: Context, release: Release, database: DatabaseTarget, snapshot: Snapshot) -> WritesSince:
+    captures = captures_of(context.drivers, release, database)
+    if captures is None:
+        reason = Message(N_("the driver of {resource} keeps no writes"), {"resource": database.resource})
+        return WritesSince(snapshot.id, complete=False, reasons=(reason,))
+    return captures.writes_since(snapshot, database.keep)
+
+
+def _loaded(context: Context, capture: Capture) -> Estimate:
+    """The rehearsal loaded this very snapshot."""
+    with context.store.read() as unit:
+        marks = {
+            e.mark: e.at
+            for e in unit.journal.entries(capture.rollout)
+            if e.step == f"rehearse:{capture.resource}"
+        }
+    if Mark.INTENT in marks and Mark.DONE in marks:
+        return Estimate((marks[Mark.DONE] - marks[Mark.INTENT]).total_seconds(), 1)
+    return Estimate()
+
+
+def _choose(context: Context, release: Release, database: str, snapshot: str) -> Capture:
+    with context.store.read() as unit:
+        found = captures_on(unit, release)
+    named = [c for c in found if database in ("", c.resource, c.resource.partition("@")[0])]
+    named = [c for c in named if snapshot in ("", c.snapshot)]
+    resources = dict.fromkeys(c.resource for c in named)
+    if len(resources) > 1:
+        raise InvalidInput(
+            N_("{unit} uses several databases that can be restored: {resources}"),
+            todo=N_("Name one of them: --database NAME"),
+            where=str(release.unit), unit=str(release.unit), resources=", ".join(resources),
+        )  # fmt: skip
+    if named:
+        return named[0]
+    raise NotReversible(
+        N_("no writes are being kept of the databases of {unit}: nothing can be restored with what was "
+           "written since"),
+        todo=N_(
+            "A change that moves data keeps them until it is verified good, where the server can. See the "
+            "snapshots that there are with lastgood status {unit}."
+        ),
+        where=str(release.unit),
+        unit=str(release.unit),
+    )  # fmt: skip
+
+
+def _database(release: Release, capture: Capture) -> DatabaseTarget:
+    return next(d for d in release.databases if d.resource == capture.resource)
+
+
+def _would_lose(unit_id: UnitId, writes: WritesSince) -> NotReversible:
+    lost = ", ".join(f"{w.table} ({w.rows})" for w in writes.lost)
+    unknown = "; ".join(str(reason) for reason in writes.reasons)
+    parts = {
+        (True, False): N_("restoring would leave rows in the failed database only: {lost}"),
+        (False, True): N_("it is not known what was written since: {unknown}"),
+        (True, True): N_("restoring would leave rows in the failed database only: {lost}; and it is not "
+                         "known what else was written since: {unknown}"),
+    }  # fmt: skip
+    return NotReversible(
+        parts[bool(lost), not writes.complete],
+        todo=N_("Look at it: lastgood restore {unit}. If that is the price, add --accept-loss."),
+        where=str(unit_id), lost=lost, unknown=unknown or "-", unit=str(unit_id),
+    )  # fmt: skip

@@ -1,0 +1,187 @@
+"""Going back to a snapshot. Every call to the driver is one of the same restore: its key is the rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+from lastgood.actions.abilities import restores_of
+from lastgood.actions.captures import Servers, end_capture, snapshot_of
+from lastgood.actions.needs import refuse_shape
+from lastgood.actions.steps.tools import Handler, database_at, release_at
+from lastgood.domain.capture import Capture
+from lastgood.domain.errors import Conflict, OutcomeUnknown, Unreachable
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import PlanKind
+from lastgood.domain.quarantine import Quarantine, QuarantineKind
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.rollout import RolloutState
+from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.engine.handlers import Result, StepContext
+from lastgood.ports.restoring import Restores
+
+ROUNDS = 20
+SMALL = 500
+"""Rows: a round that carried fewer leaves a tail that is over at once."""
+SHORT = 1.0
+"""Seconds: so is what was written during a round as short as this."""
+PATIENCE = 300.0
+"""Seconds for which a server that does not answer is tried again while its database may be closed."""
+KEPT = timedelta(days=30)
+"""How long a failed database is kept at least."""
+KNOWN = 200
+"""Rollouts that are looked through for restores that stopped."""
+T = TypeVar("T")
+
+
+class RestoreStep(Handler):
+    """Base of the steps on one restore."""
+
+    def driver(self, context: StepContext) -> Restores:
+        return restores_of(self.tools.drivers, *database_at(context, self.tools.vault))
+
+    @staticmethod
+    def capture(context: StepContext) -> Capture:
+        """Raises Conflict when it was ended: what was written since is not kept any more."""
+        wanted = context.step.params["snapshot"]
+        with context.store.read() as unit:
+            found = next((c for c in unit.captures.list() if c.snapshot == wanted), None)
+        if found is None:
+            raise Conflict(
+                N_("the writes after the cut of {snapshot} are not kept any more"),
+                todo=N_("Look again: lastgood restore {unit}"),
+                snapshot=wanted, unit=str(release_at(context).unit),
+            )  # fmt: skip
+        return found
+
+    def snapshot(self, context: StepContext) -> Snapshot:
+        return snapshot_of(context.store, self.capture(context))
+
+    @staticmethod
+    def keep(context: StepContext) -> list[str]:
+        return [str(table) for table in context.step.params["keep"]]
+
+
+class CheckRestore(RestoreStep):
+    """Asked again: since the plan was made somebody may have come to need what the snapshot lacks."""
+
+    def run(self, context: StepContext) -> Result:
+        capture = self.capture(context)
+        with context.store.read() as unit:
+            refuse_shape(unit, capture)
+            stopped = [
+                rollout.undoes or rollout.id
+                for rollout in unit.rollouts.list(limit=KNOWN)
+                if rollout.kind is PlanKind.RESTORE
+                and rollout.state is RolloutState.INCOMPLETE
+                and capture.resource in rollout.plan.resources
+            ]
+        driver = self.driver(context)
+        for key in stopped:
+            driver.abandon(key)
+        driver.refuse_restore(self.snapshot(context), self.keep(context))
+        return {"abandoned": stopped} if stopped else {}
+
+
+class PrepareCopy(RestoreStep):
+    def run(self, context: StepContext) -> Result:
+        return {"copy": self.driver(context).prepare_copy(self.snapshot(context), context.program)}
+
+
+class CarryOver(RestoreStep):
+    """Again and again while the live database is in full use, until what is left is small.
+
+    Bounded: a shop that writes faster than can be carried over has a longer fence, not an endless restore.
+    """
+
+    def run(self, context: StepContext) -> Result:
+        driver, snapshot, keep = self.driver(context), self.snapshot(context), self.keep(context)
+        before, rounds = 0, 0
+        while True:
+            began = context.clock.monotonic()
+            salvage = driver.carry_over(snapshot, context.program, keep)
+            rounds += 1
+            rows = sum(salvage.carried.values())
+            short = context.clock.monotonic() - began < SHORT
+            context.note(carried=rows)
+            if rows - before < SMALL or short or rounds >= ROUNDS:
+                return {**_counts(salvage), "rounds": rounds}
+            before = rows
+
+
+class SwapDatabase(RestoreStep):
+    def run(self, context: StepContext) -> Result:
+        driver, snapshot, keep = self.driver(context), self.snapshot(context), self.keep(context)
+        swapped = persistently(context, lambda: driver.swap(snapshot, context.program, keep))
+        self._set_aside(context, swapped)
+        return {
+            "failed": swapped.failed,
+            **_counts(swapped.salvage),
+            "fence_seconds": swapped.fence_seconds,
+            "swap_seconds": swapped.swap_seconds,
+        }
+
+    @staticmethod
+    def _set_aside(context: StepContext, swapped: Swapped) -> None:
+        """The failed database is never deleted before its time (law 6)."""
+        resource, now = str(context.step.params["resource"]), context.clock.now()
+        reason = Message(N_("{resource} went back to a snapshot; this is what it was before"),
+                         {"resource": resource})  # fmt: skip
+        made = Quarantine(
+            f"q-{context.program}-database", QuarantineKind.DATABASE, swapped.failed, reason, "lastgood", now,
+            resource=resource, until=now + KEPT,
+        )  # fmt: skip
+        with context.store.write() as unit:
+            rollout = unit.rollouts.get(context.program)
+            unit.quarantine.put(replace(made, unit=str(rollout.unit)))
+
+
+class EndCapture(RestoreStep):
+    """The database is back: that the server is still told to keep writes is no reason to call it failed."""
+
+    def run(self, context: StepContext) -> Result:
+        wanted = context.step.params["snapshot"]
+        with context.store.read() as unit:
+            capture = next((c for c in unit.captures.list() if c.snapshot == wanted), None)
+        if capture is None:
+            return {"ended": True}
+        because = Message(N_("{rollout} went back to it"), {"rollout": context.program})
+        release, _ = database_at(context, self.tools.vault)
+        why = end_capture(
+            Servers(context.store, self.tools.drivers, self.tools.vault),
+            release,
+            capture,
+            because,
+            context.clock.now(),
+        )
+        return {"ended": why is None, "why": str(why or "")}
+
+
+class AbandonCopy(RestoreStep):
+    """What a restore that failed left behind: its copy, and a database that may still be closed."""
+
+    def run(self, context: StepContext) -> Result:
+        with context.store.read() as unit:
+            failed = unit.rollouts.get(context.program).undoes
+        driver = self.driver(context)
+        persistently(context, lambda: driver.abandon(failed))
+        return {"abandoned": failed}
+
+
+def persistently(context: StepContext, act: Callable[[], T]) -> T:
+    """A database that is closed must not stay so because a server was away for a minute."""
+    deadline, pause = context.clock.monotonic() + PATIENCE, 0.2
+    while True:
+        try:
+            return act()
+        except (Unreachable, OutcomeUnknown):
+            if context.clock.monotonic() >= deadline:
+                raise
+        context.clock.sleep(pause)
+        pause = min(pause * 2, 5.0)
+
+
+def _counts(salvage: Salvage) -> dict[str, object]:
+    return {"carried": dict(salvage.carried), "conflicts": dict(salvage.conflicts)}

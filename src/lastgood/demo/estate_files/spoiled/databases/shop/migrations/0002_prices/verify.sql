@@ -1,0 +1,1 @@
+select base_cents from products where false;

@@ -1,0 +1,123 @@
+"""What a logical replication slot holds, as changes of rows, read without consuming it.
+
+The functions that peek into a slot start at its beginning each time, and the server puts the whole answer
+aside before the first row leaves. So a temporary copy of the slot is read instead, page by page: the
+copy moves on, the slot stays where it is, and the session's end removes the copy whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import sql
+
+from lastgood.drivers.postgresql.connection import Connection, one
+from lastgood.drivers.postgresql.pgoutput import (
+    MARK,
+    Change,
+    Kind,
+    Parser,
+    Relation,
+    Transaction,
+    number,
+    position,
+)
+
+__all__ = [
+    "Change", "Kind", "Relation", "Transaction",
+    "advance", "branch", "mark", "now", "number", "position", "transactions",
+]  # fmt: skip
+
+PAGE = 10_000
+"""Messages after which a page ends, with the transaction that is then complete."""
+
+CHUNK = 500
+"""Messages that the client takes at a time: one by one takes longer than to read them."""
+
+_READ = """
+SELECT data FROM pg_logical_slot_get_binary_changes(
+    %s, %s::text::pg_lsn, %s, 'proto_version', '1', 'messages', 'true', 'publication_names', %s::text)
+"""
+
+
+def transactions(
+    connection: Connection, slot: str, publication: str, *, after: str = "", up_to: str = ""
+) -> Iterator[Transaction]:
+    """In order of commit, without consuming them; those that ended at ``after`` or before are left out, and
+    those that changed no published row. ``up_to`` empty: all that were acknowledged when this was called.
+
+    ``connection`` is in autocommit mode and free between two transactions. No more than ``PAGE`` messages and
+    one transaction are held in memory. The server needs one free replication slot. Raises psycopg.Error.
+    """
+    last = number(up_to or now(connection))
+    first = number(after) if after else 0
+    reading = f"lastgood_reading_{secrets.token_hex(8)}"
+    branch(connection, slot, reading, temporary=True)
+    try:
+        if after:
+            advance(connection, reading, after)
+        parser = Parser()
+        while True:
+            page, messages = _page(connection, reading, publication, last, parser)
+            yield from (t for t in page if t.changes and first < number(t.end) <= last)
+            if messages < PAGE:
+                return
+    finally:
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (reading,))
+
+
+def branch(connection: Connection, slot: str, name: str, *, temporary: bool = False) -> None:
+    """Another slot that begins where ``slot`` does and then goes its own way."""
+    connection.execute("SELECT pg_copy_logical_replication_slot(%s, %s, %s)", (slot, name, temporary))
+
+
+def advance(connection: Connection, slot: str, to: str) -> None:
+    """Consume all that ended at ``to`` or before; a slot that is there or beyond stays."""
+    connection.execute(
+        "SELECT pg_replication_slot_advance(slot_name, %s::text::pg_lsn) FROM pg_replication_slots "
+        "WHERE slot_name = %s AND confirmed_flush_lsn < %s::text::pg_lsn",
+        (to, slot, to),
+    )
+
+
+def mark(connection: Connection, what: str) -> None:
+    """Have the present transaction known as ours in the log: undone with it, and readable after it."""
+    connection.execute("SELECT pg_logical_emit_message(true, %s, %s::text)", (MARK, what))
+
+
+def now(connection: Connection) -> str:
+    """A log position behind everything acknowledged before, also what ``synchronous_commit = off`` left
+    unwritten: decoding sees only what is on the disk."""
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = local")
+        mark(connection, "position")
+    return str(one(connection, "SELECT pg_current_wal_flush_lsn()::text"))
+
+
+def _page(
+    connection: Connection, slot: str, publication: str, last: int, parser: Parser
+) -> tuple[list[Transaction], int]:
+    """The next transactions, and of how many messages they were made."""
+    done: list[Transaction] = []
+    messages = 0
+    names = sql.Identifier(publication).as_string(connection)
+    with connection.transaction(), connection.cursor(binary=True) as cursor:
+        connection.execute(_FORM)
+        for (message,) in cursor.stream(_READ, (slot, position(last), PAGE, names), size=CHUNK):
+            messages += 1
+            complete = parser.feed(message)
+            if complete is not None:
+                done.append(complete)
+    return done, messages
+
+
+_FORM = """
+SET LOCAL statement_timeout = 0; SET LOCAL client_encoding = 'UTF8'; SET LOCAL search_path = pg_catalog;
+SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = postgres; SET LOCAL timezone = 'UTC';
+SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = hex; SET LOCAL lc_monetary = 'C'
+"""
+"""Values always read alike, whatever the settings of the database and of the role."""

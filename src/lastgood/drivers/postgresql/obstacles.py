@@ -1,0 +1,91 @@
+"""Why the writes of a database can't be captured, with what would change that."""
+
+from __future__ import annotations
+
+from lastgood.domain.errors import DriverError
+from lastgood.domain.message import N_, Message
+from lastgood.drivers.postgresql import slots
+from lastgood.drivers.postgresql.connection import Connection, Server
+
+SLOTS = 3
+"""Free ones: the capture's own, one for reading it, one for a restore beside it."""
+
+_ROLE = N_(
+    "'{user}' may not read the log of {address}, the right REPLICATION is missing: "
+    "ALTER ROLE {user} REPLICATION"
+)
+_CREATE = N_(
+    "'{user}' may not publish tables of {address}, the right CREATE on the database is missing: "
+    "GRANT CREATE ON DATABASE {database} TO {user}"
+)
+RIGHTS = frozenset({_ROLE, _CREATE})
+
+_FACTS = """
+SELECT pg_is_in_recovery(), current_setting('wal_level'),
+       current_setting('max_slot_wal_keep_size'),
+       current_setting('max_replication_slots')::int - (
+           SELECT count(*) FROM pg_replication_slots WHERE NOT starts_with(slot_name, %s)),
+       current_setting('max_replication_slots')::int,
+       (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user),
+       has_database_privilege(current_database(), 'CREATE'), current_user, current_database()
+"""
+
+
+def find(server: Server, prefix: str) -> Message | None:
+    """The first one in the way; slots that begin with ``prefix`` would be ended. Raises DriverError."""
+    with server.session() as connection:
+        found = _by_facts(connection, server, prefix)
+    return found or _by_trying(server)
+
+
+def _by_facts(connection: Connection, server: Server, prefix: str) -> Message | None:
+    row = connection.execute(_FACTS, (prefix,)).fetchone()
+    assert row is not None, "the question always has an answer"
+    standby, level, bound, free, all_slots, role, create, user, database = row
+    params = {"address": server.spot.address, "user": user, "database": database}
+    if standby:
+        return Message(N_("{address} only reads: point the url at the primary server"), params)
+    if level != "logical":
+        return Message(
+            N_(
+                "the log of {address} holds too little (wal_level is {level}): "
+                "ALTER SYSTEM SET wal_level = logical, then restart the server"
+            ),
+            {**params, "level": level},
+        )
+    if bound == "-1":
+        return Message(
+            N_(
+                "{address} would keep its log without bound: "
+                "ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'; SELECT pg_reload_conf()"
+            ),
+            params,
+        )
+    if not role:
+        return Message(_ROLE, params)
+    if not create:
+        return Message(_CREATE, params)
+    if free < SLOTS:
+        return Message(
+            N_(
+                "{address} has {free} free replication slots of {all}, and {need} are needed: "
+                "drop unused ones, or raise max_replication_slots and restart the server"
+            ),
+            {**params, "free": max(free, 0), "all": all_slots, "need": SLOTS},
+        )
+    return None
+
+
+def _by_trying(server: Server) -> Message | None:
+    """pg_hba.conf, a pooler in between and ``max_wal_senders`` show only so."""
+    try:
+        slots.replicating(server).close()
+    except DriverError as error:
+        return Message(
+            N_(
+                "{address} takes no session for replication ({error}): "
+                "look at max_wal_senders and pg_hba.conf, and let the url name the server, not a pooler"
+            ),
+            {"address": server.spot.address, "error": str(error)},
+        )
+    return None

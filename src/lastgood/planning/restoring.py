@@ -1,0 +1,89 @@
+"""Going back to a snapshot with what was written since: the order of steps (laws 7 and 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lastgood.domain.capture import Capture
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Estimate, Plan, PlanKind, Reversibility, Step, StepKind
+from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.planning import steps as build
+from lastgood.planning.moves import Timings
+
+SETTLE = 2.0
+"""Seconds before the criteria are measured: pools of connections find out first that theirs were ended."""
+PREPARED = ("copy", "ahead", "swap")
+"""Steps after which something of the restore may be on the server."""
+
+
+def plan_restore(
+    release: Release,
+    database: DatabaseTarget,
+    capture: Capture,
+    users: Sequence[str],
+    timings: Timings,
+    loaded: Estimate,
+) -> Plan:
+    """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
+
+    ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
+    """
+    words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
+    params: Mapping[str, Any] = {
+        "release": release.digest,
+        "resource": capture.resource,
+        "snapshot": capture.snapshot,
+        "keep": list(database.keep),
+    }
+
+    def step(id: str, kind: StepKind, title: str, **more: Any) -> Step:
+        return Step(id, kind, Message(title, words), {**params, **more})
+
+    swap = replace(
+        step("swap", StepKind.SWAP_DATABASE, N_("Close {resource}, carry over the rest, swap, open")),
+        reversibility=Reversibility.BY_SNAPSHOT,
+        undo=Message(N_("the failed database is kept under another name")),
+    )
+    verify = build.watch(
+        "verify", StepKind.VERIFY, N_("Measure the criteria again"), release, release.windows.verify
+    )
+    verify = replace(verify, params={**verify.params, "settle": SETTLE})
+    steps = (
+        step("check", StepKind.CHECK_RESTORE, N_("Check who needs {resource}, and that there is room"),
+             applied=list(capture.applied)),
+        step("copy", StepKind.PREPARE_COPY, N_("Load {resource} as it was at {at} beside the live one")),
+        step("ahead", StepKind.CARRY_OVER, N_("Carry over what was written since, ahead of the swap")),
+        swap,
+        step("end", StepKind.END_CAPTURE, N_("The server keeps no more writes of {resource}")),
+        verify,
+    )  # fmt: skip
+    abandon = step("back:abandon", StepKind.ABANDON_COPY, N_("Drop the copy, {resource} stays as it is"),
+                   undoes=list(PREPARED))  # fmt: skip
+    return Plan(
+        PlanKind.RESTORE, release.unit, release.digest, release.digest, release.commit,
+        tuple(_estimated(one, timings, loaded) for one in steps), (abandon,),
+        notes=_notes(capture, users), resources=(capture.resource,),
+    )  # fmt: skip
+
+
+def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:
+    if step.kind is StepKind.VERIFY:
+        return replace(step, estimate=Estimate(float(step.params["seconds"]) + SETTLE))
+    known = sorted(timings(step.kind))
+    if known:
+        return replace(step, estimate=Estimate(known[len(known) // 2], len(known)))
+    return replace(step, estimate=loaded) if step.kind is StepKind.PREPARE_COPY else step
+
+
+def _notes(capture: Capture, users: Sequence[str]) -> tuple[Message, ...]:
+    closed = N_(
+        "While it is closed nobody reaches {resource} ({units}): whoever tries gets an error, and tries again"
+    )
+    failed = N_("The failed database stays on the server under another name; nothing of it is deleted")
+    return (
+        Message(closed, {"resource": capture.resource, "units": ", ".join(users)}),
+        Message(failed),
+    )

@@ -1,0 +1,128 @@
+"""restore on the command line: what is asked, what is refused, its data and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest.mock import patch
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from lastgood.cli.restore_view import restore_view
+from lastgood.cli.session import Session
+from lastgood.cli.words import state_word
+from lastgood.domain.capture import Capture
+from lastgood.domain.message import Message
+from lastgood.domain.plan import Estimate, PlanKind
+from lastgood.domain.release import DatabaseTarget
+from lastgood.domain.restore_plan import RestorePlan
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.rollout import Request, Rollout, RolloutState
+from lastgood.domain.salvage import TableWrites, WritesSince
+from lastgood.domain.unit import Target
+from lastgood.planning.restoring import plan_restore
+from lastgood.translation import translator
+from tests.actions.theatre import UNIT as SHOP
+from tests.actions.theatre import release
+from tests.cli.conftest import Cli
+from tests.journey.driving import deploy, deploy_well
+from tests.journey.ordering import SPOILS, logical_server, ordering_world, rows
+from tests.journey.world import World
+
+UNIT = "page@dev/us"
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with logical_server(tmp_path / "pg") as server, ordering_world(tmp_path, server) as made:
+        yield made
+
+
+def test_what_is_refused_what_is_lost_and_what_comes_back(world: World, cli: Cli) -> None:
+    text = (world.estate / "databases/orders/database.yaml").read_text()
+    world.write("databases/orders/database.yaml", text + "keep: [items]\n")
+    world.commit("keeps items", text="one")
+    deploy_well(world)
+    assert "no writes are being kept" in cli("restore", UNIT, "--yes", code=7).stderr
+    world.migration("0002_prices", SPOILS)
+    world.commit("spoils", text="two", broken=True)
+    deploy(world)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders (item, who) VALUES (1, 'ann')")
+    assert "not a terminal" in cli("restore", UNIT, code=2).stderr
+    assert "other@" not in cli("restore", UNIT, "--database", "other", "--yes", code=7).stdout
+    seen = cli.data("plan", UNIT, "--restore")
+    assert (seen["costs"], seen["plan"]["kind"]) == (True, "restore")
+    assert [t["table"] for t in seen["writes"]["tables"]] == ["orders"]
+    assert "orders (1)" in cli("restore", UNIT, "--yes", code=7).stderr
+    assert "needs a reason" in cli("restore", UNIT, "--forget", code=2).stderr
+    status = cli.data("status", UNIT)
+    assert status["units"][0]["captures"][0]["resource"] == "orders@dev/us"
+    assert status["writes"][0]["held"] > 0
+    with patch.object(Session, "asks", new=True), patch("typer.confirm", return_value=False) as asked:
+        assert "Nothing was done" in cli("restore", UNIT, code=1).stdout
+    assert "1 rows stay in the failed database only" in asked.call_args.args[0]
+    said = cli("restore", UNIT, "--yes", "--accept-loss", "--json").stdout.splitlines()
+    first, *_, last = [json.loads(line) for line in said]
+    assert (first["event"], last["event"], last["exit_code"]) == ("accepted", "end", 0)
+    assert last["rollout"]["state"] == "verified"
+    assert {row[0] for row in rows(world, "SELECT price FROM items")} == {101, 102, 103, 104, 105}
+    assert rows(world, "SELECT who FROM orders") == []
+    ((failed,),) = [[q["name"]] for q in cli.data("quarantine", "list") if q["kind"] == "database"]
+    assert failed in cli("status", UNIT, COLUMNS="200").stdout
+    assert "may be dropped" in cli("quarantine", "lift", failed, "--reason", "nobody needs it").stdout
+    assert "set aside by the restore" in cli(
+        "quarantine", "add", "database", "x", "--reason", "y", code=2
+    ).stderr  # fmt: skip
+
+
+def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:
+    capture = Capture("s1", "shop@prod", str(SHOP), "r1", NOW, ("0001",), ("0002_prices",))
+    database = DatabaseTarget("shop@prod", Target("postgresql"))
+    plan = plan_restore(release("x"), database, capture, (str(SHOP),), lambda kind: (), Estimate())
+    snapshot = Snapshot("s1", "shop@prod", "/p", "0/1", "f", NOW)
+    reasons = () if complete else (Message("the slot was lost"),)
+    writes = WritesSince("s1", complete, tables, reasons)
+    return RestorePlan(plan, capture, snapshot, writes, {"orders": {"en": "orders taken", "zh": "订单"}})
+
+
+def drawn(plan: RestorePlan, language: str = "en") -> str:
+    console = Console(width=120)
+    with console.capture() as said:
+        console.print(restore_view(translator(language), plan))
+    return " ".join(said.get().split())
+
+
+def test_each_table_by_its_name_and_what_becomes_of_it() -> None:
+    told = drawn(planned(TableWrites("orders", 37, 2, 1), TableWrites("visits", 9, kept=False)))
+    assert "orders taken orders 37 2 1 carried over" in told
+    assert "visits 9 0 0 stays in the failed database only" in told
+    assert "订单" in drawn(planned(TableWrites("orders", 1)), "zh_CN")
+
+
+def test_nothing_is_said_to_be_nothing_only_where_that_is_known() -> None:
+    assert "nothing was written since" in drawn(planned())
+    told = drawn(planned(complete=False))
+    assert "inconclusive" in told
+    assert "the slot was lost" in told
+    assert "nothing was written" not in told
+
+
+def test_a_restore_that_stopped_is_not_called_restored() -> None:
+    plan = planned().plan
+    request = Request("r", "o", "i", "ann", NOW)
+    done = Rollout("r1", PlanKind.RESTORE, SHOP, "a", "a", plan, request, RolloutState.VERIFIED, NOW)
+    words = {
+        RolloutState.VERIFIED: "restored, verified",
+        RolloutState.FAILED: "restored, still bad",
+        RolloutState.RETURNED: "not restored",
+    }
+    assert {state: state_word(replace(done, state=state))[0] for state in words} == words
+    tidied = replace(done, undoes="r0", state=RolloutState.FAILED)
+    assert state_word(tidied)[0] == "not restored"

@@ -1,0 +1,208 @@
+"""What goes wrong while writes are captured: kills, lost slots, rights, servers set otherwise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from lastgood.domain.errors import Cause, Rejected
+from lastgood.domain.salvage import TableWrites
+from lastgood.drivers.postgresql import publication
+from lastgood.drivers.postgresql.driver import PostgresqlDriver
+from tests.drivers.postgresql.capturing import SHOP, publications, slots, told
+from tests.drivers.postgresql.conftest import Lab
+from tests.drivers.postgresql.waiting import until
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def shop(capturing_lab: Lab) -> Lab:
+    capturing_lab.ask(SHOP)
+    return capturing_lab
+
+
+def test_transactions_that_run_are_waited_for_until_the_deadline(shop: Lab) -> None:
+    driver = shop.driver(lock_deadline=0.6)
+    with shop.session(application_name="month-end", autocommit=False) as writer:
+        writer.execute("INSERT INTO orders VALUES (101)")
+        with pytest.raises(Rejected) as caught:
+            driver.capture("r1")
+        assert caught.value.cause is Cause.TABLE_LOCK
+        assert f"pid {writer.info.backend_pid} (postgres, month-end from 127.0.0.1" in str(caught.value)
+        assert slots(shop) == publications(shop) == []
+        assert list((shop.tools.directory / "snapshots").glob("*")) == []
+    shop.ask("BEGIN; INSERT INTO orders VALUES (102); PREPARE TRANSACTION 'cash desk'")
+    try:
+        with pytest.raises(Rejected, match="prepared as cash desk since 20"):
+            driver.capture("r1")
+    finally:
+        shop.ask("ROLLBACK PREPARED 'cash desk'")
+    with shop.session(autocommit=False) as reader:
+        reader.execute("SELECT * FROM orders")
+        assert driver.capture("r1").size > 0, "who only reads holds nobody up"
+
+
+def test_killed_while_it_captures(shop: Lab) -> None:
+    """Nothing keeps the log, and the next one works."""
+    code = (
+        "import sys, time; from pathlib import Path; from tests.drivers.postgresql.conftest import *\n"
+        "from lastgood.drivers.postgresql import snapshot\n"
+        "snapshot.Snapshotter._dump_to = lambda *_: time.sleep(60)\n"
+        "settings = {'url': sys.argv[1], 'resource': 'shop@prod/us'}\n"
+        "create(UNIT, settings, Tools(Path(sys.argv[2]))).capture('r1')"
+    )
+    arguments = [shop.server.url(shop.name), str(shop.tools.directory)]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT)
+    try:
+        until(lambda: list((shop.tools.directory / "snapshots").glob("*.tmp")))
+        assert [name[-5:] for name in slots(shop)] == ["_open"]
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    until(lambda: slots(shop) == [])
+    assert len(publications(shop)) == 1
+    driver = shop.driver()
+    taken = driver.capture("r1")
+    shop.ask("INSERT INTO orders VALUES (101)")
+    assert driver.writes_since(taken, []).tables == (TableWrites("orders", 1),)
+
+
+def test_what_a_crash_left_is_removed_by_the_next_end_or_capture(shop: Lab) -> None:
+    driver = shop.driver()
+    taken = driver.capture("r1")
+    for act in (lambda: driver.end_capture(taken), lambda: driver.capture("r2")):
+        ghost = publication.capture_name("shop@prod/us", "a snapshot never noted")
+        foreign = publication.capture_name("another@prod/us", taken.id)
+        for name in (ghost, foreign):
+            if name not in slots(shop):
+                shop.ask(f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")
+                shop.ask(f"CREATE PUBLICATION {name}")
+        act()
+        assert ghost not in slots(shop) + publications(shop)
+        assert foreign in slots(shop)
+        assert foreign in publications(shop)
+
+
+@pytest.mark.parametrize("stage", ["publish", "keep", "write"])
+def test_a_failure_anywhere_leaves_nothing(shop: Lab, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lastgood.drivers.postgresql import slots as slots_module
+    from lastgood.drivers.postgresql import snapshot
+
+    def fail(*_: object) -> None:
+        raise psycopg.OperationalError("cut off") if stage != "write" else OSError(28, "disk full")
+
+    place = {
+        "publish": (publication, "_note"),
+        "keep": (slots_module, "keep"),
+        "write": (snapshot.Cut, "write"),
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(*place[stage], fail)
+        with pytest.raises(Exception, match=r"cut off|disk full"):
+            shop.driver().capture("r1")
+    assert slots(shop) == publications(shop) == []
+    assert shop.driver().capture("r1").size > 0
+
+
+def restarted(lab: Lab, mode: str) -> PostgresqlDriver:
+    if mode == "kill":
+        lab.server.kill()
+        lab.server.start()
+    else:
+        lab.server.restart()
+    return lab.driver()
+
+
+def test_the_server_dies_in_between(shop: Lab) -> None:
+    taken = shop.driver().capture("r1")
+    shop.ask("INSERT INTO orders VALUES (101)")
+    driver = restarted(shop, "kill")
+    shop.ask("INSERT INTO orders VALUES (102)")
+    writes = driver.writes_since(taken, [])
+    assert (writes.complete, writes.tables) == (True, (TableWrites("orders", 2),))
+
+
+def test_the_server_gave_the_log_up(shop: Lab) -> None:
+    driver = shop.driver()
+    taken = driver.capture("r1")
+    shop.server.configure(max_slot_wal_keep_size="1MB", min_wal_size="32MB")
+    try:
+        for _ in range(4):
+            shop.ask("INSERT INTO lines VALUES (1, 1); DELETE FROM lines")
+            shop.ask("SELECT pg_switch_wal()")
+        shop.ask("CHECKPOINT")
+        writes = driver.writes_since(taken, [])
+        assert not writes.complete
+        assert "gave up the log" in told(writes)[0]
+        assert driver.capture("r1") == taken
+        again = driver.capture("r2")
+        assert driver.writes_since(again, []).complete
+    finally:
+        shop.server.configure(max_slot_wal_keep_size="1GB", min_wal_size="80MB")
+
+
+def test_a_slot_made_again_by_somebody_is_not_ours(shop: Lab) -> None:
+    driver = shop.driver()
+    taken = driver.capture("r1")
+    (name,) = slots(shop)
+    shop.ask(f"SELECT pg_drop_replication_slot('{name}')")
+    shop.ask(f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")
+    writes = driver.writes_since(taken, [])
+    assert not writes.complete
+    assert "begins at" in told(writes)[0]
+    shop.ask(f"DROP PUBLICATION {name}")
+    assert not driver.writes_since(taken, []).complete
+
+
+def test_obstacles_are_named_with_their_remedy(shop: Lab) -> None:
+    driver = shop.driver()
+    assert driver.capture_obstacle() is None
+    role = f"weak_{shop.name}"
+    shop.ask(f"CREATE ROLE {role} LOGIN; GRANT pg_read_all_data TO {role}")
+    weak = shop.driver(url=shop.server.url(shop.name, role))
+    try:
+        assert f"ALTER ROLE {role} REPLICATION" in str(weak.capture_obstacle())
+        shop.ask(f"ALTER ROLE {role} REPLICATION")
+        assert f"GRANT CREATE ON DATABASE {shop.name} TO {role}" in str(weak.capture_obstacle())
+        with pytest.raises(Rejected) as caught:
+            weak.capture("r1")
+        assert caught.value.cause is Cause.PERMISSION
+        assert not (shop.tools.directory / "snapshots").exists()
+        shop.ask(f"GRANT CREATE ON DATABASE {shop.name} TO {role}; ALTER TABLE lines OWNER TO {role}")
+        assert weak.capture_obstacle() is None
+        assert told(weak.writes_since(weak.capture("r1"), [])) == [
+            f"table orders belongs to a role that '{role}' is no member of: its writes are not known"
+        ]
+        for _ in range(8):
+            shop.ask("SELECT pg_create_physical_replication_slot('other_' || txid_current())")
+        assert "has 2 free replication slots of 10, and 3 are needed" in str(driver.capture_obstacle())
+    finally:
+        shop.ask("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        for name in publications(shop):
+            shop.ask(f"DROP PUBLICATION {name}")
+        shop.ask(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def test_settings_of_the_server_in_the_way(shop: Lab) -> None:
+    shop.server.configure(max_slot_wal_keep_size="-1")
+    until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("-1",)])
+    driver = shop.driver()
+    try:
+        assert "ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'" in str(driver.capture_obstacle())
+        shop.server.configure(wal_level="replica", max_slot_wal_keep_size="1GB")
+        driver = restarted(shop, "fast")
+        with pytest.raises(Rejected, match=r"wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):
+            driver.capture("r1")
+        shop.server.configure(wal_level="logical", max_wal_senders="0")
+        driver = restarted(shop, "fast")
+        assert "look at max_wal_senders and pg_hba.conf" in str(driver.capture_obstacle())
+    finally:
+        shop.server.configure(wal_level="logical", max_wal_senders="10", max_slot_wal_keep_size="1GB")
+        restarted(shop, "fast")

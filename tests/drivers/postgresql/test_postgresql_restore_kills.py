@@ -1,0 +1,236 @@
+"""A restore killed at any point goes on, or is given up, and the database is the old one or the new one."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import signal
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
+from lastgood.drivers.postgresql import fence, salvage
+from tests.drivers.postgresql.conftest import Lab
+from tests.drivers.postgresql.day import RESTORE, Day
+
+
+@pytest.fixture
+def day(lab: Lab) -> Day:
+    """With writes on both sides of a bad migration, several batches of them."""
+    day = Day.begin(lab)
+    lab.ask("INSERT INTO orders (customer) VALUES ('before')")
+    day.migrate("UPDATE products SET price = 0, stock = 0 WHERE id = 1;")
+    for _ in range(3):
+        lab.ask("INSERT INTO orders (customer) VALUES ('after')")
+        lab.ask("UPDATE products SET stock = stock - 1 WHERE id > 1")
+    return day
+
+
+def die(day: Day, point: str) -> None:
+    """A restore in a process of its own that kills itself at ``point``: ``module.function`` of the driver,
+    with ``<`` in front for before and ``>`` for after it ran, and perhaps ``#2`` for the second time.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            arm(point)
+            day.go_back_again()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL, f"it did not come to {point}"
+
+
+def arm(point: str) -> None:
+    name, _, wanted = point[1:].partition("#")
+    module, *path = name.split(".")
+    holder: Any = importlib.import_module(f"lastgood.drivers.postgresql.{module}")
+    for part in path[:-1]:
+        holder = getattr(holder, part)
+    act = getattr(holder, path[-1])
+    calls = 0
+
+    @functools.wraps(act)
+    def dying(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        now = calls == int(wanted or 1)
+        if now and point[0] == "<":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = act(*arguments, **named)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(holder, path[-1], dying)
+
+
+def check(day: Day) -> None:
+    """Everything is there once."""
+    ask = day.lab.ask
+    assert ask("SELECT customer, count(*) FROM orders WHERE id > 20 GROUP BY 1 ORDER BY 1") == [
+        ("after", 3),
+        ("before", 1),
+    ]
+    assert ask("SELECT id, price, stock FROM products WHERE id < 3 ORDER BY 1") == [(1, 10, 100), (2, 20, 97)]
+    assert day.lab.driver().fingerprint() == day.taken.fingerprint
+
+
+POINTS = [
+    ("wheel", ">restore.make_like"),
+    ("debian", "<restore.Ledger.begin"),
+    ("wheel", ">restore.Ledger.begin"),
+    ("debian", ">changes.branch"),
+    ("wheel", "<changes.advance#2"),
+    ("debian", ">salvage.Salvager._commit"),
+    ("wheel", "<carrying.Carrier.carry#2"),
+    ("debian", ">fence._allow"),
+    ("wheel", ">fence.end_sessions"),
+    ("debian", "<sequences.surpass"),
+    ("wheel", ">fence.dress"),
+    ("debian", "<fence.rename"),
+    ("wheel", ">fence.rename"),
+    ("debian", ">restore.Ledger.swapped"),
+    ("wheel", "<restore.Ledger.settle_down"),
+]
+
+
+@pytest.mark.parametrize(("server", "point"), POINTS, indirect=["server"])
+def test_killed_it_goes_on(day: Day, point: str) -> None:
+    die(day, point)
+    swapped = day.go_back_again()
+    check(day)
+    assert swapped.salvage.conflicts == {}
+    names = [name for name in day.lab.databases() if name.startswith(day.lab.name)]
+    assert names == sorted([day.lab.name, swapped.failed])
+    assert day.lab.ask("SELECT slot_name FROM pg_replication_slots WHERE database ~ '^shop_'") == []
+    assert (
+        day.lab.ask("SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0'") == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("server", "point"),
+    [("debian", ">restore.make_like"), ("wheel", ">changes.branch"), ("debian", ">fence.end_sessions")],
+    indirect=["server"],
+)
+def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
+    die(day, point)
+    driver = day.lab.driver()
+    driver.abandon(RESTORE)
+    driver.abandon(RESTORE)
+    assert [n for n in day.lab.databases() if n.startswith(day.lab.name)] == [day.lab.name]
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
+    assert (
+        len(day.lab.ask("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"))
+        == 1
+    )
+    day.go_back()
+    check(day)
+
+
+@pytest.mark.parametrize(
+    ("server", "moment"),
+    [("debian", "in the fence"), ("wheel", "before the commit"), ("debian", "after the commit")],
+    indirect=["server"],
+)
+def test_the_server_killed(day: Day, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old or new on restart, and the next call goes on."""
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    if moment == "in the fence":
+        dress = fence.dress
+
+        def killed(*arguments: object) -> None:
+            day.lab.server.kill()
+            dress(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(fence, "dress", killed)
+    else:
+        rename = fence.rename
+
+        def killing(*arguments: object) -> float:
+            if moment == "before the commit":
+                day.lab.server.kill()
+                return rename(*arguments)  # type: ignore[arg-type]
+            seconds = rename(*arguments)  # type: ignore[arg-type]
+            day.lab.server.kill()
+            return seconds
+
+        monkeypatch.setattr(fence, "rename", killing)
+    with pytest.raises((Unreachable, OutcomeUnknown)):
+        driver.swap(day.taken, RESTORE, ())
+    monkeypatch.undo()
+    day.lab.server.start()
+    driver.swap(day.taken, RESTORE, ())
+    check(day)
+
+
+def test_what_fails_in_the_fence_opens_it(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+
+    def refuse(*_: object) -> float:
+        raise Rejected("no")
+
+    monkeypatch.setattr(fence, "rename", refuse)
+    with pytest.raises(Rejected, match="no"):
+        driver.swap(day.taken, RESTORE, ())
+    day.lab.ask("INSERT INTO orders (customer) VALUES ('after')")
+    day.lab.ask("DELETE FROM orders WHERE id = 22")
+    monkeypatch.undo()
+    driver.swap(day.taken, RESTORE, ())
+    check(day)
+
+
+def test_a_batch_that_is_interrupted_is_carried_once(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salvage, "BATCH", 1)
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    commit, calls = salvage.Salvager._commit, []
+
+    def fail(self: salvage.Salvager, *arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 4:
+            self.copy.close()
+        commit(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(salvage.Salvager, "_commit", fail)
+    with pytest.raises(DriverError):
+        driver.carry_over(day.taken, RESTORE, ())
+    monkeypatch.setattr(salvage.Salvager, "_commit", commit)
+    driver.swap(day.taken, RESTORE, ())
+    check(day)
+
+
+def test_two_at_once_are_one(day: Day) -> None:
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(day.go_back_again())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({swapped.failed for swapped in found}) == 1
+    assert len(found) == 2
+    check(day)
+
+
+def test_sessions_are_ended_and_nobody_gets_in_meanwhile(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = fence.rename
+
+    def try_to_get_in(*arguments: object) -> float:
+        with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+            day.lab.session()
+        return rename(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fence, "rename", try_to_get_in)
+    with day.lab.session() as client:
+        client.execute("BEGIN; INSERT INTO orders (customer) VALUES ('never acknowledged')")
+        day.go_back()
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("COMMIT")
+    check(day)
