@@ -26,7 +26,7 @@ from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.rollout import RolloutState
-from tests.actions.restoring import RESOURCE, Shop, broken
+from tests.actions.restoring import RESOURCE, SPOILS, Shop, broken
 from tests.actions.theatre import OTHER, UNIT, Theatre
 
 WHOLE = {1: 100, 2: 100, 3: 100, 4: 70}
@@ -333,6 +333,20 @@ def test_criteria_that_stay_broken_are_said(theatre: Theatre) -> None:
     assert end.state is RolloutState.FAILED
     assert "still broken" in str(end.outcome)
     assert f"{RESOURCE} went back" in str(end.outcome)
+
+
+def test_a_way_back_that_brings_a_migration_again_keeps_nothing(theatre: Theatre) -> None:
+    """To a good state that has it, from one to which the database was restored without it."""
+    shop = Shop(theatre)
+    theatre.deploy_well(shop.bad)
+    theatre.stand(shop.good)
+    shop.database.revert(shop.script(shop.bad.databases[0].migrations[1], SPOILS), "by hand")
+    with theatre.store.read() as unit:
+        (point, *_) = [p for p in unit.points.list(UNIT) if p.release == shop.bad.digest]
+    plan, _ = plan_way_back(theatre.context, UNIT, point.id)
+    snapshot = next(step for step in plan.steps if step.kind is StepKind.SNAPSHOT)
+    assert "moving" not in snapshot.params
+    assert any("not for a way back" in str(note) for note in plan.notes)
 
 
 def test_the_record_has_what_it_cost(theatre: Theatre) -> None:

@@ -27,14 +27,22 @@ NEWER = N_("a newer capture of {resource} was opened")
 
 
 def capture_obstacles(
-    drivers: Drivers, target: Release, schemas: Sequence[SchemaMove], classes: Classes
+    drivers: Drivers | None, target: Release, schemas: Sequence[SchemaMove], classes: Classes
 ) -> Mapping[str, Message | None]:
-    """Of each database whose data the move changes: why later writes can't be kept, None where they can."""
+    """Of each database whose data the move changes: why later writes can't be kept, None where they can.
+
+    Without ``drivers`` it is a way back: nothing that follows would ever end what it opened.
+    """
     found: dict[str, Message | None] = {}
     for schema in schemas:
-        if moving(schema, classes):
+        if not moving(schema, classes):
+            continue
+        if drivers is None:
+            obstacle: Message | None = Message(N_("they are kept for a change, not for a way back"))
+        else:
             captures = captures_of(drivers, target, schema.database)
-            found[schema.database.resource] = captures.capture_obstacle() if captures else NOT_KEPT
+            obstacle = captures.capture_obstacle() if captures else NOT_KEPT
+        found[schema.database.resource] = obstacle
     return found
 
 

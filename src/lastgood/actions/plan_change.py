@@ -305,7 +305,7 @@ def move_between(
             return unit.journal.seconds(target.unit, kind)
 
     drains = not back and drains_of(context.drivers, target) is not None
-    captures = capture_obstacles(context.drivers, target, schemas, classes)
+    captures = capture_obstacles(None if back else context.drivers, target, schemas, classes)
     return Move(base, target, schemas, classes, timings, changes, reverts, drains, captures)
 
 

@@ -153,7 +153,11 @@ def test_the_missing_right_is_named_and_those_named_are_enough(day: Day) -> None
     driver.refuse_restore(taken, ())
     driver.prepare_copy(taken, "r")
     driver.carry_over(taken, "r", ())
-    driver.swap(taken, "r", ())
+    lab.ask(f"CREATE ROLE client_{lab.name} LOGIN")
+    with lab.session(user=f"client_{lab.name}") as client:
+        driver.swap(taken, "r", ())
+        with pytest.raises(client.OperationalError):
+            client.execute("SELECT 1")
     assert lab.ask("SELECT customer, count FROM orders JOIN items ON order_id = id WHERE id = 21") == [
         ("x", 1)
     ]

@@ -24,7 +24,6 @@ from lastgood.drivers.postgresql.staging import text_of
 CHUNK = 20_000
 """Rows that are merged at a time."""
 
-
 IN_ORDER = 1_000
 """Changes of one transaction that may be carried one by one."""
 
@@ -135,9 +134,9 @@ class Carrier:
     def _settle_one(self, entries: list[Entry]) -> None:
         """Of one transaction that does not fit as a whole."""
         refusals: Refusals = {}
-        with self.connection.transaction(force_rollback=True):
-            self._search(entries, refusals)
         try:
+            with self.connection.transaction(force_rollback=True):
+                self._search(entries, refusals)
             self._settle(entries, refusals)
         except psycopg.Error as error:
             if not _refused(error):
@@ -188,7 +187,7 @@ class Carrier:
     def _merge(refusals: Refusals, found: Refusals) -> None:
         for where, refusal in found.items():
             known = refusals.get(where)
-            if known is None or not known.reason:
+            if known is None or (refusal.reason and not known.reason):
                 refusals[where] = refusal
             elif refusal.columns - known.columns and known.columns:
                 known.columns |= refusal.columns

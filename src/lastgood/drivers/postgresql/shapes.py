@@ -36,7 +36,8 @@ SELECT c.conname, c.conrelid::bigint, c.confrelid::bigint, c.confdeltype NOT IN 
              JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.n ORDER BY k.o),
        ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY k(n, o)
              JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.n ORDER BY k.o)
-FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0 ORDER BY c.oid
+FROM pg_constraint c WHERE c.contype = 'f' AND c.conparentid = 0
+  AND coalesce(to_jsonb(c) ->> 'conenforced', 'true') = 'true' ORDER BY c.oid
 """
 
 
