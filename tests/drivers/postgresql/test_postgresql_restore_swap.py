@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from lastgood.domain.errors import Cause, Rejected
-from lastgood.drivers.postgresql import scratch
+from lastgood.domain.salvage import Salvage
+from lastgood.drivers.postgresql import salvage, scratch
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.day import RESTORE, Day
 from tests.drivers.postgresql.waiting import until
@@ -184,3 +186,27 @@ def test_the_fence_reads_only_what_is_new(day: Day) -> None:
     assert (kept, own) == (day.taken.cut, first.position)
     assert driver.writes_since(day.taken, ()).tables[1].inserted == 50
     until(lambda: driver.carry_over(day.taken, RESTORE, ()).carried == first.carried)
+
+
+def test_what_is_written_while_we_carry_over_is_not_left_to_the_fence(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next pass ahead of it, until a pass is short."""
+    passes: list[int] = []
+    carry_over = salvage.Salvager.carry_over
+
+    def written_meanwhile(self: salvage.Salvager) -> Salvage:
+        found = carry_over(self)
+        passes.append(found.carried.get("orders", 0))
+        if len(passes) < 4:
+            day.lab.ask("INSERT INTO orders (customer) VALUES ('meanwhile')")
+            clock.append(clock[-1] + 1.0)
+        return found
+
+    clock = [0.0]
+    monkeypatch.setattr(salvage, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
+    monkeypatch.setattr(salvage.Salvager, "carry_over", written_meanwhile)
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    driver.swap(day.taken, RESTORE, ())
+    assert passes == [0, 1, 2, 3, 3]

@@ -103,8 +103,7 @@ class Restorer:
         with self.server.patient_session() as live, contextlib.ExitStack() as inside:
             ledger = inside.enter_context(self._copied(admin, key))
             salvager = self._salvager(live, ledger, snapshot, keep)
-            # Ahead of the fence: whoever writes now is not held up by what was written before.
-            salvager.carry_over()
+            salvager.catch_up()
             now = datetime.now(UTC)
             ledger.failed = (
                 f"{self.server.database[:36]}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
