@@ -268,9 +268,9 @@ def test_while_it_works_nobody_deploys_on_it_and_the_plan_names_its_users(theatr
             lacks = shop.release("lacks", *shop.bad.databases[0].migrations, unit=OTHER)
             back = Plan(PlanKind.ROLLBACK, OTHER, other.digest, lacks.digest, "c", ())
             with theatre.store.read() as unit, pytest.raises(Conflict, match="back to a snapshot"):
-                refuse_move(unit, back, lacks)
+                refuse_move(theatre.context, unit, back, lacks)
             with theatre.store.read() as unit:
-                refuse_move(unit, back, other)
+                refuse_move(theatre.context, unit, back, other)
             refused.append(step)
 
     assert shop.restore(meanwhile).state is RolloutState.VERIFIED
