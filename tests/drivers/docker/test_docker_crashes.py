@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lastgood.domain.errors import DriverError, OutcomeUnknown, Unreachable
+from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
 from lastgood.domain.unit import Role
 from lastgood.drivers.docker import containers
 from lastgood.drivers.docker.engine import Engine
@@ -222,3 +224,50 @@ def test_a_half_made_container_is_left_alone_while_somebody_may_be_at_it(
     bench.driver.stop("g1", BOTH)
     bench.driver.remove("g1")
     assert [name for name in bench.names() if not name.startswith("lastgood.hold")] == []
+
+
+def forget(bench: Bench, role: Role) -> str:
+    """The engine dies after a role has started and before it has written that down; the container's id."""
+    (id,) = bench.engine.docker(
+        "ps", "--quiet", "--no-trunc", "--filter", f"name={bench.name('g1', role)}"
+    ).split()
+    bench.engine.kill()
+    (record,) = bench.engine.directory.rglob(f"containers/{id}/config.v2.json")
+    kept = json.loads(record.read_text())
+    kept["State"] |= {"Running": False, "Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"}
+    kept["HasBeenStartedBefore"] = False
+    record.write_text(json.dumps(kept))
+    bench.engine.start()
+    return id
+
+
+@pytest.mark.parametrize("bench", ["surviving"], indirect=True)
+def test_what_the_engine_lost_of_web_is_left_alone(bench: Bench) -> None:
+    wanted = generation(bench)
+    bench.driver.prepare(wanted)
+    bench.driver.start(wanted, [Role.WEB])
+    lost = forget(bench, Role.WEB)
+    bench.driver.start(wanted, BOTH)
+    for role in BOTH:
+        eventually(lambda role=role: bench.driver.ready(wanted, role).running)
+    assert lost not in bench.engine.docker("ps", "--quiet", "--no-trunc").split()
+
+
+@pytest.mark.parametrize("bench", ["surviving"], indirect=True)
+def test_no_second_worker_is_started_beside_one_that_the_engine_lost(bench: Bench) -> None:
+    wanted = generation(bench)
+    bench.driver.prepare(wanted)
+    bench.driver.start(wanted, BOTH)
+    lost = forget(bench, Role.WORKER)
+    error = raised(lambda: bench.driver.start(wanted, BOTH))
+    assert isinstance(error, Rejected)
+    assert "unseen by the engine" in str(error.what)
+    assert bench.driver.status()
+    namespace = bench.engine.directory.name
+    socket = next(bench.engine.directory.rglob("containerd.sock"))
+    for words in str(error.todo).partition(": ")[2].partition(". Then")[0].split("; "):
+        command = words.replace("ctr -n moby", f"ctr -a {socket} -n {namespace}").split()
+        subprocess.run(command, check=words.startswith("ctr -n moby container"))
+    bench.driver.start(wanted, BOTH)
+    for role in BOTH:
+        eventually(lambda role=role: bench.driver.ready(wanted, role).running)

@@ -17,7 +17,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.unit import Role, UnitId
 from lastgood.drivers.docker import compare, labels
 from lastgood.drivers.docker.content import Owner, config_tar, files_in, owner_from, secrets_tar
-from lastgood.drivers.docker.engine import Engine
+from lastgood.drivers.docker.engine import LEFT, Engine
 from lastgood.drivers.docker.images import Images, foreign
 from lastgood.drivers.docker.instance import Instance, inspected, listed
 from lastgood.drivers.docker.ports import PortChoice, is_taken
@@ -68,14 +68,17 @@ class Containers:
     # Start
 
     def have(self, wanted: Sequence[Wanted]) -> None:
-        """All of them there first, then running: what can't be made is known before anything runs. They are
-        started at once, for an engine takes its time with each.
+        """All of them there first, then running: what can't be made is known before anything runs. Instances
+        of ``web`` are started at once, for an engine takes its time with each.
         """
         self._sweep()
-        there = [self._get(one) for one in wanted]
+        there = [(one, self._get(one)) for one in wanted]
         with ThreadPoolExecutor(self._engine.calls_at_once) as pool:
-            for _ in pool.map(self._have_running, wanted, there):
+            for _ in pool.map(lambda pair: self._have_running(*pair), (p for p in there if _is_web(p[0]))):
                 pass
+        for one, seen in there:
+            if not _is_web(one):
+                self._have_running(one, seen)
 
     def _have_running(self, wanted: Wanted, seen: Instance) -> None:
         for _ in range(TRIES):
@@ -88,7 +91,10 @@ class Containers:
             if not refused:
                 return
             self._engine.restart_policy(seen.id, "no")
-            if is_taken(refused):
+            left = any(words in refused for words in LEFT)
+            if left and not _is_web(wanted):
+                raise _runs_unseen(self._engine.host, wanted, seen.id)
+            if is_taken(refused) or left:
                 self._put_aside(seen)
             elif self._engine.inspect(seen.id) is not None:  # else another driver is at it
                 raise _cant_start(self._engine.host, wanted, refused)
@@ -247,6 +253,28 @@ class Containers:
                 names=", ".join(running),
                 generation=generation,
             )
+
+
+def _is_web(wanted: Wanted) -> bool:
+    return wanted.role is Role.WEB
+
+
+def _runs_unseen(host: str, wanted: Wanted, id: str) -> Rejected:
+    """Another ``web`` beside it does no harm, nobody is sent to the lost one; a worker would run twice."""
+    return Rejected(
+        N_(
+            "{role} of {generation} may run already, unseen by the engine, which died while it started it: a "
+            "second one is not started beside it"
+        ),
+        todo=N_(
+            "On the engine's machine: ctr -n moby task kill -s SIGKILL {id}; ctr -n moby task rm {id}; "
+            "ctr -n moby container rm {id}. Then try again."
+        ),
+        where=host,
+        role=wanted.role.value,
+        generation=wanted.generation.id,
+        id=id,
+    )
 
 
 def _cant_start(host: str, wanted: Wanted, reason: str) -> Rejected:

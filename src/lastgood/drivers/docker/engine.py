@@ -19,6 +19,10 @@ from lastgood.drivers.docker.settings import DockerSettings
 GONE, IN_USE = 404, 409
 LOOK_EVERY = 0.01
 SETTLED_WITHIN = 5.0
+LEFT = ("already exists", "already in use")
+"""How a start is refused when an engine died while it started that container: it may run, and the engine
+never finds it again.
+"""
 CALLS_AT_ONCE = 4
 Json = dict[str, Any]
 
