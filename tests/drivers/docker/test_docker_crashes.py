@@ -258,7 +258,7 @@ def test_no_second_worker_is_started_beside_one_that_the_engine_lost(bench: Benc
     wanted = generation(bench)
     bench.driver.prepare(wanted)
     bench.driver.start(wanted, BOTH)
-    lost = forget(bench, Role.WORKER)
+    assert forget(bench, Role.WORKER)
     error = raised(lambda: bench.driver.start(wanted, BOTH))
     assert isinstance(error, Rejected)
     assert "unseen by the engine" in str(error.what)
