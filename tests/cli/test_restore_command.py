@@ -11,12 +11,14 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from lastgood.cli.restore_view import restore_view
 from lastgood.cli.session import Session
+from lastgood.cli.status_view import status_view
 from lastgood.cli.words import state_word
 from lastgood.domain.capture import Capture
+from lastgood.domain.criterion import GateResult, Verdict
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Estimate, PlanKind
 from lastgood.domain.release import DatabaseTarget
@@ -24,6 +26,7 @@ from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.domain.salvage import TableWrites, WritesSince
+from lastgood.domain.status import UnitStatus
 from lastgood.domain.unit import Target
 from lastgood.planning.restoring import plan_restore
 from lastgood.translation import translator
@@ -93,9 +96,13 @@ def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:
 
 
 def drawn(plan: RestorePlan, language: str = "en") -> str:
+    return shown(restore_view(translator(language), plan))
+
+
+def shown(view: RenderableType) -> str:
     console = Console(width=120)
     with console.capture() as said:
-        console.print(restore_view(translator(language), plan))
+        console.print(view)
     return " ".join(said.get().split())
 
 
@@ -117,12 +124,35 @@ def test_nothing_is_said_to_be_nothing_only_where_that_is_known() -> None:
 def test_a_restore_that_stopped_is_not_called_restored() -> None:
     plan = planned().plan
     request = Request("r", "o", "i", "ann", NOW)
-    done = Rollout("r1", PlanKind.RESTORE, SHOP, "a", "a", plan, request, RolloutState.VERIFIED, NOW)
+    gate = GateResult(Verdict.FAILED, ())
+    done = Rollout(
+        "r1", PlanKind.RESTORE, SHOP, "a", "a", plan, request, RolloutState.VERIFIED, NOW, gate=gate
+    )
     words = {
         RolloutState.VERIFIED: "restored, verified",
         RolloutState.FAILED: "restored, still bad",
         RolloutState.RETURNED: "not restored",
     }
     assert {state: state_word(replace(done, state=state))[0] for state in words} == words
-    tidied = replace(done, undoes="r0", state=RolloutState.FAILED)
-    assert state_word(tidied)[0] == "not restored"
+    for unmoved in (replace(done, undoes="r0"), replace(done, gate=None)):
+        assert state_word(replace(unmoved, state=RolloutState.FAILED))[0] == "not restored"
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "said"),
+    [
+        (PlanKind.RESTORE, RolloutState.INCOMPLETE, "the restore stopped. See: lastgood show r1."),
+        (PlanKind.RESTORE, RolloutState.UNVERIFIED, "another cause, lastgood show r1; don't roll back"),
+        (PlanKind.ROLLBACK, RolloutState.INCOMPLETE, "then: lastgood rollback shop@prod/us"),
+        (PlanKind.DEPLOY, RolloutState.UNVERIFIED, "Bad: lastgood rollback shop@prod/us"),
+    ],
+)
+def test_after_a_restore_nobody_is_told_to_roll_back(kind: PlanKind, state: RolloutState, said: str) -> None:
+    request = Request("r", "o", "i", "ann", NOW)
+    rollout = Rollout("r1", kind, SHOP, "a", "a", planned().plan, request, state, NOW)
+    status = UnitStatus(
+        SHOP, "a", "c", NOW, rollout, None, "", "", watched=True, watched_until=NOW, observed_at=NOW
+    )
+    told = shown(status_view(translator("en"), [status], detailed=True))
+    assert said in told
+    assert ("lastgood rollback" in told) is (kind is not PlanKind.RESTORE)

@@ -161,8 +161,8 @@ def _choose(context: Context, release: Release, database: str, snapshot: str) ->
         N_("no writes are being kept of the databases of {unit}: nothing can be restored with what was "
            "written since"),
         todo=N_(
-            "A change that moves data keeps them until it is verified good, where the server can. See the "
-            "snapshots that there are with lastgood status {unit}."
+            "A change that moves data keeps them until it is verified good, where the server can. The dumps "
+            "are in drivers/postgresql/snapshots of the state directory."
         ),
         where=str(release.unit),
         unit=str(release.unit),

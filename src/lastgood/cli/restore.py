@@ -30,7 +30,7 @@ app = commands()
         N_("With --yes it refuses to lose anything, or what it can't count, unless --accept-loss is said."),
         N_(
             "Exit codes: 0 back and verified, 5 back but still bad, 6 back but unverified, 7 refused, 8 a "
-            "step failed and nothing was restored."
+            "step failed and nothing was restored, 10 stopped half way."
         ),
     ),
     epilog="lastgood restore storefront@prod/us\n"
@@ -47,7 +47,8 @@ def restore(
     accept_loss: Annotated[
         bool,
         typer.Option(
-            "--accept-loss", help=N_("Leave rows in the failed database alone, or what can't be counted.")
+            "--accept-loss",
+            help=N_("Go on although rows stay in the failed database only, or writes can't be counted."),
         ),
     ] = False,
     forget: Annotated[

@@ -88,7 +88,13 @@ def deploy(
 
 @app.command(
     cls=Command,
-    help=N_("Also takes a release as good that ended unverified. It becomes a restore point."),
+    help=paragraphs(
+        N_("Also takes a release as good that ended unverified. It becomes a restore point."),
+        N_(
+            "Of a change that moved data it is the last moment: afterwards the data goes back from the "
+            "snapshot's file only, without what was written since."
+        ),
+    ),
     epilog='lastgood accept storefront@prod/us --reason "checked by hand, orders are fine"',
 )
 def accept(ctx: typer.Context, unit: Unit, reason: Reason = "") -> None:

@@ -14,7 +14,7 @@ from lastgood.cli.restore_view import database_lines, failed_text
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
-from lastgood.domain.plan import Estimate
+from lastgood.domain.plan import Estimate, PlanKind
 from lastgood.domain.restore_point import PointKind
 from lastgood.domain.rollout import RolloutState
 from lastgood.domain.status import UnitStatus, WayBack
@@ -215,6 +215,34 @@ def _secret_warnings(t: Translator, status: UnitStatus) -> list[Text]:
     ]
 
 
+def _ended_warnings(t: Translator, status: UnitStatus) -> list[Text]:
+    """What the newest rollout left open; after a restore a rollback would move the program, not the data."""
+    rollout = status.rollout
+    if rollout is None:
+        return []
+    restored = rollout.kind is PlanKind.RESTORE
+    if rollout.state is RolloutState.UNVERIFIED:
+        unsure = N_(
+            '! {unit}: not enough evidence. Good: lastgood accept {unit} --reason "…". '
+            "Bad: lastgood rollback {unit}"
+        )
+        unsure_of_data = N_(
+            '! {unit}: restored, not enough evidence. Good: lastgood accept {unit} --reason "…". Bad: look '
+            "for another cause, lastgood show {rollout}; don't roll back"
+        )
+        template, style = unsure_of_data if restored else unsure, "yellow"
+    elif rollout.state is RolloutState.INCOMPLETE:
+        stopped = N_("! {unit}: the way back stopped. Mend the cause, then: lastgood rollback {unit}")
+        restore_stopped = N_(
+            "! {unit}: the restore stopped. See: lastgood show {rollout}. What it names decides what is "
+            "next; don't roll back"
+        )
+        template, style = restore_stopped if restored else stopped, "bold red"
+    else:
+        return []
+    return [Text(t.text(template, unit=status.unit, rollout=rollout.id), style)]
+
+
 def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
     """What a person has to do, with the command for it."""
     lines: list[Text | Table] = []
@@ -237,15 +265,7 @@ def _warnings(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Table]:
         elif rollout is not None and rollout.state is RolloutState.GUARDING:
             template = N_("{unit}: guarded; end it well: lastgood accept, go back: lastgood rollback")
             lines.append(Text(t.text(template, unit=status.unit), "cyan"))
-        if rollout is not None and rollout.state is RolloutState.UNVERIFIED:
-            template = N_(
-                '! {unit}: not enough evidence. Good: lastgood accept {unit} --reason "…". '
-                "Bad: lastgood rollback {unit}"
-            )
-            lines.append(Text(t.text(template, unit=status.unit), "yellow"))
-        if rollout is not None and rollout.state is RolloutState.INCOMPLETE:
-            template = N_("! {unit}: the way back stopped. Mend the cause, then: lastgood rollback {unit}")
-            lines.append(Text(t.text(template, unit=status.unit), "bold red"))
+        lines += _ended_warnings(t, status)
         if status.aside:
             template = N_("{unit}: something it runs was set aside ({aside}): see lastgood quarantine list")
             lines.append(Text(t.text(template, unit=status.unit, aside=status.aside), "magenta"))

@@ -42,7 +42,7 @@ RESTORE_STATES = {
     RolloutState.RETURNED: (N_("not restored"), "red"),
 }
 TIDIED_STATES = {**RESTORE_STATES, RolloutState.FAILED: (N_("not restored"), "red")}
-"""Of what drops the copy of a restore that stopped."""
+"""Of a restore that stopped before the swap, and of what drops its copy."""
 CHANGE_STATES = {
     ChangeState.ACCEPTED: (N_("accepted"), "cyan"),
     ChangeState.RUNNING: (N_("rolling out"), "cyan"),
@@ -91,7 +91,8 @@ DECLARED = (StepKind.WATCH_CANARY, StepKind.WATCH, StepKind.GUARD, StepKind.VERI
 def state_word(rollout: Rollout) -> tuple[str, str]:
     """Template and colour of what a rollout has come to."""
     if rollout.kind is PlanKind.RESTORE:
-        return (TIDIED_STATES if rollout.undoes else RESTORE_STATES)[rollout.state]
+        measured = rollout.gate is not None and not rollout.undoes
+        return (RESTORE_STATES if measured else TIDIED_STATES)[rollout.state]
     return (BACK_STATES if rollout.kind is PlanKind.ROLLBACK else STATES)[rollout.state]
 
 
