@@ -27,6 +27,7 @@ from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.rollout import RolloutState
 from tests.actions.restoring import RESOURCE, SPOILS, Shop, broken
+from tests.actions.secretive import Secretive
 from tests.actions.theatre import OTHER, UNIT, Theatre
 
 WHOLE = {1: 100, 2: 100, 3: 100, 4: 70}
@@ -379,3 +380,13 @@ def test_nobody_restores_under_a_deploy(theatre: Theatre) -> None:
     assert theatre.run(newer.id).state is RolloutState.VERIFIED
     assert open_captures(theatre) == [RESOURCE], "that unit never needed what was spoiled"
     assert shop.restore().state is RolloutState.VERIFIED
+
+
+def test_a_revoked_secret_is_in_nobodys_way(theatre: Theatre) -> None:
+    """A restore starts nothing with it."""
+    shop = broken(theatre, secrets=(theatre.context.vault.seal("TOKEN", "old"),))
+    secretive = Secretive(theatre)
+    secretive.renew("new")
+    secretive.revoke("old")
+    assert shop.restore().state is RolloutState.VERIFIED
+    assert shop.orders() == WHOLE
