@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from lastgood.actions.status import unit_statuses
 from lastgood.domain.audit import Phase
 from lastgood.domain.errors import (
     Conflict,
+    DriverError,
     InvalidInput,
     NotReversible,
     OutcomeUnknown,
@@ -25,7 +27,9 @@ from lastgood.domain.errors import (
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.quarantine import QuarantineKind
+from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import RolloutState
+from lastgood.domain.salvage import Swapped
 from tests.actions.restoring import RESOURCE, SPOILS, Shop, broken
 from tests.actions.secretive import Secretive
 from tests.actions.theatre import OTHER, UNIT, Theatre
@@ -313,6 +317,50 @@ def test_a_server_that_does_not_answer_is_asked_again_while_the_database_may_be_
         shop.database.fail_next("swap", OutcomeUnknown("no answer"))
     assert shop.restore().state is RolloutState.VERIFIED
     assert shop.orders() == WHOLE
+
+
+AWAY = [OutcomeUnknown("no answer"), *(Unreachable("away") for _ in range(2000))]
+
+
+@pytest.mark.parametrize("errors", [AWAY, [Rejected("the disk is full")]], ids=["away", "full"])
+def test_what_stops_after_the_names_were_swapped_is_not_called_as_it_was(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch, errors: list[DriverError]
+) -> None:
+    shop = broken(theatre)
+    swap, left = shop.database.swap, list(errors)
+
+    def swaps_and_fails(snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
+        done = swap(snapshot, key, keep)
+        if left:
+            raise left.pop(0)
+        return done
+
+    def comes_back(moment: str, step: str) -> None:
+        if step == "back:abandon":
+            left.clear()
+
+    monkeypatch.setattr(shop.database, "swap", swaps_and_fails)
+    end = shop.restore(comes_back)
+    assert end.state is RolloutState.INCOMPLETE, str(end.outcome)
+    assert f"{RESOURCE} went back, but it stopped after that: {errors[-1].what}" in str(end.outcome)
+    assert "1 later writes were carried over, 0 rows are in conflict" in str(end.outcome)
+    assert shop.orders() == WHOLE
+    assert open_captures(theatre) == []
+    with theatre.store.read() as unit:
+        (aside,) = [q for q in unit.quarantine.list() if q.kind is QuarantineKind.DATABASE]
+        assert unit.audit.list(str(UNIT), 1)[0].data["failed"] == aside.name
+    assert aside.name in str(end.outcome)
+
+
+def test_what_to_do_by_hand_is_what_the_server_s_driver_says(theatre: Theatre) -> None:
+    shop = broken(theatre)
+    shop.database.fail_next("swap", Rejected("no"))
+    shop.database.fail_next(
+        "abandon", Rejected("away", todo="Then: ALTER DATABASE shop ALLOW_CONNECTIONS true")
+    )
+    end = shop.restore()
+    assert end.state is RolloutState.INCOMPLETE
+    assert str(end.outcome).endswith("Then: ALTER DATABASE shop ALLOW_CONNECTIONS true")
 
 
 def test_a_copy_that_could_not_be_dropped_is_dropped_by_the_next(theatre: Theatre) -> None:

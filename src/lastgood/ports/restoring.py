@@ -58,5 +58,7 @@ class Restores(Protocol):
         ``key``, says the same again. Raises Rejected with the live database open as it was.
         """
 
-    def abandon(self, key: str) -> None:
-        """Drop the copy of a restore that was not swapped, and open what a crash left closed."""
+    def abandon(self, key: str) -> bool:
+        """Drop the copy of a restore that was not swapped, and open what a crash left closed. True when the
+        names are swapped already: nothing was abandoned, and ``swap`` says what was done.
+        """
