@@ -31,6 +31,14 @@ SPOILS = (
     "UPDATE orders SET price = 1;\n",
 )
 
+WHOLE = {1: 100, 2: 100, 3: 100, 4: 70}
+"""Prices as before the change, and the order that came while it was there."""
+
+
+def open_captures(theatre: Theatre) -> list[str]:
+    with theatre.store.read() as unit:
+        return [capture.resource for capture in unit.captures.list()]
+
 
 class Shop:
     """``UNIT`` stands on ``good`` with three orders; ``bad`` brings ``0002_prices``, which spoils them."""

@@ -12,9 +12,10 @@ from lastgood.domain.capture import Capture, DataLeft
 from lastgood.domain.errors import LastgoodError, OutcomeUnknown
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Reversibility, StepKind
-from lastgood.domain.release import Release
+from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Rollout
+from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.schema import Classes, SchemaMove, moving
@@ -90,6 +91,17 @@ def end_capture(
 def snapshot_of(store: Store, capture: Capture) -> Snapshot:
     with store.read() as unit:
         return next(s for s in unit.points.snapshots(capture.resource) if s.id == capture.snapshot)
+
+
+def writes_of(
+    drivers: Drivers, release: Release, database: DatabaseTarget, snapshot: Snapshot
+) -> WritesSince:
+    """Counted now. ``release``: with secrets that may be used."""
+    captures = captures_of(drivers, release, database)
+    if captures is None:
+        reason = Message(N_("the driver of {resource} keeps no writes"), {"resource": database.resource})
+        return WritesSince(snapshot.id, complete=False, reasons=(reason,))
+    return captures.writes_since(snapshot, database.keep)
 
 
 def settled_by(unit: UnitOfWork, rollout: str, good: Release) -> list[Capture]:

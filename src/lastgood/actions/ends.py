@@ -74,7 +74,7 @@ def _abandoned(unit: UnitOfWork, rollout: Rollout, failure: Failure | None) -> t
         "as {failed}. The criteria were not measured again"
     )
     words |= {"rows": rows, "left": left, "failed": done["failed"]}
-    return RolloutState.INCOMPLETE, Message(template, words)
+    return RolloutState.INCOMPLETE, _stayed(Message(template, words), done)
 
 
 def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Message]:
@@ -90,7 +90,20 @@ def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Mes
         "{verdict}: {resource} went back, and {rows} later writes were carried over; {left} rows are in "
         "conflict and listed in its table lastgood.conflicts; the failed database is kept as {failed}"
     )
-    return state, Message(some_left if left else all_over, words)
+    return state, _stayed(Message(some_left if left else all_over, words), done)
+
+
+def _stayed(outcome: Message, done: dict[str, Any]) -> Message:
+    """``outcome``, and what it cost, as far as that was counted just before the swap."""
+    if stayed := done.get("stayed"):
+        words = {"outcome": outcome, "tables": ", ".join(f"{name} ({rows})" for name, rows in stayed.items())}
+        outcome = Message(
+            N_("{outcome}. As accepted, rows stayed in the failed database only: {tables}"), words
+        )
+    if unknown := done.get("unknown"):
+        words = {"outcome": outcome, "unknown": "; ".join(unknown)}
+        outcome = Message(N_("{outcome}. What else was written since is not known: {unknown}"), words)
+    return outcome
 
 
 def swapped(unit: UnitOfWork, rollout: Rollout) -> dict[str, Any]:

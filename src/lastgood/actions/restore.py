@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lastgood.actions.abilities import captures_of, restores_of
+from lastgood.actions.abilities import restores_of
 from lastgood.actions.accepting import accept_plan
-from lastgood.actions.captures import Servers, captures_on, end_capture, snapshot_of
+from lastgood.actions.captures import Servers, captures_on, end_capture, snapshot_of, writes_of
 from lastgood.actions.context import Context
 from lastgood.actions.deploy import refuse_busy
 from lastgood.actions.heal import current_release
@@ -19,10 +19,10 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Estimate, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_plan import RestorePlan
-from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Request, Rollout
 from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
+from lastgood.planning.restoring import accepting
 from lastgood.planning.restoring import plan_restore as plan_steps
 
 
@@ -41,7 +41,7 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
     kept = snapshot_of(context.store, capture)
     asking = with_valid_secrets(context.store, context.vault, release)
     restores_of(context.drivers, asking, target).refuse_restore(kept, target.keep)
-    writes = _writes(context, asking, target, kept)
+    writes = writes_of(context.drivers, asking, target, kept)
 
     def timings(kind: StepKind) -> Sequence[float]:
         with context.store.read() as unit:
@@ -71,7 +71,8 @@ def restore(
                       context.clock.now())  # fmt: skip
     data = {"snapshot": planned.snapshot.id, "cut": planned.snapshot.cut, **noted(planned.writes)}
     release = current_release(context, unit_id)
-    return accept_plan(context, planned.plan, release, request, data=data)
+    plan = accepting(planned.plan, planned.writes)
+    return accept_plan(context, plan, release, request, data=data)
 
 
 def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str) -> Capture:
@@ -111,7 +112,7 @@ def writes_kept(context: Context, unit_id: UnitId) -> Sequence[WritesSince]:
     with context.store.read() as unit:
         found = captures_on(unit, release)
     return [
-        _writes(context, release, _database(release, capture), snapshot_of(context.store, capture))
+        writes_of(context.drivers, release, _database(release, capture), snapshot_of(context.store, capture))
         for capture in found
     ]
 
@@ -120,14 +121,6 @@ def noted(writes: WritesSince) -> dict[str, object]:
     """For the audit: counts by table."""
     counts = {w.table: [w.inserted, w.updated, w.deleted] for w in writes.tables if w.rows}
     return {"written": counts, "complete": writes.complete, "lost": [w.table for w in writes.lost]}
-
-
-def _writes(context: Context, release: Release, database: DatabaseTarget, snapshot: Snapshot) -> WritesSince:
-    captures = captures_of(context.drivers, release, database)
-    if captures is None:
-        reason = Message(N_("the driver of {resource} keeps no writes"), {"resource": database.resource})
-        return WritesSince(snapshot.id, complete=False, reasons=(reason,))
-    return captures.writes_since(snapshot, database.keep)
 
 
 def _loaded(context: Context, capture: Capture) -> Estimate:

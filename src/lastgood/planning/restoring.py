@@ -10,6 +10,7 @@ from lastgood.domain.capture import Capture
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Estimate, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.domain.salvage import WritesSince
 from lastgood.planning import steps as build
 from lastgood.planning.moves import Timings
 
@@ -67,6 +68,21 @@ def plan_restore(
         tuple(_estimated(one, timings, loaded) for one in steps), (abandon,),
         notes=_notes(capture, users), resources=(capture.resource,),
     )  # fmt: skip
+
+
+def accepting(plan: Plan, writes: WritesSince) -> Plan:
+    """The swap may leave behind what ``writes`` says is lost or not known, and nothing else."""
+    accepted = {
+        "tables": {table.table: table.rows for table in writes.lost},
+        "unknown": [str(reason) for reason in writes.reasons],
+    }
+    steps = tuple(
+        replace(step, params={**step.params, "accepted": accepted})
+        if step.kind is StepKind.SWAP_DATABASE
+        else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)
 
 
 def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:

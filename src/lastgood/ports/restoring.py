@@ -49,7 +49,8 @@ class Restores(Protocol):
 
     def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
         """Bring what was captured up to now into the copy, the live database in full use. May be repeated:
-        only what came since is carried, each write exactly once.
+        only what came since is carried, each write exactly once. A database that a crash left closed is
+        opened. Once swapped under ``key``, says what was carried.
         """
 
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
 from lastgood.actions.abilities import restores_of
-from lastgood.actions.captures import Servers, end_capture, snapshot_of
+from lastgood.actions.captures import Servers, end_capture, snapshot_of, writes_of
 from lastgood.actions.needs import refuse_shape
 from lastgood.actions.steps.tools import Handler, database_at, release_at
 from lastgood.domain.capture import Capture
@@ -18,7 +18,7 @@ from lastgood.domain.plan import PlanKind
 from lastgood.domain.quarantine import Quarantine, QuarantineKind
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import RolloutState
-from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.domain.salvage import Salvage, Swapped, TableWrites
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.ports.restoring import Restores
 
@@ -140,9 +140,27 @@ class CarryOver(RestoreStep):
 class SwapDatabase(RestoreStep):
     def run(self, context: StepContext) -> Result:
         driver, snapshot, keep = self.driver(context), self.snapshot(context), self.keep(context)
+        # It opens what a crash left closed: a closed database can't be counted in.
+        persistently(context, lambda: driver.carry_over(snapshot, context.program, keep))
+        left = self._left_behind(context, driver, snapshot)
         swapped = persistently(context, lambda: driver.swap(snapshot, context.program, keep))
         self.set_aside(context, swapped, context.program)
-        return _told(swapped)
+        return {**_told(swapped), **left}
+
+    def _left_behind(self, context: StepContext, driver: Restores, snapshot: Snapshot) -> Result:
+        """What stays in the failed database only, counted once more. Raises Conflict where that is more than
+        was accepted; the copy is dropped then.
+        """
+        accepted = context.step.params["accepted"]
+        writes = writes_of(self.tools.drivers, *database_at(context, self.tools.vault), snapshot)
+        beyond = [w for w in writes.lost if w.table not in accepted["tables"]]
+        unknown = [str(reason) for reason in writes.reasons]
+        if not beyond and set(unknown) <= set(accepted["unknown"]):
+            return {"stayed": {w.table: w.rows for w in writes.lost}, "unknown": unknown}
+        if persistently(context, lambda: driver.abandon(context.program)):
+            # Swapped before a crash: nothing is kept of the new database that could be counted.
+            return {"stayed": dict(accepted["tables"]), "unknown": list(accepted["unknown"])}
+        raise _not_accepted(context, beyond, [why for why in unknown if why not in accepted["unknown"]])
 
 
 class EndCapture(RestoreStep):
@@ -186,6 +204,19 @@ def persistently(context: StepContext, act: Callable[[], T]) -> T:
                 raise
         context.clock.sleep(pause)
         pause = min(pause * 2, 5.0)
+
+
+def _not_accepted(context: StepContext, beyond: Sequence[TableWrites], unknown: Sequence[str]) -> Conflict:
+    parts = {
+        True: N_("rows would stay in the failed database only that nobody accepted to leave there: {lost}"),
+        False: N_("it is not known any more what was written since: {unknown}"),
+    }
+    return Conflict(
+        parts[bool(beyond)],
+        todo=N_("Look again: lastgood restore {unit}"),
+        lost=", ".join(f"{w.table} ({w.rows})" for w in beyond), unknown="; ".join(unknown),
+        unit=str(release_at(context).unit),
+    )  # fmt: skip
 
 
 def _told(swapped: Swapped) -> dict[str, object]:
