@@ -127,9 +127,24 @@ def opened_by(unit: UnitOfWork, rollouts: Iterable[str]) -> list[Capture]:
 
 
 def captures_on(unit: UnitOfWork, release: Release) -> list[Capture]:
-    """Those open on the databases of ``release``, newest first."""
+    """Those open on the databases of ``release``, and those its unit opened, newest first: the change that
+    brought a database may have been taken back.
+    """
     resources = {database.resource for database in release.databases}
-    return [capture for capture in unit.captures.list() if capture.resource in resources]
+    return [
+        capture
+        for capture in unit.captures.list()
+        if capture.resource in resources or capture.unit == str(release.unit)
+    ]
+
+
+def reaching(unit: UnitOfWork, release: Release, capture: Capture) -> Release:
+    """The release by which the database is reached: ``release``, or where that does not name it, the one that
+    the capture was opened for.
+    """
+    if release.database(capture.resource) is not None:
+        return release
+    return unit.releases.get(unit.rollouts.get(capture.rollout).target)
 
 
 def data_left(unit: UnitOfWork, release: Release) -> tuple[DataLeft, ...]:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from lastgood.actions.abilities import restores_of
 from lastgood.actions.accepting import accept_plan
-from lastgood.actions.captures import Servers, captures_on, end_capture, snapshot_of, writes_of
+from lastgood.actions.captures import (
+    Servers,
+    captures_on,
+    end_capture,
+    reaching,
+    snapshot_of,
+    writes_of,
+)
 from lastgood.actions.context import Context
 from lastgood.actions.deploy import refuse_busy
 from lastgood.actions.heal import current_release
@@ -34,12 +41,13 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
     """
     release = current_release(context, unit_id)
     capture = _choose(context, release, database, snapshot)
-    target = _database(release, capture)
     with context.store.read() as unit:
         refuse_shape(unit, capture)
         users = users_of(unit, capture.resource)
+        by = reaching(unit, release, capture)
+    target = _database(by, capture)
     kept = snapshot_of(context.store, capture)
-    asking = with_valid_secrets(context.store, context.vault, release)
+    asking = with_valid_secrets(context.store, context.vault, by)
     restores_of(context.drivers, asking, target).refuse_restore(kept, target.keep)
     writes = writes_of(context.drivers, asking, target, kept)
 
@@ -47,7 +55,7 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
         with context.store.read() as unit:
             return unit.journal.seconds(unit_id, kind)
 
-    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture))
+    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture), by.digest)
     return RestorePlan(plan, capture, kept, writes, target.called)
 
 
@@ -90,6 +98,8 @@ def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str
     refuse_busy(context, unit_id)
     release = current_release(context, unit_id)
     capture = _choose(context, release, database, "")
+    with context.store.read() as unit:
+        release = reaching(unit, release, capture)
     because = Message("{text}", {"text": reason})
     why = end_capture(
         Servers(context.store, context.drivers, context.vault), release, capture, because, context.clock.now()
@@ -108,13 +118,15 @@ def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str
 
 def writes_kept(context: Context, unit_id: UnitId) -> Sequence[WritesSince]:
     """What was written since the cuts of the captures that are open on the unit's databases; counted now."""
-    release = with_valid_secrets(context.store, context.vault, current_release(context, unit_id))
+    release = current_release(context, unit_id)
     with context.store.read() as unit:
-        found = captures_on(unit, release)
-    return [
-        writes_of(context.drivers, release, _database(release, capture), snapshot_of(context.store, capture))
-        for capture in found
-    ]
+        found = [(capture, reaching(unit, release, capture)) for capture in captures_on(unit, release)]
+    counted = []
+    for capture, by in found:
+        asking = with_valid_secrets(context.store, context.vault, by)
+        database = _database(by, capture)
+        counted.append(writes_of(context.drivers, asking, database, snapshot_of(context.store, capture)))
+    return counted
 
 
 def noted(writes: WritesSince) -> dict[str, object]:

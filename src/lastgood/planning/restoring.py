@@ -27,14 +27,16 @@ def plan_restore(
     users: Sequence[str],
     timings: Timings,
     loaded: Estimate,
+    by: str = "",
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
 
     ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
+    ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
     params: Mapping[str, Any] = {
-        "release": release.digest,
+        "release": by or release.digest,
         "resource": capture.resource,
         "snapshot": capture.snapshot,
         "keep": list(database.keep),
@@ -100,6 +102,6 @@ def _notes(capture: Capture, users: Sequence[str]) -> tuple[Message, ...]:
     )
     failed = N_("The failed database stays on the server under another name; nothing of it is deleted")
     return (
-        Message(closed, {"resource": capture.resource, "units": ", ".join(users)}),
+        Message(closed, {"resource": capture.resource, "units": ", ".join(users) or "-"}),
         Message(failed),
     )
