@@ -223,6 +223,20 @@ def left_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]
     )  # fmt: skip
 
 
+def before_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]:
+    """What a deploy builds on, and what it may take away."""
+    template = N_(
+        "the data of {resource} is still as {name} left it, and this change builds on that: once it moves "
+        "data there or is verified good, what was written since {at} may be kept no more. To go back first: "
+        "lastgood restore {unit}"
+    )
+    return tuple(
+        Message(template, {"resource": one.resource, "name": one.name, "unit": str(unit_id),
+                           "at": f"{one.since:%Y-%m-%d %H:%M:%S}"})
+        for one in left
+    )  # fmt: skip
+
+
 def tell_left(outcome: Message, left: Iterable[DataLeft], unit_id: UnitId) -> Message:
     """``outcome``, and what is not back with it."""
     restorable = N_(
