@@ -9,7 +9,7 @@ from lastgood.actions.restore import restore
 from lastgood.domain.capture import Capture
 from lastgood.domain.digest import digest_bytes
 from lastgood.domain.plan import Estimate, Plan
-from lastgood.domain.release import DatabaseTarget, Migration, Release
+from lastgood.domain.release import DatabaseTarget, Migration, Release, SecretVersion
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.unit import Target, UnitId
 from lastgood.engine.handlers import Probe, no_probe
@@ -31,12 +31,20 @@ SPOILS = (
     "UPDATE orders SET price = 1;\n",
 )
 
+WHOLE = {1: 100, 2: 100, 3: 100, 4: 70}
+"""Prices as before the change, and the order that came while it was there."""
+
+
+def open_captures(theatre: Theatre) -> list[str]:
+    with theatre.store.read() as unit:
+        return [capture.resource for capture in unit.captures.list()]
+
 
 class Shop:
     """``UNIT`` stands on ``good`` with three orders; ``bad`` brings ``0002_prices``, which spoils them."""
 
-    def __init__(self, theatre: Theatre, **declared: Any) -> None:
-        self.theatre, self.declared = theatre, declared
+    def __init__(self, theatre: Theatre, secrets: tuple[SecretVersion, ...] = (), **declared: Any) -> None:
+        self.theatre, self.secrets, self.declared = theatre, secrets, declared
         self.database = FakeDatabase(
             theatre.directory / "db" / "shop.sqlite", theatre.directory / "snapshots", RESOURCE
         )
@@ -60,7 +68,7 @@ class Shop:
 
     def release(self, text: str, *migrations: Migration, unit: UnitId = UNIT) -> Release:
         database = DatabaseTarget(RESOURCE, Target("database"), migrations, **self.declared)
-        return self.theatre.release(text, unit, databases=(database,))
+        return self.theatre.release(text, unit, databases=(database,), secrets=self.secrets)
 
     def order(self, number: int, price: int = 100) -> None:
         with self.database.connect() as connection:

@@ -13,12 +13,10 @@ from lastgood.actions.needs import users_of
 from lastgood.actions.restore import forget, plan_restore, writes_kept
 from lastgood.actions.rollback import plan_way_back, rollback
 from lastgood.actions.status import unit_statuses
-from lastgood.domain.audit import Phase
 from lastgood.domain.errors import (
     Conflict,
     InvalidInput,
     NotReversible,
-    OutcomeUnknown,
     Rejected,
     Unreachable,
 )
@@ -26,16 +24,9 @@ from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.rollout import RolloutState
-from tests.actions.restoring import RESOURCE, SPOILS, Shop, broken
+from tests.actions.restoring import RESOURCE, SPOILS, WHOLE, Shop, broken, open_captures
+from tests.actions.secretive import Secretive
 from tests.actions.theatre import OTHER, UNIT, Theatre
-
-WHOLE = {1: 100, 2: 100, 3: 100, 4: 70}
-"""Prices as before the change, and the order that came while it was there."""
-
-
-def open_captures(theatre: Theatre) -> list[str]:
-    with theatre.store.read() as unit:
-        return [capture.resource for capture in unit.captures.list()]
 
 
 def test_no_order_is_lost_on_the_way_back(theatre: Theatre) -> None:
@@ -209,27 +200,6 @@ def test_it_ends_by_hand_with_a_reason(theatre: Theatre) -> None:
         plan_restore(theatre.context, UNIT)
 
 
-def test_what_would_be_lost_is_refused_until_it_is_accepted(theatre: Theatre) -> None:
-    shop = broken(theatre, keep=("orders",))
-    with shop.database.connect() as connection:
-        connection.execute("INSERT INTO visits VALUES (1, '/')")
-    with pytest.raises(NotReversible, match=r"failed database only: visits \(1\)"):
-        shop.restore()
-    end = shop.restore(accept_loss=True)
-    assert end.state is RolloutState.VERIFIED
-    assert shop.orders() == WHOLE
-    assert shop.database.ask("SELECT * FROM visits") == []
-
-
-def test_what_is_not_known_is_not_called_nothing(theatre: Theatre) -> None:
-    shop = broken(theatre)
-    shop.database.unknown = (Message("the slot was lost"),)
-    planned = plan_restore(theatre.context, UNIT)
-    assert planned.costs
-    with pytest.raises(NotReversible, match="not known what was written since: the slot was lost"):
-        shop.restore()
-
-
 def test_who_needs_the_newer_shape_is_named(theatre: Theatre) -> None:
     shop = broken(theatre)
     theatre.stand(shop.release("other", *shop.bad.databases[0].migrations, unit=OTHER))
@@ -277,64 +247,6 @@ def test_while_it_works_nobody_deploys_on_it_and_the_plan_names_its_users(theatr
     assert refused == ["swap"]
 
 
-@pytest.mark.parametrize("step", ["refuse_restore", "prepare_copy", "carry_over", "swap"])
-def test_what_stops_before_the_swap_leaves_everything_as_it_was(theatre: Theatre, step: str) -> None:
-    shop = broken(theatre)
-    before = sorted(path.name for path in shop.database.path.parent.iterdir())
-    if step == "refuse_restore":
-        plan_restore(theatre.context, UNIT)
-
-    def fails(moment: str, at: str) -> None:
-        if (moment, at) == ("before effect", "check"):
-            shop.database.fail_next(step, Rejected("too little room"))
-
-    end = shop.restore(fails)
-    assert end.state is RolloutState.FAILED
-    assert "too little room" in str(end.outcome)
-    assert shop.orders() == {1: 0, 2: 0, 3: 0, 4: 70}
-    assert sorted(path.name for path in shop.database.path.parent.iterdir()) == before
-    assert open_captures(theatre) == [RESOURCE], "it can be tried again"
-    with theatre.store.read() as unit:
-        phases = [record.phase for record in unit.audit.list(str(UNIT), 20) if record.verb == "restore"]
-        assert phases.count(Phase.INTENT) == phases.count(Phase.OUTCOME)
-        assert unit.locks.holder(f"resource:{RESOURCE}") == ""
-        assert unit.locks.holder(f"unit:{UNIT}") == ""
-    assert shop.restore().state is RolloutState.VERIFIED
-    assert shop.orders() == WHOLE
-
-
-def test_a_server_that_does_not_answer_is_asked_again_while_the_database_may_be_closed(
-    theatre: Theatre,
-) -> None:
-    shop = broken(theatre)
-    for _ in range(20):
-        shop.database.fail_next("swap", Unreachable("away"))
-        shop.database.fail_next("swap", OutcomeUnknown("no answer"))
-    assert shop.restore().state is RolloutState.VERIFIED
-    assert shop.orders() == WHOLE
-
-
-def test_a_copy_that_could_not_be_dropped_is_dropped_by_the_next(theatre: Theatre) -> None:
-    shop = broken(theatre)
-    shop.database.fail_next("swap", Rejected("a session can't be ended"))
-    shop.database.fail_next("abandon", Rejected("it is in use"))
-    end = shop.restore()
-    assert end.state is RolloutState.INCOMPLETE
-    assert "the copy could not be dropped: it is in use" in str(end.outcome)
-    assert len(list(shop.database.path.parent.glob("*_restored_*"))) == 1
-    assert shop.restore().state is RolloutState.VERIFIED
-    assert list(shop.database.path.parent.glob("*_restored_*")) == []
-
-
-def test_criteria_that_stay_broken_are_said(theatre: Theatre) -> None:
-    shop = broken(theatre)
-    theatre.proxy.bad.add(shop.good_generation)
-    end = shop.restore()
-    assert end.state is RolloutState.FAILED
-    assert "still broken" in str(end.outcome)
-    assert f"{RESOURCE} went back" in str(end.outcome)
-
-
 def test_a_way_back_that_brings_a_migration_again_keeps_nothing(theatre: Theatre) -> None:
     """To a good state that has it, from one to which the database was restored without it."""
     shop = Shop(theatre)
@@ -379,3 +291,13 @@ def test_nobody_restores_under_a_deploy(theatre: Theatre) -> None:
     assert theatre.run(newer.id).state is RolloutState.VERIFIED
     assert open_captures(theatre) == [RESOURCE], "that unit never needed what was spoiled"
     assert shop.restore().state is RolloutState.VERIFIED
+
+
+def test_a_revoked_secret_is_in_nobodys_way(theatre: Theatre) -> None:
+    """A restore starts nothing with it."""
+    shop = broken(theatre, secrets=(theatre.context.vault.seal("TOKEN", "old"),))
+    secretive = Secretive(theatre)
+    secretive.renew("new")
+    secretive.revoke("old")
+    assert shop.restore().state is RolloutState.VERIFIED
+    assert shop.orders() == WHOLE

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import psycopg
 import pytest
 from rich.console import Console, RenderableType
 
+from lastgood.cli import restore as command
 from lastgood.cli.restore_view import restore_view
 from lastgood.cli.session import Session
 from lastgood.cli.status_view import status_view
@@ -156,3 +157,19 @@ def test_after_a_restore_nobody_is_told_to_roll_back(kind: PlanKind, state: Roll
     told = shown(status_view(translator("en"), [status], detailed=True))
     assert said in told
     assert ("lastgood rollback" in told) is (kind is not PlanKind.RESTORE)
+
+
+@pytest.mark.parametrize(
+    ("plan", "accepts"),
+    [(planned(), False), (planned(TableWrites("visits", 9, kept=False)), True)],
+    ids=["nothing", "visits"],
+)
+def test_a_plain_yes_accepts_no_loss_that_was_not_shown(plan: RestorePlan, accepts: bool) -> None:
+    with (
+        patch.object(command, "Session") as session,
+        patch.object(command, "_shown", return_value=plan),
+        patch.object(command, "_ask"),
+    ):
+        command.restore(Mock(), str(SHOP), detach=True)
+    asked = session.return_value.service.databases.restore.call_args.kwargs
+    assert asked["accept_loss"] is accepts

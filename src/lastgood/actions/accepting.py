@@ -109,12 +109,13 @@ def _take_out(context: Context, unit: UnitOfWork, rollout: Rollout) -> None:
 
 
 def refuse_move(context: Context, unit: UnitOfWork, plan: Plan, release: Release) -> None:
-    """Raises Conflict when the unit moved since the plan was made, the release is set aside, a secret of it
-    was revoked, or (a change) it is frozen or needs what a way back is taking out; NotReversible when a
-    change could not go back, because what its base needs was revoked.
+    """Raises Conflict when the unit moved since the plan was made, the release is set aside, a secret it
+    would start with was revoked, or (a change) it is frozen or needs what a way back is taking out;
+    NotReversible when a change could not go back, because what its base needs was revoked.
     """
     _refuse_stale(unit, plan)
-    refuse_revoked(unit, release)
+    if plan.kind is not PlanKind.RESTORE:  # It starts nothing, and logs in with what is valid.
+        refuse_revoked(unit, release)
     if plan.kind is PlanKind.DEPLOY:
         refuse_frozen(unit, plan)
         refuse_unsettled(unit, release)

@@ -12,9 +12,10 @@ from lastgood.domain.capture import Capture, DataLeft
 from lastgood.domain.errors import LastgoodError, OutcomeUnknown
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Reversibility, StepKind
-from lastgood.domain.release import Release
+from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Rollout
+from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.schema import Classes, SchemaMove, moving
@@ -92,6 +93,17 @@ def snapshot_of(store: Store, capture: Capture) -> Snapshot:
         return next(s for s in unit.points.snapshots(capture.resource) if s.id == capture.snapshot)
 
 
+def writes_of(
+    drivers: Drivers, release: Release, database: DatabaseTarget, snapshot: Snapshot
+) -> WritesSince:
+    """Counted now. ``release``: with secrets that may be used."""
+    captures = captures_of(drivers, release, database)
+    if captures is None:
+        reason = Message(N_("the driver of {resource} keeps no writes"), {"resource": database.resource})
+        return WritesSince(snapshot.id, complete=False, reasons=(reason,))
+    return captures.writes_since(snapshot, database.keep)
+
+
 def settled_by(unit: UnitOfWork, rollout: str, good: Release) -> list[Capture]:
     """Those that nobody needs once ``good`` is there: its own, and older ones of its unit that lie behind
     migrations it needs.
@@ -115,9 +127,24 @@ def opened_by(unit: UnitOfWork, rollouts: Iterable[str]) -> list[Capture]:
 
 
 def captures_on(unit: UnitOfWork, release: Release) -> list[Capture]:
-    """Those open on the databases of ``release``, newest first."""
+    """Those open on the databases of ``release``, and those its unit opened, newest first: the change that
+    brought a database may have been taken back.
+    """
     resources = {database.resource for database in release.databases}
-    return [capture for capture in unit.captures.list() if capture.resource in resources]
+    return [
+        capture
+        for capture in unit.captures.list()
+        if capture.resource in resources or capture.unit == str(release.unit)
+    ]
+
+
+def reaching(unit: UnitOfWork, release: Release, capture: Capture) -> Release:
+    """The release by which the database is reached: ``release``, or where that does not name it, the one that
+    the capture was opened for.
+    """
+    if release.database(capture.resource) is not None:
+        return release
+    return unit.releases.get(unit.rollouts.get(capture.rollout).target)
 
 
 def data_left(unit: UnitOfWork, release: Release) -> tuple[DataLeft, ...]:
@@ -188,6 +215,20 @@ def left_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]
     template = N_(
         "the data of {resource} stays as {name} left it; then it goes back to {at}, with what was written "
         "since, by: lastgood restore {unit}"
+    )
+    return tuple(
+        Message(template, {"resource": one.resource, "name": one.name, "unit": str(unit_id),
+                           "at": f"{one.since:%Y-%m-%d %H:%M:%S}"})
+        for one in left
+    )  # fmt: skip
+
+
+def before_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]:
+    """What a deploy builds on, and what it may take away."""
+    template = N_(
+        "the data of {resource} is still as {name} left it, and this change builds on that: once it moves "
+        "data there or is verified good, what was written since {at} may be kept no more. To go back first: "
+        "lastgood restore {unit}"
     )
     return tuple(
         Message(template, {"resource": one.resource, "name": one.name, "unit": str(unit_id),

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from lastgood.domain.criterion import Verdict
-from lastgood.domain.errors import OutcomeUnknown
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
@@ -47,19 +46,35 @@ def restore_ended(
 
 
 def _abandoned(unit: UnitOfWork, rollout: Rollout, failure: Failure | None) -> tuple[RolloutState, Message]:
-    words: dict[str, object] = {"resource": ", ".join(rollout.plan.resources)}
-    words["why"] = unit.rollouts.get(rollout.undoes).outcome
-    last = unit.journal.last(rollout.undoes, "swap")
+    """Whether the names were swapped is what was seen on the server, never what an error is called."""
+    resource, why = ", ".join(rollout.plan.resources), unit.rollouts.get(rollout.undoes).outcome
+    words: dict[str, object] = {"resource": resource, "why": why}
     if failure is not None:
         template = N_(
             "{why}. And the copy could not be dropped: {what}. The next lastgood restore does; look whether "
-            "{resource} is open"
+            "{resource} is open. {todo}"
         )
-        return RolloutState.INCOMPLETE, Message(template, {**words, "what": failure.what})
-    if last is not None and last.mark is Mark.FAILED and last.data["error"] == OutcomeUnknown.__name__:
-        template = N_("{why}. Look which database has the name of {resource} now before anything else")
-        return RolloutState.INCOMPLETE, Message(template, words)
-    return RolloutState.FAILED, Message(N_("{why}. {resource} is as it was"), words)
+        return RolloutState.INCOMPLETE, Message(
+            template, {**words, "what": failure.what, "todo": failure.todo}
+        )
+    done = swapped(unit, rollout)
+    if not done:
+        return RolloutState.FAILED, Message(N_("{why}. {resource} is as it was"), words)
+    words["what"] = str(why.params.get("what", why))
+    if "unread" in done:
+        template = N_(
+            "{resource} went back, but it stopped after that: {what}. How its failed database is called, and "
+            "what was carried over, could not be read: {unread}"
+        )
+        return RolloutState.INCOMPLETE, Message(template, {**words, "unread": done["unread"]})
+    rows, left = sum(done["carried"].values()), sum(done["conflicts"].values())
+    template = N_(
+        "{resource} went back, but it stopped after that: {what}. {rows} later writes were carried over, "
+        "{left} rows are in conflict and listed in its table lastgood.conflicts; the failed database is kept "
+        "as {failed}. The criteria were not measured again"
+    )
+    words |= {"rows": rows, "left": left, "failed": done["failed"]}
+    return RolloutState.INCOMPLETE, _stayed(Message(template, words), done)
 
 
 def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Message]:
@@ -75,12 +90,30 @@ def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Mes
         "{verdict}: {resource} went back, and {rows} later writes were carried over; {left} rows are in "
         "conflict and listed in its table lastgood.conflicts; the failed database is kept as {failed}"
     )
-    return state, Message(some_left if left else all_over, words)
+    return state, _stayed(Message(some_left if left else all_over, words), done)
+
+
+def _stayed(outcome: Message, done: dict[str, Any]) -> Message:
+    """``outcome``, and what it cost, as far as that was counted just before the swap."""
+    if stayed := done.get("stayed"):
+        words = {"outcome": outcome, "tables": ", ".join(f"{name} ({rows})" for name, rows in stayed.items())}
+        outcome = Message(
+            N_("{outcome}. As accepted, rows stayed in the failed database only: {tables}"), words
+        )
+    if unknown := done.get("unknown"):
+        words = {"outcome": outcome, "unknown": "; ".join(unknown)}
+        outcome = Message(N_("{outcome}. What else was written since is not known: {unknown}"), words)
+    return outcome
 
 
 def swapped(unit: UnitOfWork, rollout: Rollout) -> dict[str, Any]:
     """What the swap of a restore did, empty when there was none."""
-    return result_of(unit, rollout.id, "swap") if rollout.kind is PlanKind.RESTORE else {}
+    if rollout.kind is not PlanKind.RESTORE:
+        return {}
+    if rollout.undoes:
+        found: dict[str, Any] = result_of(unit, rollout.id, "back:abandon").get("swapped", {})
+        return found
+    return result_of(unit, rollout.id, "swap")
 
 
 def measured_again(rollout: Rollout) -> tuple[RolloutState, Message]:
@@ -99,7 +132,7 @@ def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:
     return frozenset(e.step for e in unit.journal.entries(rollout) if e.mark is Mark.INTENT)
 
 
-def result_of(unit: UnitOfWork, rollout: str, step: str) -> dict[str, object]:
+def result_of(unit: UnitOfWork, rollout: str, step: str) -> dict[str, Any]:
     last = unit.journal.last(rollout, step)
     return dict(last.data) if last and last.mark is Mark.DONE else {}
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
 from lastgood.actions.adopt import take_baseline
-from lastgood.actions.captures import capture_obstacles
+from lastgood.actions.captures import before_notes, capture_obstacles, data_left
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
 from lastgood.actions.images import Lookups
@@ -112,7 +112,9 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
             release=short(base.digest),
         )
     plan = plan_deploy(move)
-    notes = (*plan.notes, *_frozen_notes(context, unit_id))
+    with context.store.read() as unit:
+        left = before_notes(data_left(unit, base), unit_id)
+    notes = (*plan.notes, *left, *_frozen_notes(context, unit_id))
     plan = with_cold_way_back(replace(plan, automatic=environment.automatic, notes=notes), renewal)
     context.store.put_plan(plan, release, base)
     for schema in move.schemas:

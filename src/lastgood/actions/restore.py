@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lastgood.actions.abilities import captures_of, restores_of
+from lastgood.actions.abilities import restores_of
 from lastgood.actions.accepting import accept_plan
-from lastgood.actions.captures import Servers, captures_on, end_capture, snapshot_of
+from lastgood.actions.captures import (
+    Servers,
+    captures_on,
+    end_capture,
+    reaching,
+    snapshot_of,
+    writes_of,
+)
 from lastgood.actions.context import Context
 from lastgood.actions.deploy import refuse_busy
 from lastgood.actions.heal import current_release
@@ -19,10 +26,10 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Estimate, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_plan import RestorePlan
-from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Request, Rollout
 from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
+from lastgood.planning.restoring import accepting
 from lastgood.planning.restoring import plan_restore as plan_steps
 
 
@@ -34,20 +41,21 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
     """
     release = current_release(context, unit_id)
     capture = _choose(context, release, database, snapshot)
-    target = _database(release, capture)
     with context.store.read() as unit:
         refuse_shape(unit, capture)
         users = users_of(unit, capture.resource)
+        by = reaching(unit, release, capture)
+    target = _database(by, capture)
     kept = snapshot_of(context.store, capture)
-    asking = with_valid_secrets(context.store, context.vault, release)
+    asking = with_valid_secrets(context.store, context.vault, by)
     restores_of(context.drivers, asking, target).refuse_restore(kept, target.keep)
-    writes = _writes(context, asking, target, kept)
+    writes = writes_of(context.drivers, asking, target, kept)
 
     def timings(kind: StepKind) -> Sequence[float]:
         with context.store.read() as unit:
             return unit.journal.seconds(unit_id, kind)
 
-    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture))
+    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture), by.digest)
     return RestorePlan(plan, capture, kept, writes, target.called)
 
 
@@ -71,7 +79,8 @@ def restore(
                       context.clock.now())  # fmt: skip
     data = {"snapshot": planned.snapshot.id, "cut": planned.snapshot.cut, **noted(planned.writes)}
     release = current_release(context, unit_id)
-    return accept_plan(context, planned.plan, release, request, data=data)
+    plan = accepting(planned.plan, planned.writes)
+    return accept_plan(context, plan, release, request, data=data)
 
 
 def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str) -> Capture:
@@ -89,6 +98,8 @@ def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str
     refuse_busy(context, unit_id)
     release = current_release(context, unit_id)
     capture = _choose(context, release, database, "")
+    with context.store.read() as unit:
+        release = reaching(unit, release, capture)
     because = Message("{text}", {"text": reason})
     why = end_capture(
         Servers(context.store, context.drivers, context.vault), release, capture, because, context.clock.now()
@@ -107,27 +118,21 @@ def forget(context: Context, unit_id: UnitId, *, database: str = "", reason: str
 
 def writes_kept(context: Context, unit_id: UnitId) -> Sequence[WritesSince]:
     """What was written since the cuts of the captures that are open on the unit's databases; counted now."""
-    release = with_valid_secrets(context.store, context.vault, current_release(context, unit_id))
+    release = current_release(context, unit_id)
     with context.store.read() as unit:
-        found = captures_on(unit, release)
-    return [
-        _writes(context, release, _database(release, capture), snapshot_of(context.store, capture))
-        for capture in found
-    ]
+        found = [(capture, reaching(unit, release, capture)) for capture in captures_on(unit, release)]
+    counted = []
+    for capture, by in found:
+        asking = with_valid_secrets(context.store, context.vault, by)
+        database = _database(by, capture)
+        counted.append(writes_of(context.drivers, asking, database, snapshot_of(context.store, capture)))
+    return counted
 
 
 def noted(writes: WritesSince) -> dict[str, object]:
     """For the audit: counts by table."""
     counts = {w.table: [w.inserted, w.updated, w.deleted] for w in writes.tables if w.rows}
     return {"written": counts, "complete": writes.complete, "lost": [w.table for w in writes.lost]}
-
-
-def _writes(context: Context, release: Release, database: DatabaseTarget, snapshot: Snapshot) -> WritesSince:
-    captures = captures_of(context.drivers, release, database)
-    if captures is None:
-        reason = Message(N_("the driver of {resource} keeps no writes"), {"resource": database.resource})
-        return WritesSince(snapshot.id, complete=False, reasons=(reason,))
-    return captures.writes_since(snapshot, database.keep)
 
 
 def _loaded(context: Context, capture: Capture) -> Estimate:

@@ -82,12 +82,13 @@ def _status(
 
 def _databases(unit: UnitOfWork, release: Release | None) -> dict[str, Any]:
     """What is kept of their writes, what is not as it was released, and what failed and is set aside."""
-    if release is None or not release.databases:
+    if release is None:
         return {}
-    resources = {database.resource for database in release.databases}
+    captures = tuple(captures_on(unit, release))
+    resources = {d.resource for d in release.databases} | {c.resource for c in captures}
     failed = tuple(q for q in unit.quarantine.list() if q.resource in resources)
     return {
-        "captures": tuple(captures_on(unit, release)),
+        "captures": captures,
         "left": data_left(unit, release),
         "failed": failed,
     }

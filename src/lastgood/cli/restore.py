@@ -75,7 +75,7 @@ def restore(
         _ask(session, planned)
     rollout = session.service.databases.restore(
         known, database=planned.capture.resource, snapshot=planned.snapshot.id, reason=reason,
-        accept_loss=accept_loss or not yes,
+        accept_loss=accept_loss or (not yes and planned.costs),
     )  # fmt: skip
     if detach:
         session.document({"rollout": rollout.id, "unit": unit})

@@ -10,6 +10,7 @@ from lastgood.domain.capture import Capture
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Estimate, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.domain.salvage import WritesSince
 from lastgood.planning import steps as build
 from lastgood.planning.moves import Timings
 
@@ -26,14 +27,16 @@ def plan_restore(
     users: Sequence[str],
     timings: Timings,
     loaded: Estimate,
+    by: str = "",
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
 
     ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
+    ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
     params: Mapping[str, Any] = {
-        "release": release.digest,
+        "release": by or release.digest,
         "resource": capture.resource,
         "snapshot": capture.snapshot,
         "keep": list(database.keep),
@@ -69,6 +72,21 @@ def plan_restore(
     )  # fmt: skip
 
 
+def accepting(plan: Plan, writes: WritesSince) -> Plan:
+    """The swap may leave behind what ``writes`` says is lost or not known, and nothing else."""
+    accepted = {
+        "tables": {table.table: table.rows for table in writes.lost},
+        "unknown": [str(reason) for reason in writes.reasons],
+    }
+    steps = tuple(
+        replace(step, params={**step.params, "accepted": accepted})
+        if step.kind is StepKind.SWAP_DATABASE
+        else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)
+
+
 def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:
     if step.kind is StepKind.VERIFY:
         return replace(step, estimate=Estimate(float(step.params["seconds"]) + SETTLE))
@@ -84,6 +102,6 @@ def _notes(capture: Capture, users: Sequence[str]) -> tuple[Message, ...]:
     )
     failed = N_("The failed database stays on the server under another name; nothing of it is deleted")
     return (
-        Message(closed, {"resource": capture.resource, "units": ", ".join(users)}),
+        Message(closed, {"resource": capture.resource, "units": ", ".join(users) or "-"}),
         Message(failed),
     )

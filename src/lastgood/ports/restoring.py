@@ -49,7 +49,8 @@ class Restores(Protocol):
 
     def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
         """Bring what was captured up to now into the copy, the live database in full use. May be repeated:
-        only what came since is carried, each write exactly once.
+        only what came since is carried, each write exactly once. A database that a crash left closed is
+        opened. Once swapped under ``key``, says what was carried.
         """
 
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
@@ -58,5 +59,7 @@ class Restores(Protocol):
         ``key``, says the same again. Raises Rejected with the live database open as it was.
         """
 
-    def abandon(self, key: str) -> None:
-        """Drop the copy of a restore that was not swapped, and open what a crash left closed."""
+    def abandon(self, key: str) -> bool:
+        """Drop the copy of a restore that was not swapped, and open what a crash left closed. True when the
+        names are swapped already: nothing was abandoned, and ``swap`` says what was done.
+        """

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
 from lastgood.actions.abilities import restores_of
-from lastgood.actions.captures import Servers, end_capture, snapshot_of
+from lastgood.actions.captures import Servers, end_capture, snapshot_of, writes_of
 from lastgood.actions.needs import refuse_shape
 from lastgood.actions.steps.tools import Handler, database_at, release_at
 from lastgood.domain.capture import Capture
-from lastgood.domain.errors import Conflict, OutcomeUnknown, Unreachable
+from lastgood.domain.errors import Conflict, LastgoodError, OutcomeUnknown, Unreachable
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import PlanKind
 from lastgood.domain.quarantine import Quarantine, QuarantineKind
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import RolloutState
-from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.domain.salvage import Salvage, Swapped, TableWrites
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.ports.restoring import Restores
 
@@ -62,6 +62,32 @@ class RestoreStep(Handler):
     @staticmethod
     def keep(context: StepContext) -> list[str]:
         return [str(table) for table in context.step.params["keep"]]
+
+    @staticmethod
+    def set_aside(context: StepContext, swapped: Swapped, restore: str) -> None:
+        """The failed database is never deleted before its time (law 6)."""
+        resource, now = str(context.step.params["resource"]), context.clock.now()
+        reason = Message(N_("{resource} went back to a snapshot; this is what it was before"),
+                         {"resource": resource})  # fmt: skip
+        made = Quarantine(
+            f"q-{restore}-database", QuarantineKind.DATABASE, swapped.failed, reason, "lastgood", now,
+            resource=resource, until=now + KEPT,
+        )  # fmt: skip
+        with context.store.write() as unit:
+            unit.quarantine.put(replace(made, unit=str(unit.rollouts.get(restore).unit)))
+
+    def end(self, context: StepContext, restore: str) -> Result:
+        """The writes since the cut are kept no more."""
+        wanted = context.step.params["snapshot"]
+        with context.store.read() as unit:
+            capture = next((c for c in unit.captures.list() if c.snapshot == wanted), None)
+        if capture is None:
+            return {"ended": True}
+        because = Message(N_("{rollout} went back to it"), {"rollout": restore})
+        release, _ = database_at(context, self.tools.vault)
+        servers = Servers(context.store, self.tools.drivers, self.tools.vault)
+        why = end_capture(servers, release, capture, because, context.clock.now())
+        return {"ended": why is None, "why": str(why or "")}
 
 
 class CheckRestore(RestoreStep):
@@ -114,60 +140,57 @@ class CarryOver(RestoreStep):
 class SwapDatabase(RestoreStep):
     def run(self, context: StepContext) -> Result:
         driver, snapshot, keep = self.driver(context), self.snapshot(context), self.keep(context)
+        # It opens what a crash left closed: a closed database can't be counted in.
+        persistently(context, lambda: driver.carry_over(snapshot, context.program, keep))
+        left = self._left_behind(context, driver, snapshot)
         swapped = persistently(context, lambda: driver.swap(snapshot, context.program, keep))
-        self._set_aside(context, swapped)
-        return {
-            "failed": swapped.failed,
-            **_counts(swapped.salvage),
-            "fence_seconds": swapped.fence_seconds,
-            "swap_seconds": swapped.swap_seconds,
-        }
+        self.set_aside(context, swapped, context.program)
+        return {**_told(swapped), **left}
 
-    @staticmethod
-    def _set_aside(context: StepContext, swapped: Swapped) -> None:
-        """The failed database is never deleted before its time (law 6)."""
-        resource, now = str(context.step.params["resource"]), context.clock.now()
-        reason = Message(N_("{resource} went back to a snapshot; this is what it was before"),
-                         {"resource": resource})  # fmt: skip
-        made = Quarantine(
-            f"q-{context.program}-database", QuarantineKind.DATABASE, swapped.failed, reason, "lastgood", now,
-            resource=resource, until=now + KEPT,
-        )  # fmt: skip
-        with context.store.write() as unit:
-            rollout = unit.rollouts.get(context.program)
-            unit.quarantine.put(replace(made, unit=str(rollout.unit)))
+    def _left_behind(self, context: StepContext, driver: Restores, snapshot: Snapshot) -> Result:
+        """What stays in the failed database only, counted once more. Raises Conflict where that is more than
+        was accepted; the copy is dropped then.
+        """
+        accepted = context.step.params["accepted"]
+        writes = writes_of(self.tools.drivers, *database_at(context, self.tools.vault), snapshot)
+        beyond = [w for w in writes.lost if w.table not in accepted["tables"]]
+        unknown = [str(reason) for reason in writes.reasons]
+        if not beyond and set(unknown) <= set(accepted["unknown"]):
+            return {"stayed": {w.table: w.rows for w in writes.lost}, "unknown": unknown}
+        if persistently(context, lambda: driver.abandon(context.program)):
+            # Swapped before a crash: nothing is kept of the new database that could be counted.
+            return {"stayed": dict(accepted["tables"]), "unknown": list(accepted["unknown"])}
+        raise _not_accepted(context, beyond, [why for why in unknown if why not in accepted["unknown"]])
 
 
 class EndCapture(RestoreStep):
     """The database is back: that the server is still told to keep writes is no reason to call it failed."""
 
     def run(self, context: StepContext) -> Result:
-        wanted = context.step.params["snapshot"]
-        with context.store.read() as unit:
-            capture = next((c for c in unit.captures.list() if c.snapshot == wanted), None)
-        if capture is None:
-            return {"ended": True}
-        because = Message(N_("{rollout} went back to it"), {"rollout": context.program})
-        release, _ = database_at(context, self.tools.vault)
-        why = end_capture(
-            Servers(context.store, self.tools.drivers, self.tools.vault),
-            release,
-            capture,
-            because,
-            context.clock.now(),
-        )
-        return {"ended": why is None, "why": str(why or "")}
+        return self.end(context, context.program)
 
 
 class AbandonCopy(RestoreStep):
-    """What a restore that failed left behind: its copy, and a database that may still be closed."""
+    """What a restore that failed left behind: its copy, and a database that may still be closed. Or it did
+    go back, and only the answer was lost: then what belongs to the swap is done here.
+    """
 
     def run(self, context: StepContext) -> Result:
         with context.store.read() as unit:
             failed = unit.rollouts.get(context.program).undoes
         driver = self.driver(context)
-        persistently(context, lambda: driver.abandon(failed))
-        return {"abandoned": failed}
+        if not persistently(context, lambda: driver.abandon(failed)):
+            return {"abandoned": failed}
+        try:
+            snapshot, keep = self.snapshot(context), self.keep(context)
+            swapped = persistently(context, lambda: driver.swap(snapshot, failed, keep))
+        except LastgoodError as error:
+            if error.own_state:
+                raise
+            return {"swapped": {"unread": str(error.what)}}
+        self.set_aside(context, swapped, failed)
+        self.end(context, failed)
+        return {"swapped": _told(swapped)}
 
 
 def persistently(context: StepContext, act: Callable[[], T]) -> T:
@@ -181,6 +204,28 @@ def persistently(context: StepContext, act: Callable[[], T]) -> T:
                 raise
         context.clock.sleep(pause)
         pause = min(pause * 2, 5.0)
+
+
+def _not_accepted(context: StepContext, beyond: Sequence[TableWrites], unknown: Sequence[str]) -> Conflict:
+    parts = {
+        True: N_("rows would stay in the failed database only that nobody accepted to leave there: {lost}"),
+        False: N_("it is not known any more what was written since: {unknown}"),
+    }
+    return Conflict(
+        parts[bool(beyond)],
+        todo=N_("Look again: lastgood restore {unit}"),
+        lost=", ".join(f"{w.table} ({w.rows})" for w in beyond), unknown="; ".join(unknown),
+        unit=str(release_at(context).unit),
+    )  # fmt: skip
+
+
+def _told(swapped: Swapped) -> dict[str, object]:
+    return {
+        "failed": swapped.failed,
+        **_counts(swapped.salvage),
+        "fence_seconds": swapped.fence_seconds,
+        "swap_seconds": swapped.swap_seconds,
+    }
 
 
 def _counts(salvage: Salvage) -> dict[str, object]:
