@@ -21,7 +21,8 @@ class Captures(Protocol):
 
     def capture(self, key: str) -> Snapshot:
         """As ``Snapshots.snapshot``, and from exactly its cut on every write is kept until
-        ``end_capture``. At most one capture of a resource is open: an older one is ended first.
+        ``end_capture``. At most one capture of a resource is open: an older one is ended once this one
+        is whole, and stays when it fails.
 
         Raises Rejected with the obstacle; no snapshot is taken then.
         """

@@ -9,6 +9,8 @@ from lastgood.drivers.postgresql.connection import Connection, Server
 
 SLOTS = 3
 """Free ones: the capture's own, one for reading it, one for a restore beside it."""
+OPENING = 2
+"""Free ones beside those of an older capture, which is ended only when the new one is whole."""
 
 _ROLE = N_(
     "'{user}' may not read the log of {address}, the right REPLICATION is missing: "
@@ -23,16 +25,16 @@ RIGHTS = frozenset({_ROLE, _CREATE})
 _FACTS = """
 SELECT pg_is_in_recovery(), current_setting('wal_level'),
        current_setting('max_slot_wal_keep_size'),
-       current_setting('max_replication_slots')::int - (
-           SELECT count(*) FROM pg_replication_slots WHERE NOT starts_with(slot_name, %s)),
-       current_setting('max_replication_slots')::int,
+       current_setting('max_replication_slots')::int, s.taken, s.older,
        (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user),
        has_database_privilege(current_database(), 'CREATE'), current_user, current_database()
+FROM (SELECT count(*) AS taken, count(*) FILTER (WHERE starts_with(slot_name, %s)) AS older
+      FROM pg_replication_slots) s
 """
 
 
 def find(server: Server, prefix: str) -> Message | None:
-    """The first one in the way; slots that begin with ``prefix`` would be ended. Raises DriverError."""
+    """The first one in the way; slots that begin with ``prefix`` are ended in the end. Raises DriverError."""
     with server.session() as connection:
         found = _by_facts(connection, server, prefix)
     return found or _by_trying(server)
@@ -41,7 +43,7 @@ def find(server: Server, prefix: str) -> Message | None:
 def _by_facts(connection: Connection, server: Server, prefix: str) -> Message | None:
     row = connection.execute(_FACTS, (prefix,)).fetchone()
     assert row is not None, "the question always has an answer"
-    standby, level, bound, free, all_slots, role, create, user, database = row
+    standby, level, bound, all_slots, taken, older, role, create, user, database = row
     params = {"address": server.spot.address, "user": user, "database": database}
     if standby:
         return Message(N_("{address} only reads: point the url at the primary server"), params)
@@ -65,13 +67,14 @@ def _by_facts(connection: Connection, server: Server, prefix: str) -> Message | 
         return Message(_ROLE, params)
     if not create:
         return Message(_CREATE, params)
-    if free < SLOTS:
+    free, need = all_slots - taken, max(OPENING, SLOTS - older)
+    if free < need:
         return Message(
             N_(
                 "{address} has {free} free replication slots of {all}, and {need} are needed: "
                 "drop unused ones, or raise max_replication_slots and restart the server"
             ),
-            {**params, "free": max(free, 0), "all": all_slots, "need": SLOTS},
+            {**params, "free": max(free, 0), "all": all_slots, "need": need},
         )
     return None
 
