@@ -30,6 +30,9 @@ class Captures(Protocol):
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
         """Counted now, nothing consumed. ``keep``: tables that a restore would carry over, empty for all."""
 
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        """Raises Rejected when writes since the cut are not kept any more. Looks only, and counts nothing."""
+
     def end_capture(self, snapshot: Snapshot) -> None:
         """The server keeps nothing for it any more; one that is not open is left alone."""
 

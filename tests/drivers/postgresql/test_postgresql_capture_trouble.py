@@ -183,9 +183,14 @@ def test_the_server_gave_the_log_up(shop: Lab) -> None:
         writes = driver.writes_since(taken, [])
         assert not writes.complete
         assert "gave up the log" in told(writes)[0]
+        with pytest.raises(Rejected, match="gave up the log"):
+            driver.refuse_lost(taken)
         assert driver.capture("r1") == taken
+        shop.server.configure(max_slot_wal_keep_size="1GB", min_wal_size="80MB")
+        until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("1GB",)])
         again = driver.capture("r2")
         assert driver.writes_since(again, []).complete
+        driver.refuse_lost(again)
     finally:
         shop.server.configure(max_slot_wal_keep_size="1GB", min_wal_size="80MB")
 
@@ -238,6 +243,11 @@ def test_settings_of_the_server_in_the_way(shop: Lab) -> None:
     driver = shop.driver()
     try:
         assert "ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'" in str(driver.capture_obstacle())
+        # A rehearsal's copy alone would push the slot out: 2 databases and 64 MiB have to fit.
+        shop.server.configure(max_slot_wal_keep_size="70MB")
+        until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("70MB",)])
+        with pytest.raises(Rejected, match=r"keeps 70 MiB .*max_slot_wal_keep_size = '4GB'"):
+            driver.capture("r1")
         shop.server.configure(wal_level="replica", max_slot_wal_keep_size="1GB")
         driver = restarted(shop, "fast")
         with pytest.raises(Rejected, match=r"wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):

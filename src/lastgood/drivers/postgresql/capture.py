@@ -71,6 +71,18 @@ class Capturer:
                 reasons.append(Message(N_("large objects are there: what was written to them is not known")))
             return WritesSince(snapshot.id, not reasons, tables, tuple(reasons), position, slot.held)
 
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        """Source of ``Captures.refuse_lost``."""
+        with self.server.session() as connection:
+            lost = self.lost(snapshot, slots.look(connection, self.name(snapshot.id)))
+        if lost is not None:
+            raise Rejected(
+                lost.template,
+                todo=N_("Nothing was changed. Raise max_slot_wal_keep_size, then plan the change again."),
+                where=self.server.spot.address,
+                **lost.params,
+            )
+
     def end(self, snapshot: Snapshot) -> None:
         """Source of ``Captures.end_capture``; what crashes left of others goes too."""
         name = self.name(snapshot.id)
