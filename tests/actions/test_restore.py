@@ -103,6 +103,24 @@ def test_an_obstacle_that_came_after_the_plan_lets_nothing_begin(theatre: Theatr
     assert "nothing was changed: no slot is free" in str(end.outcome)
 
 
+def test_no_data_is_moved_once_the_server_gave_the_capture_up(theatre: Theatre) -> None:
+    shop = Shop(theatre)
+    rollout = theatre.accept(shop.bad)
+
+    def lose(_: str, step: str) -> None:
+        if step == f"migrate:{RESOURCE}:0002_prices":
+            with theatre.store.read() as unit:
+                (kept,) = unit.points.snapshots(RESOURCE)
+            shop.database.end_capture(kept)
+
+    end = theatre.run(rollout.id, lose)
+    assert (end.kind, end.state) == (PlanKind.ROLLBACK, RolloutState.VERIFIED)
+    with theatre.store.read() as unit:
+        assert "nothing was kept since" in str(unit.rollouts.get(rollout.id).outcome)
+        assert data_left(unit, shop.good) == ()
+    assert set(shop.orders().values()) == {100}
+
+
 def test_a_change_that_moves_no_data_captures_nothing(theatre: Theatre) -> None:
     shop = Shop(theatre)
     gift = ("ALTER TABLE orders ADD COLUMN gift text;\n", "SELECT gift FROM orders WHERE false;\n",

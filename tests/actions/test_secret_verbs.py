@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from lastgood.actions.heal import heal
@@ -14,7 +18,7 @@ from lastgood.domain.audit import Phase
 from lastgood.domain.digest import canonical
 from lastgood.domain.errors import InvalidInput, NotReversible
 from lastgood.domain.plan import PlanKind
-from lastgood.domain.release import SecretReference
+from lastgood.domain.release import Keep, SecretReference
 from lastgood.domain.restore_point import PointKind
 from lastgood.domain.rollout import RolloutState
 from lastgood.ports.estate import Rendered
@@ -71,6 +75,35 @@ def test_without_a_version_all_but_the_newest_are_revoked(unit: Secretive) -> No
     with unit.theatre.store.read() as work:
         phases = [r.phase for r in work.audit.list("TOKEN") if r.verb == "secrets revoke"]
     assert phases == [Phase.OUTCOME, Phase.INTENT] * 2
+
+
+def test_what_was_killed_before_the_bundles_can_be_asked_again(
+    unit: Secretive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theatre, context = unit.theatre, unit.theatre.context
+    theatre.stand(theatre.release("zero"))
+    kept = replace(unit.release("one", "first"), keep=Keep(bundles=str(tmp_path)))
+    theatre.deploy_well(kept)
+    theatre.deploy_well(replace(unit.release("two", "second"), keep=Keep(bundles=str(tmp_path))))
+    bundle = tmp_path / f"{UNIT.slug}-{kept.digest[7:19]}"
+    (bundle / "sealed").mkdir(parents=True)
+    (bundle / "release.json").write_bytes(canonical(kept))
+    (bundle / "sealed" / "TOKEN.age").write_bytes(context.vault.sealed(unit.version("first")))
+    with monkeypatch.context() as patched:
+        patched.setattr("lastgood.actions.revoke.rewrite_bundles", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            revoke(context, "TOKEN", reason="rotated")
+    unit.theatre.deploy_well(replace(unit.release("three", "third"), keep=Keep(bundles=str(tmp_path))))
+    for versions in (["second", "first"], ["first"]):
+        again = revoke(context, "TOKEN", reason="rotated")
+        assert [r.secret for r in again.revocations] == [unit.version(value) for value in versions]
+        assert again.known == (unit.version("first").version,)
+        assert [one.directory for one in again.bundles_left] == [str(bundle)]
+        with theatre.store.read() as work:
+            assert work.audit.list("TOKEN")[0].phase is Phase.OUTCOME
+    shutil.rmtree(bundle)
+    with pytest.raises(InvalidInput, match="nothing to revoke"):
+        revoke(context, "TOKEN", reason="rotated")
 
 
 def test_who_revokes_must_say_what_and_why(unit: Secretive) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from lastgood.actions.bundling.find import bundles_holding
 from lastgood.actions.bundling.rewrite import rewrite_bundles
 from lastgood.actions.context import Context
 from lastgood.actions.versions import by_version, newest_by_unit, refuse_unknown, running_with
@@ -17,7 +18,8 @@ from lastgood.ports.persistence import UnitOfWork
 
 
 def revoke(context: Context, name: str, version: str = "", *, reason: str) -> Revoked:
-    """``version``: its first digits; empty: all versions but the newest valid one.
+    """``version``: its first digits; empty: all versions but the newest valid one, and of those revoked
+    before the ones that a bundle still holds.
 
     What runs goes on running; ``Revoked`` names it. Restore bundles that hold it are written anew; asked
     again, those that were left are tried again. Raises InvalidInput when it is not clear which versions are
@@ -94,7 +96,9 @@ def _all_but_newest(
         )
     revoked = {r.secret for r in unit.secrets.revocations()}
     left = [s for s in versions if s not in revoked and s not in {secret for _, secret in newest}]
-    if not left:
+    # Whoever asked for this and died before the bundles were written anew asks again in the same words.
+    held = _held(unit, name, revoked.intersection(versions))
+    if not left and not held:
         raise InvalidInput(
             N_("nothing to revoke: {name} has no valid version besides the newest, {versions}"),
             todo=N_(
@@ -104,4 +108,11 @@ def _all_but_newest(
             name=name,
             versions=", ".join(sorted({shown(secret.version) for _, secret in newest})) or "-",
         )
-    return left
+    return [*left, *(s for s in versions if s in held)]
+
+
+def _held(unit: UnitOfWork, name: str, secrets: Collection[SecretVersion]) -> frozenset[SecretVersion]:
+    """Those of ``secrets`` that restore bundles hold."""
+    units = {s.unit for s in unit.secrets.sealings(name=name)}
+    bundles = (bundle for one in units for bundle in bundles_holding(unit, one, secrets))
+    return frozenset(secret for bundle in bundles for secret in bundle.secrets).intersection(secrets)

@@ -21,13 +21,17 @@ class Captures(Protocol):
 
     def capture(self, key: str) -> Snapshot:
         """As ``Snapshots.snapshot``, and from exactly its cut on every write is kept until
-        ``end_capture``. At most one capture of a resource is open: an older one is ended first.
+        ``end_capture``. At most one capture of a resource is open: an older one is ended once this one
+        is whole, and stays when it fails.
 
         Raises Rejected with the obstacle; no snapshot is taken then.
         """
 
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
         """Counted now, nothing consumed. ``keep``: tables that a restore would carry over, empty for all."""
+
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        """Raises Rejected when writes since the cut are not kept any more. Looks only, and counts nothing."""
 
     def end_capture(self, snapshot: Snapshot) -> None:
         """The server keeps nothing for it any more; one that is not open is left alone."""

@@ -75,6 +75,12 @@ class FakeRestoring(Protocol):
         )
         return WritesSince(snapshot.id, not self.unknown, tables, self.unknown, str(last), last * 100)
 
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        self._fail("refuse_lost")
+        with self.connect() as connection:
+            if _open(connection) != snapshot.id:
+                raise Rejected(N_("nothing was kept since {name}"), name=snapshot.id)
+
     def end_capture(self, snapshot: Snapshot) -> None:
         self._fail("end_capture")
         with self.connect() as connection:

@@ -6,20 +6,40 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.salvage import TableWrites
-from lastgood.drivers.postgresql import publication
+from lastgood.drivers.postgresql import publication, snapshot
+from lastgood.drivers.postgresql import slots as slots_module
 from lastgood.drivers.postgresql.driver import PostgresqlDriver
 from tests.drivers.postgresql.capturing import SHOP, publications, slots, told
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.waiting import until
 
 ROOT = Path(__file__).parents[3]
+FAILING: dict[str, tuple[Any, str]] = {
+    "publish": (publication, "_note"),
+    "dump": (snapshot.Snapshotter, "_dump_to"),
+    "keep": (slots_module, "keep"),
+    "write": (snapshot.Cut, "write"),
+}
+
+
+def fail_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def named(snapshot_id: str) -> str:
+    return publication.capture_name("shop@prod/us", snapshot_id)
 
 
 @pytest.fixture
@@ -47,6 +67,38 @@ def test_transactions_that_run_are_waited_for_until_the_deadline(shop: Lab) -> N
     with shop.session(autocommit=False) as reader:
         reader.execute("SELECT * FROM orders")
         assert driver.capture("r1").size > 0, "who only reads holds nobody up"
+
+
+@pytest.mark.parametrize("stage", FAILING)
+def test_the_older_one_is_open_until_the_new_one_is_whole(
+    shop: Lab, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another change that moves data and fails before it has its own way back takes nobody else's."""
+    driver = shop.driver()
+    older = driver.capture("r1")
+    shop.ask("INSERT INTO orders VALUES (101)")
+    with monkeypatch.context() as patched:
+        patched.setattr(*FAILING[stage], fail_with(OSError(28, "disk full")))
+        with pytest.raises(Exception, match="disk full"):
+            driver.capture("r2")
+    writes = driver.writes_since(older, [])
+    assert (writes.complete, writes.tables) == (True, (TableWrites("orders", 1),))
+    assert slots(shop) == publications(shop) == [named(older.id)]
+    newer = driver.capture("r2")
+    assert slots(shop) == publications(shop) == [named(newer.id)]
+
+
+def test_killed_before_the_older_one_is_ended(shop: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = shop.driver()
+    older = driver.capture("r1")
+    with monkeypatch.context() as patched:
+        kept = slots_module.drop
+        patched.setattr(slots_module, "drop", lambda c, n: kept(c, n) if n != named(older.id) else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            driver.capture("r2")
+    assert len(slots(shop)) == 2
+    newer = driver.capture("r2")
+    assert slots(shop) == publications(shop) == [named(newer.id)]
 
 
 def test_killed_while_it_captures(shop: Lab) -> None:
@@ -90,21 +142,11 @@ def test_what_a_crash_left_is_removed_by_the_next_end_or_capture(shop: Lab) -> N
         assert foreign in publications(shop)
 
 
-@pytest.mark.parametrize("stage", ["publish", "keep", "write"])
+@pytest.mark.parametrize("stage", FAILING)
 def test_a_failure_anywhere_leaves_nothing(shop: Lab, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lastgood.drivers.postgresql import slots as slots_module
-    from lastgood.drivers.postgresql import snapshot
-
-    def fail(*_: object) -> None:
-        raise psycopg.OperationalError("cut off") if stage != "write" else OSError(28, "disk full")
-
-    place = {
-        "publish": (publication, "_note"),
-        "keep": (slots_module, "keep"),
-        "write": (snapshot.Cut, "write"),
-    }
+    error = OSError(28, "disk full") if stage == "write" else psycopg.OperationalError("cut off")
     with monkeypatch.context() as patched:
-        patched.setattr(*place[stage], fail)
+        patched.setattr(*FAILING[stage], fail_with(error))
         with pytest.raises(Exception, match=r"cut off|disk full"):
             shop.driver().capture("r1")
     assert slots(shop) == publications(shop) == []
@@ -141,9 +183,14 @@ def test_the_server_gave_the_log_up(shop: Lab) -> None:
         writes = driver.writes_since(taken, [])
         assert not writes.complete
         assert "gave up the log" in told(writes)[0]
+        with pytest.raises(Rejected, match="gave up the log"):
+            driver.refuse_lost(taken)
         assert driver.capture("r1") == taken
+        shop.server.configure(max_slot_wal_keep_size="1GB", min_wal_size="80MB")
+        until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("1GB",)])
         again = driver.capture("r2")
         assert driver.writes_since(again, []).complete
+        driver.refuse_lost(again)
     finally:
         shop.server.configure(max_slot_wal_keep_size="1GB", min_wal_size="80MB")
 
@@ -182,7 +229,7 @@ def test_obstacles_are_named_with_their_remedy(shop: Lab) -> None:
         ]
         for _ in range(8):
             shop.ask("SELECT pg_create_physical_replication_slot('other_' || txid_current())")
-        assert "has 2 free replication slots of 10, and 3 are needed" in str(driver.capture_obstacle())
+        assert "has 1 free replication slots of 10, and 2 are needed" in str(driver.capture_obstacle())
     finally:
         shop.ask("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
         for name in publications(shop):
@@ -196,6 +243,11 @@ def test_settings_of_the_server_in_the_way(shop: Lab) -> None:
     driver = shop.driver()
     try:
         assert "ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'" in str(driver.capture_obstacle())
+        # A rehearsal's copy alone would push the slot out: 2 databases and 64 MiB have to fit.
+        shop.server.configure(max_slot_wal_keep_size="70MB")
+        until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("70MB",)])
+        with pytest.raises(Rejected, match=r"keeps 70 MiB .*max_slot_wal_keep_size = '4GB'"):
+            driver.capture("r1")
         shop.server.configure(wal_level="replica", max_slot_wal_keep_size="1GB")
         driver = restarted(shop, "fast")
         with pytest.raises(Rejected, match=r"wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):

@@ -210,3 +210,23 @@ def test_what_is_written_while_we_carry_over_is_not_left_to_the_fence(
     driver.prepare_copy(day.taken, RESTORE)
     driver.swap(day.taken, RESTORE, ())
     assert passes == [0, 1, 2, 3, 3]
+
+
+def test_a_log_too_short_for_the_copy_is_in_the_way(lab: Lab) -> None:
+    """Loading the copy is written to the log too, behind what the capture holds."""
+    heavy = "SELECT n, repeat(md5(n::text), 60) FROM generate_series(1, 9000) n"
+    day = Day.begin(
+        lab,
+        "CREATE TABLE heavy (id int PRIMARY KEY, pad text);"
+        f"ALTER TABLE heavy ALTER pad SET STORAGE EXTERNAL; INSERT INTO heavy {heavy};",
+    )
+    lab.server.configure(max_slot_wal_keep_size="1MB")
+    try:
+        until(lambda: lab.ask("SHOW max_slot_wal_keep_size") == [("1MB",)])
+        error = refused(day)
+        assert "would give up the log since the snapshot" in str(error)
+        assert "max_slot_wal_keep_size = '4GB'" in str(error.todo)
+    finally:
+        lab.server.configure(max_slot_wal_keep_size="1GB")
+    until(lambda: lab.ask("SHOW max_slot_wal_keep_size") == [("1GB",)])
+    lab.driver().refuse_restore(day.taken, ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of
-from lastgood.actions.captures import keep_capture
+from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.steps.tools import Handler, database_at
 from lastgood.domain.capture import Capture
@@ -76,8 +76,27 @@ class Migrate(Handler):
         name = context.step.params["migration"]
         migration = next(m for m in database.migrations if m.name == name)
         driver = migrates_of(self.tools.drivers, release, database)
+        captures = self._relied_on(context, database.resource, name)
+        if captures and name not in dict(driver.applied()):
+            self._refuse_lost(context, release, database, captures)
         returned = driver.deploy(self.tools.script(migration), context.key)
         return {"revision": name, "returned": dict(returned)}
+
+    @staticmethod
+    def _relied_on(context: StepContext, resource: str, name: str) -> list[Capture]:
+        """What the plan opened for this migration, because it moves data."""
+        with context.store.read() as unit:
+            opened = opened_by(unit, [context.program])
+        return [c for c in opened if c.resource == resource and name in c.moving]
+
+    def _refuse_lost(
+        self, context: StepContext, release: Release, database: DatabaseTarget, relied_on: list[Capture]
+    ) -> None:
+        """The log of the rehearsal may have been more than the server keeps: then no data is moved."""
+        captures = captures_of(self.tools.drivers, release, database)
+        for capture in relied_on:
+            if captures is not None:
+                captures.refuse_lost(snapshot_of(context.store, capture))
 
 
 class RevertSchema(Handler):

@@ -40,27 +40,19 @@ class Capturer:
         return obstacles.find(self.server, self.prefix)
 
     def capture(self, key: str) -> Snapshot:
-        """Source of ``Captures.capture``: the older one is ended first."""
+        """Source of ``Captures.capture``: an older one is the way back until this one is whole."""
         id_ = self.snapshots.name(key)
+        name = self.name(id_)
         with self.server.session() as connection:
-            known = self._open(connection, id_)
-            if known is not None:
-                return known
-            obstacle = self.obstacle()
-            if obstacle is not None:
-                raise Rejected(
-                    obstacle.template,
-                    todo=N_("Mend that, or go on without: nothing was taken."),
-                    where=self.server.spot.address,
-                    cause=Cause.PERMISSION if obstacle.template in obstacles.RIGHTS else None,
-                    **obstacle.params,
-                )
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self.prefix,))
-            known = self._open(connection, id_)
-            if known is not None:
-                return known
-            self._remove(connection, *self._remains(connection))
-            return self._take(connection, key, self.name(id_))
+            taken = self._open(connection, id_)
+            if taken is None:
+                self._refuse()
+                self._remove(connection, *self._remains(connection, name))
+                taken = self._take(connection, key, name)
+            older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
+            self._remove(connection, *older)
+            return taken
 
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
         """Source of ``Captures.writes_since``."""
@@ -78,6 +70,18 @@ class Capturer:
             if one(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
                 reasons.append(Message(N_("large objects are there: what was written to them is not known")))
             return WritesSince(snapshot.id, not reasons, tables, tuple(reasons), position, slot.held)
+
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        """Source of ``Captures.refuse_lost``."""
+        with self.server.session() as connection:
+            lost = self.lost(snapshot, slots.look(connection, self.name(snapshot.id)))
+        if lost is not None:
+            raise Rejected(
+                lost.template,
+                todo=N_("Nothing was changed. Raise max_slot_wal_keep_size, then plan the change again."),
+                where=self.server.spot.address,
+                **lost.params,
+            )
 
     def end(self, snapshot: Snapshot) -> None:
         """Source of ``Captures.end_capture``; what crashes left of others goes too."""
@@ -108,6 +112,17 @@ class Capturer:
         known, slot = self.snapshots.known(id_), slots.look(connection, self.name(id_))
         return known.snapshot if known and slot and slot.begins == known.snapshot.cut else None
 
+    def _refuse(self) -> None:
+        obstacle = self.obstacle()
+        if obstacle is not None:
+            raise Rejected(
+                obstacle.template,
+                todo=N_("Mend that, or go on without: nothing was taken."),
+                where=self.server.spot.address,
+                cause=Cause.PERMISSION if obstacle.template in obstacles.RIGHTS else None,
+                **obstacle.params,
+            )
+
     def _take(self, connection: Connection, key: str, name: str) -> Snapshot:
         done = False
         try:
@@ -135,12 +150,13 @@ class Capturer:
                     raise
             time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
 
-    def _remains(self, connection: Connection) -> tuple[list[str], list[str]]:
-        """Slots and publications of this resource."""
+    def _remains(self, connection: Connection, prefix: str = "") -> tuple[list[str], list[str]]:
+        """Slots and publications of this resource, or those that begin with ``prefix``."""
+        prefix = prefix or self.prefix
         found = publication.open_captures(connection)
         return (
-            list(slots.beginning_with(connection, self.prefix)),
-            [name for name in found if name.startswith(self.prefix)],
+            list(slots.beginning_with(connection, prefix)),
+            [name for name in found if name.startswith(prefix)],
         )
 
     def _remove(self, connection: Connection, named: Sequence[str], published: Sequence[str]) -> None:

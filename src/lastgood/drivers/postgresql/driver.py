@@ -104,6 +104,9 @@ class PostgresqlDriver:
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
         return self._captures.writes_since(snapshot, keep)
 
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        self._captures.refuse_lost(snapshot)
+
     def end_capture(self, snapshot: Snapshot) -> None:
         self._captures.end(snapshot)
 

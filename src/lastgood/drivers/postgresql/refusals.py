@@ -11,6 +11,7 @@ from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import publication, sequences
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.fingerprint import Listing
+from lastgood.drivers.postgresql.obstacles import RESERVE, limit_for
 from lastgood.drivers.postgresql.snapshot import Cut
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".(]+)'
@@ -37,6 +38,12 @@ WHERE database = current_database() AND NOT temporary AND NOT starts_with(slot_n
 _SUBSCRIPTIONS = """
 SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
 WHERE d.datname = current_database() ORDER BY 1
+"""
+# NULL where there is no bound.
+_LOG = """
+SELECT safe_wal_size, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint,
+       pg_database_size(current_database())
+FROM pg_replication_slots WHERE slot_name = %s AND safe_wal_size IS NOT NULL
 """
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
 
@@ -67,6 +74,7 @@ def refuse(live: Connection, server: Server, cut: Cut, notes: publication.Notes,
             N_("{address} has large objects, and what was written to them since is not in the log"),
             N_("Go back by the migration's revert.sql."),
         )
+    _refuse_short_log(live, server, cut)
     prepared(live, server)
 
 
@@ -114,6 +122,28 @@ def _refuse_rights(live: Connection, server: Server) -> None:
             user=server.user,
             address=server.spot.address,
             right=right,
+        )
+
+
+def _refuse_short_log(live: Connection, server: Server, cut: Cut) -> None:
+    """Loading the copy writes it to the log once more: the server must not give the capture up for that."""
+    row = live.execute(
+        _LOG, (publication.capture_name(server.settings.resource, cut.snapshot.id),)
+    ).fetchone()
+    if row is None:
+        return
+    left, held, size = row
+    if left < size:
+        raise _rejected(
+            server,
+            N_(
+                "the server would give up the log since the snapshot while the copy of {address} is loaded: "
+                "that takes {need} MiB of log, and {left} MiB are left"
+            ),
+            N_("ALTER SYSTEM SET max_slot_wal_keep_size = '{limit}'; SELECT pg_reload_conf()"),
+            need=size >> 20,
+            left=max(left, 0) >> 20,
+            limit=limit_for(held + size + RESERVE),
         )
 
 
