@@ -134,6 +134,18 @@ def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("server", "point"), [("wheel", ">fence.end_sessions"), ("debian", ">fence.dress")], indirect=["server"]
+)
+def test_looked_at_again_what_a_crash_left_closed_is_open(day: Day, point: str) -> None:
+    """Also by whoever does not know the key of the restore that died."""
+    die(day, point)
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        day.lab.session()
+    day.lab.driver().refuse_restore(day.taken, ())
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
+
+
+@pytest.mark.parametrize(
     ("server", "moment"),
     [("debian", "in the fence"), ("wheel", "before the commit"), ("debian", "after the commit")],
     indirect=["server"],

@@ -25,6 +25,12 @@ from lastgood.drivers.postgresql.snapshot import Snapshotter
 
 COMMENT = "lastgood restore"
 
+# By name only: in the fence a copy takes over the comment of the live database.
+_COPIES = """
+SELECT EXISTS (SELECT FROM pg_database
+    WHERE starts_with(datname, %s) AND substr(datname, %s + 1) ~ '^[0-9a-f]{12}$')
+"""
+
 
 @dataclass(frozen=True)
 class Restorer:
@@ -35,11 +41,15 @@ class Restorer:
     captures: Capturer
 
     def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
+        """What a crash left closed is opened first: nobody else gets that far while it is."""
         cut = self.snapshots.cut_of(snapshot)
-        with fence.maintenance(self.server), self.server.session() as live:
-            self._refuse_lost(live, snapshot)
-            refuse(live, self.server, cut, self._notes(live, snapshot), keep)
-            check_room(live, self.server)
+        with fence.maintenance(self.server) as admin:
+            if one(admin, _COPIES, self._stem, len(self._stem)):
+                fence.open_again(admin, self.server.database)
+            with self.server.session() as live:
+                self._refuse_lost(live, snapshot)
+                refuse(live, self.server, cut, self._notes(live, snapshot), keep)
+                check_room(live, self.server)
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
         """One that a crash left unfinished is begun anew."""
@@ -192,7 +202,11 @@ class Restorer:
         )
 
     def _copy(self, key: str) -> str:
-        return f"{self.server.database[:35]}_restored_{_digest(key)}"
+        return self._stem + _digest(key)
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.server.database[:35]}_restored_"
 
 
 def _digest(key: str) -> str:
