@@ -59,5 +59,7 @@ class Restores(Protocol):
         ``key``, says the same again. Raises Rejected with the live database open as it was.
         """
 
-    def abandon(self, key: str) -> None:
-        """Drop the copy of a restore that was not swapped, and open what a crash left closed."""
+    def abandon(self, key: str) -> bool:
+        """Drop the copy of a restore that was not swapped, and open what a crash left closed. True: the names
+        are swapped already (the answer was lost), nothing was abandoned; ``swap`` tells what it did.
+        """

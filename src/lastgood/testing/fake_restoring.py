@@ -115,11 +115,13 @@ class FakeRestoring(Protocol):
                 self._note(key, noted)
         return Swapped(noted["failed"], _salvage(noted), 0.02, 0.01)
 
-    def abandon(self, key: str) -> None:
+    def abandon(self, key: str) -> bool:
         self._fail("abandon")
-        if "failed" not in self._noted(key):
-            self._copy(key).unlink(missing_ok=True)
-            self._notes_of(key).unlink(missing_ok=True)
+        if "failed" in self._noted(key):
+            return True
+        self._copy(key).unlink(missing_ok=True)
+        self._notes_of(key).unlink(missing_ok=True)
+        return False
 
     def _carry(self, live: sqlite3.Connection, key: str, keep: Sequence[str]) -> Salvage:
         noted = {"position": 0, "carried": {}, "conflicts": {}, **self._noted(key)}

@@ -121,8 +121,8 @@ def test_killed_it_goes_on(day: Day, point: str) -> None:
 def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
     die(day, point)
     driver = day.lab.driver()
-    driver.abandon(RESTORE)
-    driver.abandon(RESTORE)
+    assert not driver.abandon(RESTORE)
+    assert not driver.abandon(RESTORE)
     assert [n for n in day.lab.databases() if n.startswith(day.lab.name)] == [day.lab.name]
     assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
     assert (
@@ -180,6 +180,44 @@ def test_the_server_killed(day: Day, moment: str, monkeypatch: pytest.MonkeyPatc
     day.lab.server.start()
     driver.swap(day.taken, RESTORE, ())
     check(day)
+
+
+@pytest.mark.parametrize("error", [Rejected("no"), OSError("no"), psycopg.errors.DiskFull("no")], ids=repr)
+@pytest.mark.parametrize("server", ["wheel"], indirect=True)
+def test_what_fails_after_the_swap_does_not_undo_it(
+    day: Day, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    for name in ("Ledger.swapped", "Capturer.end", "Ledger.settle_down"):
+        monkeypatch.setattr(f"lastgood.drivers.postgresql.restore.{name}", refuse)
+    swapped = day.go_back()
+    check(day)
+    assert swapped.salvage.carried == {"orders": 4, "products": 9, "log": 4}
+    assert day.lab.ask("SELECT 1", name=swapped.failed) == [(1,)]
+
+
+def test_given_up_after_a_swap_whose_answer_was_lost(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the failed database does not stay closed with a capture that nobody ends."""
+    rename = fence.rename
+
+    def unanswered(*arguments: object) -> float:
+        rename(*arguments)  # type: ignore[arg-type]
+        raise OutcomeUnknown("lost")
+
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    monkeypatch.setattr(fence, "rename", unanswered)
+    with pytest.raises(OutcomeUnknown):
+        driver.swap(day.taken, RESTORE, ())
+    monkeypatch.undo()
+    for _ in range(2):
+        assert driver.abandon(RESTORE)
+    check(day)
+    failed = driver.swap(day.taken, RESTORE, ()).failed
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1", name=failed) == [(0,)]
+    assert day.lab.ask("SELECT slot_name FROM pg_replication_slots WHERE database ~ '^shop_'") == []
 
 
 def test_what_fails_in_the_fence_opens_it(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
