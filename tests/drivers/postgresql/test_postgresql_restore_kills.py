@@ -237,6 +237,23 @@ def test_what_fails_in_the_fence_opens_it(day: Day, monkeypatch: pytest.MonkeyPa
     check(day)
 
 
+def test_a_rename_that_the_server_refuses_opens_it(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = fence.rename
+
+    def taken(admin: Any, server: Any, copy: str, _: str) -> float:
+        return rename(admin, server, copy, "postgres")
+
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    monkeypatch.setattr(fence, "rename", taken)
+    with pytest.raises(Rejected, match='database "postgres" already exists'):
+        driver.swap(day.taken, RESTORE, ())
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
+    monkeypatch.undo()
+    driver.swap(day.taken, RESTORE, ())
+    check(day)
+
+
 def test_a_batch_that_is_interrupted_is_carried_once(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(salvage, "BATCH", 1)
     driver = day.lab.driver()

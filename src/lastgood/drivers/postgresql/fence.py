@@ -60,7 +60,9 @@ def closed(admin: Connection, name: str, *, but: int) -> Iterator[None]:
         end_sessions(admin, name, but=but)
         yield
     except BaseException:
-        if not admin.closed:
+        # Giving up the restore tries again; what is worth telling is why it failed.
+        with contextlib.suppress(psycopg.Error):
+            admin.rollback()
             open_again(admin, name)
         raise
 
@@ -84,7 +86,7 @@ def end_sessions(admin: Connection, name: str, *, but: int = 0) -> None:
 def rename(admin: Connection, server: Server, copy: str, failed: str) -> float:
     """The copy takes the name, the live database the name ``failed``, both or neither; seconds it took.
 
-    Raises OutcomeUnknown when the answer is lost.
+    Raises OutcomeUnknown when the answer is lost; psycopg.Error leaves the transaction open, ``closed`` ends it.
     """
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     name, other, old = (sql.Identifier(n) for n in (server.database, copy, failed))
