@@ -45,7 +45,8 @@ class Restores(Protocol):
 
     def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         """Raises Rejected with what is in the way: room for the copy, rights, a file that is not whole,
-        ``keep`` not closed over foreign keys, sessions or objects that can't be carried over.
+        ``keep`` not closed over foreign keys, sessions or objects that can't be carried over. A database
+        that a crash of a restore left closed is opened.
         """
 
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
@@ -64,6 +65,11 @@ class Restores(Protocol):
         """
 
     def abandon(self, key: str) -> bool:
+<<<<<<< HEAD
         """Drop the copy of a restore that was not swapped, and open what a crash left closed. True when the
         names are swapped already: nothing was abandoned, and ``swap`` says what was done.
+=======
+        """Drop the copy of a restore that was not swapped, and open what a crash left closed. True: the names
+        are swapped already (the answer was lost), nothing was abandoned; ``swap`` tells what it did.
+>>>>>>> fixdriver
         """

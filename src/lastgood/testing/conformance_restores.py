@@ -115,14 +115,14 @@ class RestoresConformance:
         driver.prepare_copy(cut, "r")
         driver.carry_over(cut, "r", ())
         for _ in range(2):
-            subject.build().abandon("r")
+            assert not subject.build().abandon("r")
         assert sorted(subject.databases()) == beside
         assert subject.ask(ITEMS) == before
         assert subject.build().writes_since(cut, ()).complete, "another restore can be begun"
 
     def test_abandoned_after_the_swap_it_stays(self, subject: Subject, cut: Snapshot) -> None:
         failed = self.go_back(subject, cut)
-        subject.build().abandon("r")
+        assert subject.build().abandon("r"), "it is told that there was a swap"
         assert (4, "four", 40) in subject.ask(ITEMS)
         assert failed in subject.databases()
 

@@ -14,6 +14,9 @@ import pytest
 
 from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
 from lastgood.drivers.postgresql import fence, salvage
+from lastgood.drivers.postgresql.connection import Server
+from lastgood.drivers.postgresql.settings import PostgresqlSettings
+from lastgood.testing.fake_files import FakeVault
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.day import RESTORE, Day
 
@@ -121,8 +124,8 @@ def test_killed_it_goes_on(day: Day, point: str) -> None:
 def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
     die(day, point)
     driver = day.lab.driver()
-    driver.abandon(RESTORE)
-    driver.abandon(RESTORE)
+    assert not driver.abandon(RESTORE)
+    assert not driver.abandon(RESTORE)
     assert [n for n in day.lab.databases() if n.startswith(day.lab.name)] == [day.lab.name]
     assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
     assert (
@@ -131,6 +134,18 @@ def test_killed_it_can_be_given_up(day: Day, point: str) -> None:
     )
     day.go_back()
     check(day)
+
+
+@pytest.mark.parametrize(
+    ("server", "point"), [("wheel", ">fence.end_sessions"), ("debian", ">fence.dress")], indirect=["server"]
+)
+def test_looked_at_again_what_a_crash_left_closed_is_open(day: Day, point: str) -> None:
+    """Also by whoever does not know the key of the restore that died."""
+    die(day, point)
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        day.lab.session()
+    day.lab.driver().refuse_restore(day.taken, ())
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +185,44 @@ def test_the_server_killed(day: Day, moment: str, monkeypatch: pytest.MonkeyPatc
     check(day)
 
 
+@pytest.mark.parametrize("error", [Rejected("no"), OSError("no"), psycopg.errors.DiskFull("no")], ids=repr)
+@pytest.mark.parametrize("server", ["wheel"], indirect=True)
+def test_what_fails_after_the_swap_does_not_undo_it(
+    day: Day, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    for name in ("Ledger.swapped", "Capturer.end", "Ledger.settle_down"):
+        monkeypatch.setattr(f"lastgood.drivers.postgresql.restore.{name}", refuse)
+    swapped = day.go_back()
+    check(day)
+    assert swapped.salvage.carried == {"orders": 4, "products": 9, "log": 4}
+    assert day.lab.ask("SELECT 1", name=swapped.failed) == [(1,)]
+
+
+def test_given_up_after_a_swap_whose_answer_was_lost(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the failed database does not stay closed with a capture that nobody ends."""
+    rename = fence.rename
+
+    def unanswered(*arguments: object) -> float:
+        rename(*arguments)  # type: ignore[arg-type]
+        raise OutcomeUnknown("lost")
+
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    monkeypatch.setattr(fence, "rename", unanswered)
+    with pytest.raises(OutcomeUnknown):
+        driver.swap(day.taken, RESTORE, ())
+    monkeypatch.undo()
+    for _ in range(2):
+        assert driver.abandon(RESTORE)
+    check(day)
+    failed = driver.swap(day.taken, RESTORE, ()).failed
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1", name=failed) == [(0,)]
+    assert day.lab.ask("SELECT slot_name FROM pg_replication_slots WHERE database ~ '^shop_'") == []
+
+
 def test_what_fails_in_the_fence_opens_it(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = day.lab.driver()
     driver.prepare_copy(day.taken, RESTORE)
@@ -182,6 +235,23 @@ def test_what_fails_in_the_fence_opens_it(day: Day, monkeypatch: pytest.MonkeyPa
         driver.swap(day.taken, RESTORE, ())
     day.lab.ask("INSERT INTO orders (customer) VALUES ('after')")
     day.lab.ask("DELETE FROM orders WHERE id = 22")
+    monkeypatch.undo()
+    driver.swap(day.taken, RESTORE, ())
+    check(day)
+
+
+def test_a_rename_that_the_server_refuses_opens_it(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = fence.rename
+
+    def taken(admin: Any, server: Any, copy: str, _: str) -> float:
+        return rename(admin, server, copy, "postgres")
+
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    monkeypatch.setattr(fence, "rename", taken)
+    with pytest.raises(Rejected, match='database "postgres" already exists'):
+        driver.swap(day.taken, RESTORE, ())
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(0,)]
     monkeypatch.undo()
     driver.swap(day.taken, RESTORE, ())
     check(day)
@@ -217,6 +287,31 @@ def test_two_at_once_are_one(day: Day) -> None:
     assert len({swapped.failed for swapped in found}) == 1
     assert len(found) == 2
     check(day)
+
+
+@pytest.mark.parametrize("server", ["debian"], indirect=True)
+def test_another_one_at_work_is_told_not_waited_for(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Server(
+        PostgresqlSettings.read({"url": day.lab.server.url(day.lab.name)}), FakeVault(), day.lab.name
+    )
+    monkeypatch.setattr(fence, "WAIT", 0.2)
+    with fence.maintenance(there):
+        for act in (lambda: day.lab.driver().refuse_restore(day.taken, ()), day.go_back_again):
+            with pytest.raises(Rejected, match="another restore of .* is at work"):
+                act()
+    day.go_back()
+
+
+def test_the_server_soon_forgets_one_whose_host_is_gone(lab: Lab) -> None:
+    """In less than another one waits for it."""
+    there = Server(PostgresqlSettings.read({"url": lab.server.url(lab.name)}), FakeVault(), lab.name)
+    with fence.maintenance(there) as admin, there.patient_session() as live:
+        for connection in (admin, live):
+            idle, interval, count = (
+                int(connection.execute(f"SHOW tcp_keepalives_{name}").fetchone()[0])  # type: ignore[index]
+                for name in ("idle", "interval", "count")
+            )
+            assert 0 < idle + interval * count < fence.WAIT
 
 
 def test_sessions_are_ended_and_nobody_gets_in_meanwhile(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:

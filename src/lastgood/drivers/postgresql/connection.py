@@ -23,6 +23,12 @@ _LIBPQ: Mapping[str, int] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+# Not every version has all of them.
+_PATIENT: Mapping[str, str] = {
+    "statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0", "transaction_timeout": "0",
+    "tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,15 @@ class Server:
 
     @contextlib.contextmanager
     def patient_session(self) -> Iterator[Connection]:
-        """A session whose work takes as long as it takes, also between two statements."""
+        """A session whose work takes as long as it takes, also between two statements; the server ends it,
+        with what it holds, within seconds when our host is gone.
+        """
         with self.session() as connection:
+            names, values = list(_PATIENT), list(_PATIENT.values())
             connection.execute(
-                "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', "
-                "'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', "
-                "'transaction_timeout')"
+                "SELECT set_config(name, value, false) FROM pg_settings "
+                "JOIN unnest(%s::text[], %s::text[]) AS wanted(name, value) USING (name)",
+                (names, values),
             )
             yield connection
 

@@ -122,8 +122,8 @@ class PostgresqlDriver:
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
         return self._restores.swap(snapshot, key, keep)
 
-    def abandon(self, key: str) -> None:
-        self._restores.abandon(key)
+    def abandon(self, key: str) -> bool:
+        return self._restores.abandon(key)
 
     def free_connections(self) -> int:
         return free_connections(self._server)

@@ -17,6 +17,10 @@ from lastgood.drivers.postgresql.scratch import copy_settings
 
 MAINTENANCE = ("postgres", "template1")
 PATIENCE = 10.0
+WAIT = 20.0
+"""Seconds; the server ends a patient session in less once its host is gone."""
+
+_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('lastgood restore of ' || %s, 0))"
 
 _SESSIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -29,7 +33,9 @@ WHERE datname = %s AND pid NOT IN (%s, pg_backend_pid()) AND usesysid IS NOT NUL
 @contextlib.contextmanager
 def maintenance(server: Server) -> Iterator[Connection]:
     """A session elsewhere on the server: a database can't be renamed from inside. One at a time works at
-    restores of this database; the server forgets the lock when we die.
+    restores of this database; the server forgets the lock when we die, and soon when our host does.
+
+    Raises Rejected when another one does for longer than that takes.
     """
     places = [m for m in MAINTENANCE if m != server.database]
     for place in places:
@@ -40,10 +46,23 @@ def maintenance(server: Server) -> Iterator[Connection]:
                 if place == places[-1]:
                     raise
                 continue
-            lock = "SELECT pg_advisory_lock(hashtextextended('lastgood restore of ' || %s, 0))"
-            connection.execute(lock, (server.database,))
+            _lock(connection, server)
             yield connection
         return
+
+
+def _lock(connection: Connection, server: Server) -> None:
+    deadline = time.monotonic() + WAIT
+    while not one(connection, _LOCK, server.database):
+        if time.monotonic() > deadline:
+            raise Rejected(
+                N_("another restore of {address} is at work"),
+                todo=N_("Wait until it is done, then look again: lastgood status"),
+                where=server.spot.address,
+                cause=Cause.TABLE_LOCK,
+                address=server.spot.address,
+            )
+        time.sleep(0.05)
 
 
 def open_again(admin: Connection, name: str) -> None:
@@ -60,7 +79,9 @@ def closed(admin: Connection, name: str, *, but: int) -> Iterator[None]:
         end_sessions(admin, name, but=but)
         yield
     except BaseException:
-        if not admin.closed:
+        # Giving up the restore tries again; what is worth telling is why it failed.
+        with contextlib.suppress(psycopg.Error):
+            admin.rollback()
             open_again(admin, name)
         raise
 
@@ -84,7 +105,7 @@ def end_sessions(admin: Connection, name: str, *, but: int = 0) -> None:
 def rename(admin: Connection, server: Server, copy: str, failed: str) -> float:
     """The copy takes the name, the live database the name ``failed``, both or neither; seconds it took.
 
-    Raises OutcomeUnknown when the answer is lost.
+    Raises OutcomeUnknown when the answer is lost; psycopg.Error leaves the transaction open, ``closed`` ends it.
     """
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     name, other, old = (sql.Identifier(n) for n in (server.database, copy, failed))

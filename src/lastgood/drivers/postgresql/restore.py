@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import psycopg
 from psycopg import sql
 
-from lastgood.domain.errors import DriverError, Rejected
+from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped
-from lastgood.drivers.postgresql import fence, publication, sequences, slots
+from lastgood.drivers.postgresql import failures, fence, publication, sequences, slots
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.ledger import Ledger
@@ -23,7 +25,15 @@ from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
 from lastgood.drivers.postgresql.snapshot import Snapshotter
 
+log = logging.getLogger(__name__)
+
 COMMENT = "lastgood restore"
+
+# By name only: in the fence a copy takes over the comment of the live database.
+_COPIES = """
+SELECT EXISTS (SELECT FROM pg_database
+    WHERE starts_with(datname, %s) AND substr(datname, %s + 1) ~ '^[0-9a-f]{12}$')
+"""
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,15 @@ class Restorer:
     captures: Capturer
 
     def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
+        """What a crash left closed is opened first: nobody else gets that far while it is."""
         cut = self.snapshots.cut_of(snapshot)
-        with fence.maintenance(self.server), self.server.session() as live:
-            self._refuse_lost(live, snapshot)
-            refuse(live, self.server, cut, self._notes(live, snapshot), keep)
-            check_room(live, self.server)
+        with fence.maintenance(self.server) as admin:
+            if one(admin, _COPIES, self._stem, len(self._stem)):
+                fence.open_again(admin, self.server.database)
+            with self.server.session() as live:
+                self._refuse_lost(live, snapshot)
+                refuse(live, self.server, cut, self._notes(live, snapshot), keep)
+                check_room(live, self.server)
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
         """One that a crash left unfinished is begun anew."""
@@ -67,26 +81,34 @@ class Restorer:
         with self._going_on(key) as admin:
             done = self._swapped(admin, key)
             if done is not None:
-                return done.salvage
+                return done[0].salvage
             with self.server.patient_session() as live, self._copied(admin, key) as ledger:
                 return self._salvager(live, ledger, snapshot, keep).carry_over()
 
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
         with self._going_on(key) as admin:
-            done = self._swapped(admin, key)
-            if done is None:
+            if self._swapped(admin, key) is None:
                 self._swap(admin, snapshot, key, keep)
-            return self._settled(admin, snapshot, key)
+            done = self._swapped(admin, key)
+            assert done is not None, "the names are swapped"
+            self._settle(admin, *done)
+            return done[0]
 
-    def abandon(self, key: str) -> None:
+    def abandon(self, key: str) -> bool:
+        """Source of ``Restores.abandon``. After a swap whose answer was lost, what is left of it is done."""
         with self._going_on(key) as admin:
+            done = self._swapped(admin, key)
+            if done is not None:
+                self._settle(admin, *done)
+                return True
             if not _there(admin, self._copy(key)):
-                return
+                return False
             with self.server.session() as live:
                 for slot in slots.beginning_with(live, self.captures.prefix):
                     if slot.endswith(_digest(key)):
                         slots.drop(live, slot)
             drop(admin, self._copy(key))
+            return False
 
     @contextlib.contextmanager
     def _going_on(self, key: str) -> Iterator[Connection]:
@@ -118,32 +140,30 @@ class Restorer:
                 inside.close()
                 fence.end_sessions(admin, copy)
                 seconds = fence.rename(admin, self.server, copy, ledger.failed)
-        with self.server.session() as there:
+        with _if_it_can_be(), self.server.session() as there:
             Ledger.swapped(there, key, seconds)
 
-    def _settled(self, admin: Connection, snapshot: Snapshot, key: str) -> Swapped:
+    def _settle(self, admin: Connection, done: Swapped, snapshot: str) -> None:
         """After the swap: the failed database opened for whoever looks into it, its capture ended."""
-        done = self._swapped(admin, key)
-        assert done is not None, "the names are swapped"
-        if _there(admin, done.failed):
-            fence.open_again(admin, done.failed)
-            failed = self.server.at(done.failed)
-            Capturer(failed, self.snapshots).end(snapshot)
-        with self.server.session() as connection:
+        with _if_it_can_be():
+            if _there(admin, done.failed):
+                fence.open_again(admin, done.failed)
+                known = self.snapshots.known(snapshot)
+                if known is not None:
+                    Capturer(self.server.at(done.failed), self.snapshots).end(known.snapshot)
+        with _if_it_can_be(), self.server.session() as connection:
             Ledger.settle_down(connection)
-        return done
 
-    def _swapped(self, admin: Connection, key: str) -> Swapped | None:
-        """What was done under ``key``, when it was."""
+    def _swapped(self, admin: Connection, key: str) -> tuple[Swapped, str] | None:
+        """What was done under ``key``, when it was, and the id of the snapshot."""
         if _there(admin, self._copy(key)) or not _there(admin, self.server.database):
             return None
         with self.server.session() as connection:
             ledger = Ledger.read(connection, key)
             if ledger is None or not ledger.failed:
                 return None
-            return Swapped(
-                ledger.failed, ledger.salvage(), ledger.fence_seconds or 0.0, ledger.swap_seconds or 0.0
-            )
+            seconds = ledger.fence_seconds or 0.0, ledger.swap_seconds or 0.0
+            return Swapped(ledger.failed, ledger.salvage(), *seconds), ledger.snapshot
 
     def _whole(self, admin: Connection, key: str) -> bool:
         if not _there(admin, self._copy(key)):
@@ -192,7 +212,28 @@ class Restorer:
         )
 
     def _copy(self, key: str) -> str:
-        return f"{self.server.database[:35]}_restored_{_digest(key)}"
+        return self._stem + _digest(key)
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.server.database[:35]}_restored_"
+
+
+@contextlib.contextmanager
+def _if_it_can_be() -> Iterator[None]:
+    """Once the names are swapped, a full disk or a missing right must not make it look as if they were not.
+    A server that does not answer is asked again by whoever called.
+    """
+    try:
+        yield
+    except (Unreachable, OutcomeUnknown):
+        raise
+    except psycopg.Error as error:
+        if failures.lost(error):
+            raise
+        log.warning("after the swap: %s", failures.text(error))
+    except (DriverError, OSError) as error:
+        log.warning("after the swap: %s", error)
 
 
 def _digest(key: str) -> str:
