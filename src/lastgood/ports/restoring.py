@@ -65,11 +65,6 @@ class Restores(Protocol):
         """
 
     def abandon(self, key: str) -> bool:
-<<<<<<< HEAD
         """Drop the copy of a restore that was not swapped, and open what a crash left closed. True when the
         names are swapped already: nothing was abandoned, and ``swap`` says what was done.
-=======
-        """Drop the copy of a restore that was not swapped, and open what a crash left closed. True: the names
-        are swapped already (the answer was lost), nothing was abandoned; ``swap`` tells what it did.
->>>>>>> fixdriver
         """
