@@ -297,7 +297,7 @@ def test_another_one_at_work_is_told_not_waited_for(day: Day, monkeypatch: pytes
     monkeypatch.setattr(fence, "WAIT", 0.2)
     with fence.maintenance(there):
         for act in (lambda: day.lab.driver().refuse_restore(day.taken, ()), day.go_back_again):
-            with pytest.raises(Rejected, match="another restore of .* is at work"):
+            with pytest.raises(Rejected, match=r"another restore of .* is at work"):
                 act()
     day.go_back()
 

@@ -105,7 +105,8 @@ def end_sessions(admin: Connection, name: str, *, but: int = 0) -> None:
 def rename(admin: Connection, server: Server, copy: str, failed: str) -> float:
     """The copy takes the name, the live database the name ``failed``, both or neither; seconds it took.
 
-    Raises OutcomeUnknown when the answer is lost; psycopg.Error leaves the transaction open, ``closed`` ends it.
+    Raises OutcomeUnknown when the answer is lost; psycopg.Error leaves the transaction open, ``closed`` ends
+    it.
     """
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     name, other, old = (sql.Identifier(n) for n in (server.database, copy, failed))
