@@ -216,11 +216,7 @@ def left_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]
         "the data of {resource} stays as {name} left it; then it goes back to {at}, with what was written "
         "since, by: lastgood restore {unit}"
     )
-    return tuple(
-        Message(template, {"resource": one.resource, "name": one.name, "unit": str(unit_id),
-                           "at": f"{one.since:%Y-%m-%d %H:%M:%S}"})
-        for one in left
-    )  # fmt: skip
+    return tuple(Message(template, _words(one, unit_id)) for one in left)
 
 
 def before_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ...]:
@@ -230,11 +226,16 @@ def before_notes(left: Iterable[DataLeft], unit_id: UnitId) -> tuple[Message, ..
         "data there or is verified good, what was written since {at} may be kept no more. To go back first: "
         "lastgood restore {unit}"
     )
-    return tuple(
-        Message(template, {"resource": one.resource, "name": one.name, "unit": str(unit_id),
-                           "at": f"{one.since:%Y-%m-%d %H:%M:%S}"})
-        for one in left
-    )  # fmt: skip
+    return tuple(Message(template, _words(one, unit_id)) for one in left)
+
+
+def _words(one: DataLeft, unit_id: UnitId) -> Mapping[str, str]:
+    return {
+        "resource": one.resource,
+        "name": one.name,
+        "unit": str(unit_id),
+        "at": f"{one.since:%Y-%m-%d %H:%M:%S}",
+    }
 
 
 def tell_left(outcome: Message, left: Iterable[DataLeft], unit_id: UnitId) -> Message:
@@ -248,7 +249,6 @@ def tell_left(outcome: Message, left: Iterable[DataLeft], unit_id: UnitId) -> Me
         "written since, it is in {path} only"
     )
     for one in left:
-        words = {"outcome": outcome, "resource": one.resource, "name": one.name, "unit": str(unit_id),
-                 "at": f"{one.since:%Y-%m-%d %H:%M:%S}", "path": one.path}  # fmt: skip
+        words = {"outcome": outcome, "path": one.path, **_words(one, unit_id)}
         outcome = Message(restorable if one.restorable else lost, words)
     return outcome

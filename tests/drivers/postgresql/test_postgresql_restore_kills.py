@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 import psycopg
@@ -14,7 +16,7 @@ import pytest
 
 from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
 from lastgood.drivers.postgresql import fence, salvage
-from lastgood.drivers.postgresql.connection import Server
+from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.testing.fake_files import FakeVault
 from tests.drivers.postgresql.conftest import Lab
@@ -329,3 +331,28 @@ def test_sessions_are_ended_and_nobody_gets_in_meanwhile(day: Day, monkeypatch: 
         with pytest.raises(psycopg.OperationalError):
             client.execute("COMMIT")
     check(day)
+
+
+def test_who_comes_in_as_it_closes_is_not_missed(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the server's question whether it may come in, and not among the sessions yet."""
+    close, acknowledged = fence._allow, []
+
+    def come_in() -> None:
+        slow = "-c post_auth_delay=1"
+        with contextlib.suppress(psycopg.OperationalError), day.lab.session(options=slow) as client:
+            client.execute("INSERT INTO orders (customer) VALUES ('late')")
+            acknowledged.append("late")
+
+    late = threading.Thread(target=come_in)
+
+    def closing(admin: Connection, name: str, *, yes: bool) -> None:
+        if not yes:
+            late.start()
+            while not one(admin, fence._STARTING, name):
+                time.sleep(0.005)
+        close(admin, name, yes=yes)
+
+    monkeypatch.setattr(fence, "_allow", closing)
+    day.go_back()
+    late.join()
+    assert len(day.lab.ask("SELECT id FROM orders WHERE customer = 'late'")) >= len(acknowledged)

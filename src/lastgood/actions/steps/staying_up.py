@@ -10,7 +10,7 @@ from lastgood.domain.release import Release
 from lastgood.domain.unit import Role
 from lastgood.ports.drivers import RoleStatus
 
-TODO = N_("Its log is in the incident's evidence; mend it and deploy again.")
+MEND = N_("Its log is in the incident's evidence; mend it and deploy again.")
 
 
 class StayingUp:
@@ -56,7 +56,7 @@ class StayingUp:
             return None
         return GateFailed(
             N_("{role} of {generation} ended by itself while it was watched, {count} times"),
-            todo=TODO,
+            todo=MEND,
             role=web.role.value,
             generation=web.generation,
             count=web.restarts - self.ends,
@@ -70,7 +70,7 @@ class StayingUp:
             if seen.hopeless:
                 return GateFailed(
                     N_("{role} of {generation} does not stay up: {detail}"),
-                    todo=TODO,
+                    todo=MEND,
                     role=role.value,
                     generation=seen.generation,
                     detail=seen.detail,

@@ -26,6 +26,12 @@ _SESSIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = %s AND pid NOT IN (%s, pg_backend_pid()) AND usesysid IS NOT NULL
 """
+_STARTING = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND mode = 'RowExclusiveLock' AND granted
+AND classid = 'pg_database'::regclass AND objid = (SELECT oid FROM pg_database WHERE datname = %s)
+AND pid <> pg_backend_pid()
+"""
+# A session that starts holds this lock from before it is asked whether it may come in until it is listed.
 # Without the right to see others' statistics their kind is hidden. Only autovacuum has no user, and gives way
 # by itself.
 
@@ -87,9 +93,11 @@ def closed(admin: Connection, name: str, *, but: int) -> Iterator[None]:
 
 
 def end_sessions(admin: Connection, name: str, *, but: int = 0) -> None:
-    """End every session of ``name`` but one, and wait until they are gone. Raises Rejected naming none."""
+    """End every session of ``name`` but one, and wait until they are gone, those too that came in just before
+    it was closed. Raises Rejected with how many stay.
+    """
     deadline = time.monotonic() + PATIENCE
-    while left := one(admin, _SESSIONS, name, but):
+    while left := one(admin, _STARTING, name) or one(admin, _SESSIONS, name, but):
         if time.monotonic() > deadline:
             raise Rejected(
                 N_("{count} sessions of database {name} do not end"),

@@ -128,7 +128,7 @@ class Restorer:
             salvager.catch_up()
             now = datetime.now(UTC)
             ledger.failed = (
-                f"{self.server.database[:36]}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
+                f"{_begin(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             )
             ledger.fence()
             with fence.closed(admin, self.server.database, but=live.info.backend_pid):
@@ -216,7 +216,7 @@ class Restorer:
 
     @property
     def _stem(self) -> str:
-        return f"{self.server.database[:35]}_restored_"
+        return f"{_begin(self.server.database)}_restored_"
 
 
 @contextlib.contextmanager
@@ -234,6 +234,11 @@ def _if_it_can_be() -> Iterator[None]:
         log.warning("after the swap: %s", failures.text(error))
     except (DriverError, OSError) as error:
         log.warning("after the swap: %s", error)
+
+
+def _begin(name: str) -> str:
+    """As much of a database's name as leaves room for what is added: the server cuts names at 63 bytes."""
+    return name.encode()[:35].decode(errors="ignore")
 
 
 def _digest(key: str) -> str:
