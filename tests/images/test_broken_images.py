@@ -25,6 +25,7 @@ from tests.images.world import DEV, Parts, World
 
 pytestmark = pytest.mark.xdist_group("images")
 
+RATE = 1000
 LONG = "1m"
 BEFORE_TRAFFIC = {
     "exit": (LONG, "exited with 3"),
@@ -85,7 +86,7 @@ def test_found_before_any_customer(shop: World, tmp_path: Path, name: str) -> No
     before = portrait(shop)
     limit, words = BEFORE_TRAFFIC[name]
     shop.service_yaml["roles"]["web"]["ready"]["timeout"] = limit
-    with customers(shop.ports[DEV], tmp_path) as crowd:
+    with customers(shop.ports[DEV], tmp_path, rate=RATE, connections=20) as crowd:
         failed, end = break_it(shop, name)
     crowd.assert_unharmed()
     assert set(crowd.result["answers"]) == {"one"}, "nobody was sent to the broken one"
@@ -99,7 +100,7 @@ def test_found_before_any_customer(shop: World, tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", UNDER_TRAFFIC)
 def test_found_by_customers_and_taken_back_by_itself(shop: World, tmp_path: Path, name: str) -> None:
     before = portrait(shop)
-    with customers(shop.ports[DEV], tmp_path) as crowd:
+    with customers(shop.ports[DEV], tmp_path, rate=RATE, connections=20) as crowd:
         failed, end = break_it(shop, name)
         end_of_fault = end.finished_at
     words, said = UNDER_TRAFFIC[name]
@@ -153,7 +154,10 @@ def test_what_can_not_be_pulled_changes_nothing(
     build = image(name, random_bytes=200_000, seed=len(name))
     made = push(shop.parts.registry, f"shop/page:{name}", build)
     layers = "|".join(digest for digest in build.built().blobs if digest != made.config)
-    with proxy(shop.parts.registry.address) as between, customers(shop.ports[DEV], tmp_path) as crowd:
+    with (
+        proxy(shop.parts.registry.address) as between,
+        customers(shop.ports[DEV], tmp_path, rate=RATE, connections=20) as crowd,
+    ):
         between.rules.append((f"/blobs/({layers})", answer))
         shop.commit(f"{between.address}/shop/page:{name}")
         failed = begin(shop)
