@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -17,7 +18,7 @@ from lastgood.domain.errors import (
 from lastgood.domain.quarantine import QuarantineKind
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import RolloutState
-from lastgood.domain.salvage import Swapped
+from lastgood.domain.salvage import Salvage, Swapped
 from tests.actions.restoring import RESOURCE, WHOLE, broken, open_captures
 from tests.actions.theatre import UNIT, Theatre
 
@@ -122,3 +123,32 @@ def test_criteria_that_stay_broken_are_said(theatre: Theatre) -> None:
     assert end.state is RolloutState.FAILED
     assert "still broken" in str(end.outcome)
     assert f"{RESOURCE} went back" in str(end.outcome)
+
+
+def test_a_shop_that_writes_faster_than_is_carried_does_not_keep_it_from_ending(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = broken(theatre)
+    carry = shop.database.carry_over
+    rounds: list[int] = []
+
+    def slower(snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
+        """Takes a millisecond a row, while half as many again are written."""
+        done = carry(snapshot, key, keep)
+        count = 600 * 3 ** len(rounds) // 2 ** len(rounds) if len(rounds) < 6 else 600
+        rounds.append(count)
+        with shop.database.connect() as connection:
+            first = connection.execute("SELECT max(id) + 1 FROM orders").fetchone()[0]
+            connection.executemany(
+                "INSERT INTO orders VALUES (?, 'late', 5)", [(first + n,) for n in range(count)]
+            )
+        theatre.clock.time += timedelta(seconds=2 * 1.5 ** len(rounds))
+        return done
+
+    with shop.database.connect() as connection:
+        connection.executemany("INSERT INTO orders VALUES (?, 'late', 5)", [(n,) for n in range(100, 700)])
+    monkeypatch.setattr(shop.database, "carry_over", slower)
+    end = shop.restore()
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert len(rounds) < 5, "each round leaves more to do than the one before"
+    assert list(shop.orders().values()).count(5) == 600 + sum(rounds)

@@ -14,6 +14,10 @@ from lastgood.planning.schema import SchemaState, schema_move
 
 RESOURCE = "orders@dev/us"
 MOMENTS = ("before effect", "after effect", "after outcome")
+EVERY = 4
+"""The last moment is the same code for each step, and lies next to the first of the following one: it is tried
+at each fourth step. The two others at all of them.
+"""
 END = (("before finish", "finish"), ("after finish", "finish"))
 
 
@@ -43,7 +47,7 @@ def program(migrations: tuple[str, ...]) -> Plan:
 def forward_points() -> list[tuple[str, str]]:
     """(moment, step) of a change that ends well."""
     steps = [step.id for step in program(("NEW",)).steps]
-    return [(moment, step) for step in steps for moment in MOMENTS] + list(END)
+    return points(steps)
 
 
 def back_points() -> list[tuple[str, str]]:
@@ -51,4 +55,14 @@ def back_points() -> list[tuple[str, str]]:
     plan = program(("NEW",))
     began = frozenset(step.id for step in plan.steps)
     steps = [step.id for step in begun(plan.way_back, began)]
-    return [(moment, step) for step in steps for moment in MOMENTS] + list(END)
+    return points(steps)
+
+
+def points(steps: list[str]) -> list[tuple[str, str]]:
+    last = MOMENTS[-1]
+    return [
+        (moment, step)
+        for number, step in enumerate(steps)
+        for moment in MOMENTS
+        if moment != last or number % EVERY == 0
+    ] + list(END)

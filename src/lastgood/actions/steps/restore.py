@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -27,6 +28,10 @@ SMALL = 500
 """Rows: a round that carried fewer leaves a tail that is over at once."""
 SHORT = 1.0
 """Seconds: so is what was written during a round as short as this."""
+LESS = 0.9
+"""A round that takes more than this part of the one before gains nothing: the shop writes as fast as we
+carry, and one more would only take longer, and the fence after it as well.
+"""
 PATIENCE = 300.0
 """Seconds for which a server that does not answer is tried again while its database may be closed."""
 KEPT = timedelta(days=30)
@@ -119,22 +124,22 @@ class PrepareCopy(RestoreStep):
 class CarryOver(RestoreStep):
     """Again and again while the live database is in full use, until what is left is small.
 
-    Bounded: a shop that writes faster than can be carried over has a longer fence, not an endless restore.
+    A shop that writes faster than can be carried over has a longer fence, not an endless restore.
     """
 
     def run(self, context: StepContext) -> Result:
         driver, snapshot, keep = self.driver(context), self.snapshot(context), self.keep(context)
-        before, rounds = 0, 0
+        before, rounds, last = 0, 0, math.inf
         while True:
             began = context.clock.monotonic()
             salvage = driver.carry_over(snapshot, context.program, keep)
             rounds += 1
             rows = sum(salvage.carried.values())
-            short = context.clock.monotonic() - began < SHORT
+            took = context.clock.monotonic() - began
             context.note(carried=rows)
-            if rows - before < SMALL or short or rounds >= ROUNDS:
+            if rows - before < SMALL or took < SHORT or took > LESS * last or rounds >= ROUNDS:
                 return {**_counts(salvage), "rounds": rounds}
-            before = rows
+            before, last = rows, took
 
 
 class SwapDatabase(RestoreStep):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lastgood.drivers.postgresql.changes import Kind
 from lastgood.drivers.postgresql.connection import Connection
 from lastgood.drivers.postgresql.entries import Entry, Key, Place, Places
-from lastgood.drivers.postgresql.ledger import Ledger
+from lastgood.drivers.postgresql.ledger import ALL, Ledger
 from lastgood.drivers.postgresql.merging import NO_COLUMN, Conflict, Row
 from lastgood.drivers.postgresql.shapes import Shapes
 from lastgood.drivers.postgresql.staging import Operation, Stage, read_rows
@@ -198,12 +198,12 @@ class Attempts:
     def _note_light(self, light: list[Entry]) -> None:
         """Values that the copy has no column for are listed, and what is listed follows its row."""
         listed: list[tuple[str, Key, str, Conflict, float]] = []
-        gone: dict[str, list[Key]] = defaultdict(list)
+        settled: dict[tuple[str, str], list[Key]] = defaultdict(list)
         for entry in light:
             table = entry.place.table
             if table in self._listed:
                 if entry.gone or entry.born:
-                    gone[table].append(entry.key)
+                    settled[table, ALL].append(entry.key)
                 elif entry.now != entry.key:
                     self.ledger.rename(table, entry.key, entry.now)
             if entry.place.extra and not entry.gone:
@@ -214,9 +214,10 @@ class Attempts:
                         conflict = Conflict(None, None, value, NO_COLUMN)
                         listed.append((table, entry.now, column, conflict, entry.seconds))
                     elif column in values and table in self._listed:
-                        self.ledger.settle(table, [entry.now], column)
-        for table, keys in gone.items():
-            self.ledger.settle(table, keys)
+                        settled[table, column].append(entry.now)
+        # Row by row it would be a round trip for each, and a shop writes faster than that.
+        for (table, column), keys in settled.items():
+            self.ledger.settle(table, keys, column)
         self._list(listed)
 
     def _note_careful(self, careful: list[Careful]) -> None:

@@ -45,6 +45,9 @@ CREATE TABLE lastgood.diverged (
 )
 """
 
+ALL = "*"
+"""Every column of a row that has conflicts."""
+
 
 @dataclass
 class Ledger:
@@ -179,12 +182,12 @@ class Ledger:
                     _dump(row.aside), row.whole, _dump(row.migrated), row.reason,
                 ))  # fmt: skip
 
-    def settle(self, table: str, keys: Iterable[Key], column: str = "*") -> None:
+    def settle(self, table: str, keys: Iterable[Key], column: str = ALL) -> None:
         """No conflict of these rows stands any more, or none of this column."""
         self.connection.execute(
             'DELETE FROM lastgood.conflicts WHERE restore = %s AND "table" = %s AND key = ANY(%s) '
-            "AND (%s = '*' OR \"column\" = %s)",
-            (self.key, table, [written(k) for k in keys], column, column),
+            'AND (%s OR "column" = %s)',
+            (self.key, table, [written(k) for k in keys], column == ALL, column),
         )
 
     def rename(self, table: str, key: Key, now: Key) -> None:

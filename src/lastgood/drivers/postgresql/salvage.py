@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ BATCH = 10_000
 
 CLOSE = 0.1
 PASSES = 12
-"""Seconds of a pass after which little is left, and passes after which it won't get less."""
+LESS = 0.9
+"""Seconds of a pass after which little is left; how many there are at most; and the part of the pass before
+that one must stay under to be worth another.
+"""
 
 
 @dataclass
@@ -58,13 +62,16 @@ class Salvager:
         """Carry over until little is left, so that nobody is held up by what was written before.
 
         Each pass only has what was written during the one before; where writers are as fast as we are, it
-        does not get less, and that is the time that the fence takes.
+        does not get less, or even more each time, and the fence takes as long as the last one did.
         """
+        last = math.inf
         for _ in range(PASSES):
             begun = time.monotonic()
             self.carry_over()
-            if time.monotonic() - begun < CLOSE:
+            took = time.monotonic() - begun
+            if took < CLOSE or took > LESS * last:
                 return
+            last = took
 
     def _begin(self) -> Carrier:
         notes = publication.read(self.live, self.capture)
