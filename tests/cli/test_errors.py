@@ -78,6 +78,8 @@ def test_a_rollback_without_a_restore_point_is_refused(scaffolded: Cli) -> None:
 
 
 def test_an_unforeseen_error_is_one_line_and_a_file(scaffolded: Cli) -> None:
+    # The first command that writes makes it; no other test need have run before.
+    (scaffolded.directory / ".lastgood").mkdir(exist_ok=True)
     code = (
         "from lastgood.cli.errors import guarded, install_crash_report\n"
         "install_crash_report([])\n"

@@ -15,8 +15,8 @@ from lastgood.planning.schema import SchemaState, schema_move
 RESOURCE = "orders@dev/us"
 MOMENTS = ("before effect", "after effect", "after outcome")
 EVERY = 4
-"""The last moment is the same code for each step, and lies next to the first of the following one: it is tried
-at each fourth step. The two others at all of them.
+"""The last moment is the same code for each step, and lies next to the first of the following one: it is
+tried at each fourth step, the two others at all of them.
 """
 END = (("before finish", "finish"), ("after finish", "finish"))
 
