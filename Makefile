@@ -28,7 +28,7 @@ demo-restore: ## a migration spoils the prices, and they come back with every or
 test: ## every test, against real servers (ARGS="-k name" for some)
 	@scripts/system-packages
 	@scripts/bootstrap dev demo docker
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 .PHONY: lint
 lint: ## mistakes and formatting
@@ -48,7 +48,7 @@ contracts: ## who may import whom
 
 .PHONY: bench
 bench: ## the figures (ONLY=name for one of them)
-	@scripts/system-packages
+	@scripts/system-packages bench
 	@scripts/bootstrap dev demo docker
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
