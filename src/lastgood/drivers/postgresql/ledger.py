@@ -45,6 +45,8 @@ CREATE TABLE lastgood.diverged (
 )
 """
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+"""One for all rows: ``json.dumps`` makes an encoder for each call that asks for this."""
 ALL = "*"
 """Every column of a row that has conflicts."""
 
@@ -212,11 +214,11 @@ class Ledger:
 
 
 def written(key: Key) -> str:
-    return json.dumps(key, ensure_ascii=False)
+    return _encode(key)
 
 
 def _dump(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else json.dumps(values, ensure_ascii=False)
+    return None if values is None else _encode(values)
 
 
 def _load(text: str | None) -> dict[str, str | None] | None:
