@@ -29,6 +29,7 @@ from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.reviewing import Review
 from lastgood.testing.fake_restoring import FakeRestoring, muted
 
 OWN = "lastgood_revisions"
@@ -43,7 +44,7 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
 
 
 class FakeDatabase(FakeRestoring):
-    """Migrates, Classifies, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
+    """Migrates, Classifies, Reviews, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
 
     ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all.
     """
@@ -129,6 +130,11 @@ class FakeDatabase(FakeRestoring):
         from lastgood.drivers.postgresql.classify import classify
 
         return classify(migration)
+
+    def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+        from lastgood.drivers.postgresql.review import review
+
+        return review(migrations)
 
     def snapshot(self, key: str) -> Snapshot:
         self._fail("snapshot")

@@ -16,6 +16,7 @@ from sqlglot.errors import SqlglotError
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Reversibility
+from lastgood.drivers.postgresql.clauses import Clause, by_comma
 from lastgood.drivers.postgresql.scan import Statement, split
 from lastgood.ports.drivers import Classification, MigrationScript
 
@@ -40,6 +41,7 @@ _UNPARSED: Verdict = (FORWARD_ONLY, N_("it can't be parsed"))
 _CALLS: Verdict = (FORWARD_ONLY, N_("it calls a function that may do anything"))
 
 _CREATED = {"TABLE", "VIEW", "INDEX", "SCHEMA", "SEQUENCE", "TYPE", "FUNCTION", "PROCEDURE", "TRIGGER"}
+_ADDED = ("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXCLUDE")
 # Leading words of additive statements that sqlglot only knows as commands.
 _COMMANDS = (
     ("CREATE", "DOMAIN"), ("CREATE", "EXTENSION"), ("CREATE", "POLICY"), ("CREATE", "STATISTICS"),
@@ -67,6 +69,8 @@ def classify(migration: MigrationScript) -> Classification:
 
 def _judge(statement: Statement, created: set[str]) -> Verdict:
     """``created`` collects the tables this script made: filling those moves nobody's data."""
+    if _arranges(statement):
+        return _DEFINITION
     try:
         trees = [t for t in sqlglot.parse(statement.text, read="postgres") if t is not None]
     except (SqlglotError, RecursionError):
@@ -82,6 +86,25 @@ def _judge(statement: Statement, created: set[str]) -> Verdict:
         return _command(statement)
     judge = _JUDGES.get(type(tree))
     return judge(tree, created) if judge else _UNKNOWN
+
+
+def _arranges(statement: Statement) -> bool:
+    """ALTER TABLE that only adds constraints, or attaches and detaches partitions: the parser does not know
+    every form of it.
+    """
+    clause = Clause.of(statement.text)
+    if not clause.take("ALTER", "TABLE"):
+        return False
+    clause.take("IF", "EXISTS")
+    clause.take("ONLY")
+    clause.name()
+    actions = [Clause(part) for part in by_comma(clause.rest())]
+    return bool(actions) and all(
+        action.peek("ATTACH", "PARTITION")
+        or action.peek("DETACH", "PARTITION")
+        or any(action.peek("ADD", word) for word in _ADDED)
+        for action in actions
+    )
 
 
 def _command(statement: Statement) -> Verdict:

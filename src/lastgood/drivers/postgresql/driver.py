@@ -1,5 +1,5 @@
-"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
-Observes and GivesEvidence.
+"""PostgreSQL as a target: Migrates, Classifies, Reviews, Snapshots, Captures, Restores, HasConnections,
+Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -27,12 +27,20 @@ from lastgood.drivers.postgresql.signal import SignalReader
 from lastgood.drivers.postgresql.snapshot import Snapshotter
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.reviewing import Review
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
     """The driver of one database; connects to nothing yet. Raises InvalidInput."""
     read = PostgresqlSettings.read(settings)
     return PostgresqlDriver(Server(read, tools.vault, read.database), tools)
+
+
+def review(migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+    """What ``lint`` asks, which has no settings to build a driver from."""
+    from lastgood.drivers.postgresql import review as reading
+
+    return reading.review(migrations)
 
 
 class PostgresqlDriver:
@@ -85,6 +93,9 @@ class PostgresqlDriver:
         from lastgood.drivers.postgresql.classify import classify
 
         return classify(migration)
+
+    def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+        return review(migrations)
 
     def snapshot(self, key: str) -> Snapshot:
         return self._snapshots.snapshot(key)
