@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import acts
@@ -51,9 +52,7 @@ def _volatile(definition: Clause, scene: Scene) -> bool:
     if not default.skip_to("DEFAULT"):
         return False
     found = default.rest()
-    called = {
-        t.text.lower() for t, n in zip(found, found[1:], strict=False) if t.kind == "word" and n.text == "("
-    }
+    called = {t.text.lower() for t, n in pairwise(found) if t.kind == "word" and n.text == "("}
     return bool(called & (VOLATILE | scene.known.volatile))
 
 

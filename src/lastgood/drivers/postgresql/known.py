@@ -19,7 +19,7 @@ _AFTER_TYPE = {
 
 @dataclass
 class Table:
-    """Types by column; ``required`` columns that hold no NULL; ``leading``: columns of each index, in order."""
+    """Types by column; ``required`` ones hold no NULL; ``leading``: columns of each index, in order."""
 
     types: dict[str, str] = field(default_factory=dict)
     required: set[str] = field(default_factory=set)

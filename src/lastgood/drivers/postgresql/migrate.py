@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
 
 from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import aside, changes, failures, publication, revisions
+from lastgood.drivers.postgresql import alone, aside, changes, failures, publication, revisions
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import Spot
 from lastgood.drivers.postgresql.locks import BlockerWatch, describe
-from lastgood.drivers.postgresql.scan import Statement, runnable
+from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, runnable
 from lastgood.ports.drivers import MigrationScript
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -31,11 +32,15 @@ class Script:
 
     file: str
     statements: tuple[Statement, ...]
+    alone: bool = False
+    """Its one statement runs in no transaction, before ours."""
 
     @classmethod
     def read(cls, migration: MigrationScript, part: str, text: str) -> Script:
         """Raises InvalidInput when a statement can't run in our transaction."""
         file = f"{part}.sql of {migration.name}"
+        if part != "verify" and NO_TRANSACTION in marks(text, file):
+            return cls(file, (alone.single(text, file),), alone=True)
         return cls(file, runnable(text, file))
 
 
@@ -63,13 +68,15 @@ class Migrator:
             before = aside.shapes(connection)
             self._run(connection, script)
             self._settle(connection, script)
+            alone.forget(connection, migration.name)
             added = aside.Added.between(before, aside.shapes(connection))
             returned = aside.bring_back(connection, migration.name, key)
             self._verify(connection, verify)
             revisions.add(connection, migration.name, migration.digest, key, added.dump())
             return True, returned
 
-        return self._in_transaction(work, migration.name)
+        with self._beforehand(migration, script, wanted=False):
+            return self._in_transaction(work, migration.name)
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         """Put aside what would be lost, run revert.sql and remove the row. Source of ``Migrates.revert``."""
@@ -90,11 +97,36 @@ class Migrator:
             aside.put_aside(connection, migration.name, key, self._added(connection, script))
             self._run(connection, script)
             self._settle(connection, script)
+            alone.forget(connection, migration.name)
             kept = aside.settle(connection, migration.name, key)
             revisions.remove(connection, migration.name)
             return True, kept
 
-        return self._in_transaction(work, migration.name)
+        with self._beforehand(migration, script, wanted=True):
+            return self._in_transaction(work, migration.name)
+
+    @contextlib.contextmanager
+    def _beforehand(self, migration: MigrationScript, script: Script, *, wanted: bool) -> Iterator[None]:
+        """What runs in no transaction, when the migration is there as ``wanted`` says. A CREATE that our
+        transaction does not confirm is taken back.
+        """
+        if not script.alone:
+            yield
+            return
+        with self.server.reading() as connection:
+            there = self._there(connection, migration)
+            if there and wanted:
+                self._refuse_unless_newest(connection, migration)
+        if there is not wanted:
+            yield
+            return
+        work = alone.Alone(self.server, migration, script.file, script.statements[0])
+        work.run()
+        try:
+            yield
+        except Rejected:
+            work.take_back()
+            raise
 
     def verify(self, migrations: Sequence[MigrationScript]) -> str:
         """Run verify scripts and keep nothing of what they do; the first failure in words, or ``""``."""
@@ -231,7 +263,7 @@ class Migrator:
 
     def _run(self, connection: Connection, script: Script) -> None:
         spot = self.server.spot
-        for statement in script.statements:
+        for statement in () if script.alone else script.statements:
             try:
                 connection.execute(statement.text)
                 if statement.touches_settings:

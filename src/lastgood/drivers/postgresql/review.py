@@ -10,9 +10,11 @@ from lastgood.domain.finding import Blocks, Finding
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import acts, adding
 from lastgood.drivers.postgresql.acts import Act, Scene
+from lastgood.drivers.postgresql.alone import work_of
 from lastgood.drivers.postgresql.classify import classify
+from lastgood.drivers.postgresql.clauses import NOBODY
 from lastgood.drivers.postgresql.known import Known
-from lastgood.drivers.postgresql.scan import Statement, split
+from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, split
 from lastgood.drivers.postgresql.statements import read
 from lastgood.ports.drivers import MigrationScript
 from lastgood.ports.reviewing import Review
@@ -49,6 +51,7 @@ def _review(migration: MigrationScript, known: Known) -> Review:
         if script == "deploy":
             line = next((s.line for s in statements if seen.statement and s.text == seen.statement), 0)
         scene = Scene(script, known if script == "deploy" else Known(), set(made))
+        findings += _misplaced(script, text, statements)
         findings += _script(statements, scene)
         made |= scene.created
     return Review(migration.name, seen, line, tuple(findings))
@@ -71,6 +74,22 @@ def _script(statements: Sequence[Statement], scene: Scene) -> Iterator[Finding]:
     if last is not None and scene.script == "deploy":
         for act in adding.unindexed(scene):
             yield _finding(scene.script, last, act)
+
+
+def _misplaced(script: str, text: str, statements: Sequence[Statement]) -> Iterator[Finding]:
+    """Statements that need to run in no transaction, and do not say so or have company."""
+    marked = NO_TRANSACTION in marks(text, script)
+    alone = [s for s in statements if work_of(s) is not None]
+    if marked and len(alone) == len(statements) == 1:
+        return
+    for statement in statements if marked else alone:
+        act = acts.advised(
+            NOBODY,
+            N_("it needs to stand alone, under a line which says that it runs in no transaction"),
+            acts.APART,
+            acts.ALONE + _ended(statement.text) if work_of(statement) else _ended(statement.text),
+        )
+        yield _finding(script, statement, act)
 
 
 def _waited(

@@ -49,6 +49,11 @@ def lock(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
+def lock_session(connection: Connection) -> None:
+    """The same until the session ends, for work that runs in no transaction."""
+    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+
+
 def read(connection: Connection) -> tuple[Revision, ...]:
     """Oldest first; a database that never had one has none."""
     if not one(connection, "SELECT to_regclass('lastgood.revisions') IS NOT NULL"):

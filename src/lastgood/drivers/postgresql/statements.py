@@ -260,9 +260,7 @@ def _added_values(statement: Statement, scene: Scene) -> Iterator[Act]:
         if value in statement.text and statement.words[:2] != ("ALTER", "TYPE"):
             yield acts.advised(
                 Name(enum, enum),
-                N_(
-                    "uses the value {value} of {table}, which the same transaction added; the server refuses it"
-                ),
+                N_("uses the value {value} of {table} in the transaction that adds it: it is refused"),
                 N_("Put what uses the new value into a migration of its own, which follows:"),
                 f"{statement.text};",
                 value=value,
