@@ -17,7 +17,7 @@ from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Reversibility
 from lastgood.drivers.postgresql.clauses import Clause, by_comma
-from lastgood.drivers.postgresql.scan import Statement, split
+from lastgood.drivers.postgresql.scan import UNDO_ROWS, Statement, marks, split
 from lastgood.ports.drivers import Classification, MigrationScript
 
 # It warns on standard error about each statement that it only knows as a command.
@@ -33,6 +33,8 @@ Verdict = tuple[Reversibility, str]
 _ADDITIVE: Verdict = (EXACT, N_("it only adds"))
 _DEFINITION: Verdict = (EXACT, N_("it changes definitions, no data"))
 _MOVES: Verdict = (BY_SNAPSHOT, N_("it changes or removes rows"))
+_UNDONE: Verdict = (EXACT, N_("its rows are put back where nobody changed them since"))
+_EMPTIES: Verdict = (BY_SNAPSHOT, N_("it empties a table, which can't be undone row by row"))
 _REMOVES: Verdict = (BY_SNAPSHOT, N_("it removes what a revert can't fill again"))
 _LOOSENS: Verdict = (BY_SNAPSHOT, N_("it drops a rule that later rows may break"))
 _RETYPES: Verdict = (BY_SNAPSHOT, N_("it rewrites values in another type"))
@@ -54,14 +56,16 @@ def classify(migration: MigrationScript) -> Classification:
     try:
         statements = split(migration.deploy, f"deploy.sql of {migration.name}")
         undo = split(migration.revert, f"revert.sql of {migration.name}")
+        undoes = UNDO_ROWS in marks(migration.revert, f"revert.sql of {migration.name}")
     except InvalidInput as error:
         return Classification(FORWARD_ONLY, "", str(error))
-    if statements and not undo:
+    if statements and not undo and not undoes:
         return Classification(FORWARD_ONLY, statements[0].text, N_("revert.sql is empty"))
     worst = Classification(EXACT, statements[0].text if statements else "", _ADDITIVE[1])
     created: set[str] = set()
     for statement in statements:
-        reversibility, reason = _judge(statement, created)
+        verdict = _judge(statement, created)
+        reversibility, reason = _UNDONE if undoes and verdict == _MOVES else verdict
         if _RANK.index(reversibility) > _RANK.index(worst.reversibility):
             worst = Classification(reversibility, statement.text, reason)
     return worst
@@ -168,6 +172,10 @@ def _write(tree: exp.Expr, created: set[str]) -> Verdict:
     return _MOVES
 
 
+def _empty(tree: exp.Expr, created: set[str]) -> Verdict:
+    return _EMPTIES
+
+
 def _query(tree: exp.Expr, created: set[str]) -> Verdict:
     moved = _moves_rows(tree)
     if moved:
@@ -207,7 +215,7 @@ _JUDGES: Mapping[type, Callable[[exp.Expr, set[str]], Verdict]] = {
     exp.Update: _write,
     exp.Delete: _write,
     exp.Merge: _write,
-    exp.TruncateTable: _write,
+    exp.TruncateTable: _empty,
     exp.Select: _query,
     exp.Union: _query,
     exp.Grant: _definition,

@@ -1,4 +1,4 @@
-"""PostgreSQL as a target: Migrates, Classifies, Reviews, Snapshots, Captures, Restores, HasConnections,
+"""PostgreSQL as a target: Migrates, Classifies, Reviews, UndoesRows, Snapshots, Captures, Restores, HasConnections,
 Measures, Observes and GivesEvidence.
 """
 
@@ -14,7 +14,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.drivers.postgresql import evidence, revisions
+from lastgood.drivers.postgresql import evidence, revisions, undoing
 from lastgood.drivers.postgresql.capacity import free_connections
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
@@ -28,6 +28,7 @@ from lastgood.drivers.postgresql.snapshot import Snapshotter
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
 from lastgood.ports.reviewing import Review
+from lastgood.ports.undoing import Undone
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
@@ -96,6 +97,13 @@ class PostgresqlDriver:
 
     def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
         return review(migrations)
+
+    def undo_obstacle(self, migration: MigrationScript) -> Message | None:
+        return self._migrator.undo_obstacle(migration)
+
+    def undone(self, migration: MigrationScript, key: str) -> Undone:
+        with self._server.reading() as connection:
+            return undoing.report(connection, migration.name, key)
 
     def snapshot(self, key: str) -> Snapshot:
         return self._snapshots.snapshot(key)

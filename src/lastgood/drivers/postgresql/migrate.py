@@ -11,11 +11,21 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
-from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import alone, aside, changes, failures, publication, revisions
+from lastgood.domain.message import N_, Message
+from lastgood.drivers.postgresql import (
+    alone,
+    aside,
+    changes,
+    failures,
+    publication,
+    recording,
+    revisions,
+    undoing,
+)
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import Spot
 from lastgood.drivers.postgresql.locks import BlockerWatch, describe
+from lastgood.drivers.postgresql.recording import Recorder, Unrecorded
 from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, runnable
 from lastgood.ports.drivers import MigrationScript
 
@@ -66,8 +76,10 @@ class Migrator:
             revisions.prepare(connection)
             aside.before_deploy(connection, migration.name)
             before = aside.shapes(connection)
-            self._run(connection, script)
+            self._run(connection, script, recorder)
             self._settle(connection, script)
+            if recorder is not None:
+                recorder.gather(connection, key, before)
             alone.forget(connection, migration.name)
             added = aside.Added.between(before, aside.shapes(connection))
             returned = aside.bring_back(connection, migration.name, key)
@@ -75,8 +87,9 @@ class Migrator:
             revisions.add(connection, migration.name, migration.digest, key, added.dump())
             return True, returned
 
-        with self._beforehand(migration, script, wanted=False):
-            return self._in_transaction(work, migration.name)
+        recorder = Recorder(self.server, migration) if recording.wanted(migration) else None
+        with self._beforehand(migration, script, wanted=False), self._recorded(recorder, script):
+            return self._in_transaction(work, migration.name, recorder)
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         """Put aside what would be lost, run revert.sql and remove the row. Source of ``Migrates.revert``."""
@@ -86,7 +99,10 @@ class Migrator:
             if not self._there(connection, migration):
                 return False, aside.report(connection, "kept_by", migration.name, key)
             self._refuse_unless_newest(connection, migration)
-            if not script.statements:
+            undoes = recording.wanted(migration)
+            if undoes:
+                undoing.undo(connection, migration.name, key, self.server.spot.address)
+            if not script.statements and not undoes:
                 raise Rejected(
                     N_("{file} is empty: it would take nothing back"),
                     todo=N_("Write the statements that undo deploy.sql."),
@@ -128,6 +144,14 @@ class Migrator:
             work.take_back()
             raise
 
+    def undo_obstacle(self, migration: MigrationScript) -> Message | None:
+        """Source of ``UndoesRows.undo_obstacle``."""
+        if not recording.wanted(migration):
+            return None
+        script = Script.read(migration, "deploy", migration.deploy)
+        with self.server.reading() as connection:
+            return recording.obstacle(connection, migration, script.statements)
+
     def verify(self, migrations: Sequence[MigrationScript]) -> str:
         """Run verify scripts and keep nothing of what they do; the first failure in words, or ``""``."""
         for migration in migrations:
@@ -158,7 +182,17 @@ class Migrator:
         connection.execute("ROLLBACK TO SAVEPOINT lastgood_trial; RELEASE SAVEPOINT lastgood_trial")
         return aside.Added.between(after, before)
 
-    def _in_transaction(self, work: Callable[[Connection], Work], name: str) -> Mapping[str, int]:
+    @contextlib.contextmanager
+    def _recorded(self, recorder: Recorder | None, script: Script) -> Iterator[None]:
+        if recorder is None:
+            yield
+            return
+        with recorder.installed(script.statements):
+            yield
+
+    def _in_transaction(
+        self, work: Callable[[Connection], Work], name: str, recorder: Recorder | None = None
+    ) -> Mapping[str, int]:
         """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again, and a
         capture, which gives way."""
         deadline = time.monotonic() + self.server.settings.lock_deadline
@@ -168,6 +202,10 @@ class Migrator:
                 return self._attempt(work, name, unwatched)
             except CaptureInTheWay as error:
                 unwatched |= error.tables
+                continue
+            except Unrecorded as error:
+                assert recorder is not None, "only a recorder finds that out"
+                recorder.watch(sorted(error.tables))
                 continue
             except Rejected as error:
                 if error.cause is not Cause.TABLE_LOCK or time.monotonic() >= deadline:
@@ -261,9 +299,11 @@ class Migrator:
                 newer=", ".join(newer),
             )
 
-    def _run(self, connection: Connection, script: Script) -> None:
+    def _run(self, connection: Connection, script: Script, recorder: Recorder | None = None) -> None:
         spot = self.server.spot
-        for statement in () if script.alone else script.statements:
+        for number, statement in enumerate(() if script.alone else script.statements):
+            if recorder is not None:
+                recorder.before(connection, number)
             try:
                 connection.execute(statement.text)
                 if statement.touches_settings:
