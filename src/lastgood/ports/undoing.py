@@ -20,8 +20,8 @@ class Undone:
 
 @runtime_checkable
 class UndoesRows(Protocol):
-    """Records what a migration does to each row when its revert.sql says ``-- lastgood: undo rows``, and undoes
-    it in ``Migrates.revert``. What it can't undo is listed in the database, with the values.
+    """Records what a migration does to each row when its revert.sql says ``-- lastgood: undo rows``, and
+    undoes it in ``Migrates.revert``. What it can't undo is listed in the database, with the values.
     """
 
     def undo_obstacle(self, migration: MigrationScript) -> Message | None:

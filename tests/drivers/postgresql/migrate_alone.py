@@ -1,4 +1,4 @@
-"""Deploys one migration in a process of its own, to be killed: url, directory, deploy.sql, and maybe revert.sql."""
+"""Deploys one migration in a process of its own, to be killed: url, directory, deploy.sql, revert.sql."""
 
 from __future__ import annotations
 

@@ -19,8 +19,12 @@ from tests.drivers.postgresql.waiting import until
 
 UNDO = "-- lastgood: undo rows\n"
 SHOP = """
-CREATE TABLE items (id int PRIMARY KEY, name text, price numeric(8,2), twice numeric GENERATED ALWAYS AS (price * 2) STORED);
-CREATE TABLE lines (id int PRIMARY KEY, item int REFERENCES items ON DELETE CASCADE ON UPDATE CASCADE, note char(5));
+CREATE TABLE items (
+    id int PRIMARY KEY, name text, price numeric(8,2), twice numeric GENERATED ALWAYS AS (price * 2) STORED
+);
+CREATE TABLE lines (
+    id int PRIMARY KEY, item int REFERENCES items ON DELETE CASCADE ON UPDATE CASCADE, note char(5)
+);
 INSERT INTO items SELECT n, 'item ' || n, n FROM generate_series(1, 5) n;
 INSERT INTO lines VALUES (1, 1, 'x');
 """
@@ -39,8 +43,8 @@ def shop(emptied_lab: Lab) -> Lab:
 
 def conflicts(lab: Lab) -> list[tuple[object, ...]]:
     return lab.ask(
-        "SELECT relation, c.key::text, reason FROM lastgood.undo_conflicts c JOIN lastgood.undo u ON u.id = c.undo "
-        "ORDER BY 1, 2"
+        "SELECT relation, c.key::text, reason FROM lastgood.undo_conflicts c "
+        "JOIN lastgood.undo u ON u.id = c.undo ORDER BY 1, 2"
     )
 
 
@@ -63,8 +67,7 @@ def test_all_of_it_goes_back_and_leaves_no_trace(shop: Lab) -> None:
     assert shop.ask(ITEMS) == rows
     assert shop.ask("SELECT item, note FROM lines") == [(1, "x    ")]
     # The row that refers to it was changed along with it by the cascade, and went back with it.
-    assert driver.undone(move, "back").conflicts in ({}, {"lines": 1})
-    assert driver.undone(move, "back").rows["items"] == 6
+    assert driver.undone(move, "back") == Undone({"items": 6, "lines": 1}, {})
     assert driver.fingerprint() == before
     driver.deploy(move, "again")
     driver.revert(move, "back again")
@@ -98,7 +101,8 @@ def test_what_somebody_changed_since_stays_and_is_listed(shop: Lab) -> None:
         ("items", '["8"]', "other rows refer to it"),
     ]
     assert shop.ask(
-        "SELECT was->>'price', deployed->>'price', found->>'price' FROM lastgood.undo_conflicts WHERE key = '[\"1\"]'"
+        "SELECT was->>'price', deployed->>'price', found->>'price' FROM lastgood.undo_conflicts "
+        "WHERE key = '[\"1\"]'"
     ) == [("1.00", "0.00", "9.00")]
 
 
@@ -120,7 +124,8 @@ def test_tables_written_by_triggers_and_parts_of_tables(shop: Lab) -> None:
         "CREATE TABLE log (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, item int);"
         "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS "
         "'BEGIN INSERT INTO log (item) VALUES (NEW.id); RETURN NEW; END';"
-        "CREATE TRIGGER noted AFTER UPDATE ON items FOR EACH ROW WHEN (NEW.price = 0) EXECUTE FUNCTION noted();"
+        "CREATE TRIGGER noted AFTER UPDATE ON items FOR EACH ROW "
+        "WHEN (NEW.price = 0) EXECUTE FUNCTION noted();"
         "CREATE TABLE years (id int, year int, PRIMARY KEY (id, year)) PARTITION BY RANGE (year);"
         "CREATE TABLE y1 PARTITION OF years FOR VALUES FROM (1) TO (2);"
         "CREATE TABLE y2 PARTITION OF years FOR VALUES FROM (2) TO (3);"
@@ -129,7 +134,8 @@ def test_tables_written_by_triggers_and_parts_of_tables(shop: Lab) -> None:
     driver = shop.driver()
     before, rows = driver.fingerprint(), shop.ask("SELECT * FROM years ORDER BY 1")
     move = moving(
-        "UPDATE items SET price = 0 WHERE id = 1; UPDATE years SET year = 2 WHERE id = 1; DELETE FROM years WHERE id = 3"
+        "UPDATE items SET price = 0 WHERE id = 1; UPDATE years SET year = 2 WHERE id = 1;"
+        "DELETE FROM years WHERE id = 3"
     )
     driver.deploy(move, KEY)
     assert shop.ask("SELECT item FROM log") == [(1,)]
@@ -168,10 +174,11 @@ def test_columns_that_come_along_and_columns_that_are_gone(shop: Lab) -> None:
 def test_exotic_values_come_back_as_they_were(shop: Lab) -> None:
     shop.ask(
         "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TYPE pair AS (a int, b text);"
-        "CREATE TABLE odd (id int PRIMARY KEY, f float8, t timestamptz, i interval, b bytea, a text[], j jsonb, m mood, "
-        "p pair, c char(4), v bit(3), n numeric); SET timezone = 'Asia/Tokyo';"
-        "INSERT INTO odd VALUES (1, 0.1::float8 / 3, '2024-02-29 12:00:00.123456+09', '1 mon 2 days', '\\x00ff', "
-        "'{a,NULL,\"b,\\\"\"}', '{\"k\": [1, null]}', 'good', '(1,\"x, y\")', 'ab', B'101', 1.50), (2)"
+        "CREATE TABLE odd (id int PRIMARY KEY, f float8, t timestamptz, i interval, b bytea, a text[], "
+        "j jsonb, m mood, p pair, c char(4), v bit(3), n numeric); SET timezone = 'Asia/Tokyo';"
+        "INSERT INTO odd VALUES (1, 0.1::float8 / 3, '2024-02-29 12:00:00.123456+09', '1 mon 2 days', "
+        "'\\x00ff', '{a,NULL,\"b,\\\"\"}', '{\"k\": [1, null]}', 'good', '(1,\"x, y\")', 'ab', B'101', 1.50);"
+        "INSERT INTO odd (id) VALUES (2)"
     )
     rows = shop.ask("SELECT odd::text FROM odd ORDER BY id")
     driver = shop.driver()

@@ -48,8 +48,8 @@ def single(script: str, file: str) -> Statement:
         raise InvalidInput(
             N_("{file} runs in no transaction, and has something else than one statement CONCURRENTLY"),
             todo=N_(
-                "Leave one statement in it: CREATE INDEX CONCURRENTLY name ON …, DROP INDEX CONCURRENTLY name, "
-                "or ALTER TABLE … DETACH PARTITION … CONCURRENTLY. What else is to be done is another migration."
+                "Leave one statement in it: CREATE INDEX CONCURRENTLY name ON …, DROP INDEX CONCURRENTLY "
+                "name, or ALTER TABLE … DETACH PARTITION … CONCURRENTLY. All else is another migration."
             ),
             where=f"{file}:{statements[0].line if statements else 1}",
             file=file,

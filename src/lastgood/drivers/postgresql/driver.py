@@ -1,5 +1,5 @@
-"""PostgreSQL as a target: Migrates, Classifies, Reviews, UndoesRows, Snapshots, Captures, Restores, HasConnections,
-Measures, Observes and GivesEvidence.
+"""PostgreSQL as a target: Migrates, Classifies, Reviews, UndoesRows, Snapshots, Captures, Restores,
+HasConnections, Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from psycopg import sql
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import failures
-from lastgood.drivers.postgresql.clauses import Clause
+from lastgood.drivers.postgresql.clauses import Clause, by_comma
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.locks import blockers, describe
 from lastgood.drivers.postgresql.scan import UNDO_ROWS, Statement, marks
@@ -51,7 +51,8 @@ CREATE TABLE IF NOT EXISTS lastgood.undo_conflicts (
 );
 CREATE OR REPLACE FUNCTION lastgood.record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = off SET datestyle = 'ISO, YMD'
-SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = hex AS $record$
+SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = hex
+AS $record$
 DECLARE
     number CONSTANT int := current_setting('lastgood.recording')::int;
 BEGIN
@@ -145,17 +146,23 @@ def obstacle(
     return None
 
 
+_WRITING = (
+    ("UPDATE",), ("DELETE", "FROM"), ("INSERT", "INTO"), ("MERGE", "INTO"), ("TRUNCATE", "TABLE"),
+    ("TRUNCATE",),
+)  # fmt: skip
+
+
 def _named(connection: Connection, statements: Sequence[Statement]) -> list[int]:
     """Tables that the statements write at first sight, with all that are part of them."""
-    names = []
+    names: list[str] = []
     for statement in statements:
         clause = Clause.of(statement.text)
-        if any(
-            clause.take(*words)
-            for words in (("UPDATE",), ("DELETE", "FROM"), ("INSERT", "INTO"), ("MERGE", "INTO"))
-        ):
-            clause.take("ONLY")
-            names.append(clause.name().text)
+        if any(clause.take(*words) for words in _WRITING):
+            several = by_comma(clause.rest()) if statement.words[0] == "TRUNCATE" else [clause.rest()]
+            for part in several:
+                table = Clause(part)
+                table.take("ONLY")
+                names.append(table.name().text)
     return [oid for (oid,) in connection.execute(_WITH_PARTS, (names,))]
 
 
@@ -242,7 +249,7 @@ class Recorder:
         return Rejected(
             what.template,
             todo=N_(
-                "Give the table a key, change its shape in another migration, or take '-- lastgood: undo rows' out."
+                "Give the table a key, change its shape in another migration, or don't ask to undo rows."
             ),
             where=self.server.spot.address,
             cause=Cause.SCRIPT_ERROR,

@@ -2,8 +2,8 @@
 
 A row is one thing: where one of the columns that the migration changed holds another value now, none of them
 is put back. Columns that the migration left alone keep what was written since. A row that the migration made
-goes only while it is as it was made and nothing refers to it; a row that it deleted returns only while its key
-is free. What stands against it becomes a conflict with the three values and the reason; nothing is lost.
+goes only while it is as it was made and nothing refers to it; one that it deleted returns only while its
+key is free. What stands against it becomes a conflict with the three values and the reason; nothing is lost.
 """
 
 from __future__ import annotations
@@ -116,12 +116,13 @@ def report(connection: Connection, migration: str, key: str) -> Undone:
     if not one(connection, "SELECT to_regclass('lastgood.undo') IS NOT NULL"):
         return Undone()
     rows = connection.execute(
-        'SELECT "schema", relation, undone, (SELECT count(*) FROM lastgood.undo_conflicts c WHERE c.undo = u.id) '
+        'SELECT "schema", relation, undone, '
+        "(SELECT count(*) FROM lastgood.undo_conflicts c WHERE c.undo = u.id) "
         "FROM lastgood.undo u WHERE migration = %s AND undone_by = %s ORDER BY id",
         (migration, key),
     ).fetchall()
     found = [(name if schema == "public" else f"{schema}.{name}", n, left) for schema, name, n, left in rows]
-    return Undone({name: n for name, n, _ in found}, {name: left for name, _, left in found if left})
+    return Undone({name: n for name, n, _ in found if n}, {name: left for name, _, left in found if left})
 
 
 def _pending(connection: Connection, migration: str) -> list[Lot] | None:
@@ -181,11 +182,11 @@ class _Rows:
         found: sql.Composable = sql.SQL("NULL::jsonb")
         join: sql.Composable = sql.SQL("")
         if self._there:
-            # Gone already: as it should be.
+            # Gone already, or put back by a cascade: as it should be.
             self._mark(sql.SQL("was IS NULL AND NOT {}").format(self._exists("key_now")), UNDONE)
-            self._mark(
-                sql.SQL("was IS NULL AND {} AND {}").format(self._referred(), self._unchanged()), REFERRED
-            )
+            self._mark(sql.SQL("was IS NOT NULL AND {}").format(self._as_before()), UNDONE)
+            kept = sql.SQL("was IS NULL AND {} AND {}")
+            self._mark(kept.format(self._referred(), self._unchanged()), REFERRED)
             self._mark(sql.SQL("now IS NULL AND {}").format(self._exists("key_was")), TAKEN)
             self._mark(sql.SQL("now IS NOT NULL AND NOT {}").format(self._exists("key_now")), GONE)
             found = sql.SQL("to_jsonb(t)")
@@ -193,8 +194,9 @@ class _Rows:
         connection.execute(
             sql.SQL(
                 "INSERT INTO lastgood.undo_conflicts (undo, key, was, deployed, found, reason) "
-                "SELECT {id}, to_jsonb(coalesce(k.key_now, k.key_was)), jsonb_object({columns}::text[], k.was), "
-                "jsonb_object({columns}::text[], k.now), {found}, coalesce(k.state, k.reason, {changed}) "
+                "SELECT {id}, to_jsonb(coalesce(k.key_now, k.key_was)), "
+                "jsonb_object({columns}::text[], k.was), jsonb_object({columns}::text[], k.now), {found}, "
+                "coalesce(k.state, k.reason, {changed}) "
                 "FROM {store} k {join} WHERE k.state IS DISTINCT FROM {undone}"
             ).format(
                 id=sql.Literal(lot.id), columns=sql.Literal(list(lot.columns)), found=found,
@@ -230,15 +232,16 @@ class _Rows:
             "WITH done AS (DELETE FROM ONLY {table} t USING {store} k WHERE {matches} AND k.was IS NULL "
             "AND {same} AND NOT {referred} AND {which} RETURNING k.n) {mark}"
         ).format(
-            table=self.lot.table, store=self.lot.store, matches=self._matches("key_now"), same=self._all_same(),
-            referred=self._referred(), which=which, mark=self._done(),
+            table=self.lot.table, store=self.lot.store, matches=self._matches("key_now"),
+            same=self._all_same("now"), referred=self._referred(), which=which, mark=self._done(),
         )  # fmt: skip
 
     def _insert(self, which: sql.Composable) -> sql.Composed:
         columns = [c for c in self.lot.columns if c in self._types and c not in self._computed]
         return sql.SQL(
-            "WITH done AS (SELECT k.n, k.was FROM {store} k WHERE k.now IS NULL AND NOT {there} AND {which}), "
-            "put AS (INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM done k) {mark}"
+            "WITH done AS (SELECT k.n, k.was FROM {store} k WHERE k.now IS NULL AND NOT {there} "
+            "AND {which}), put AS (INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE "
+            "SELECT {values} FROM done k) {mark}"
         ).format(
             store=self.lot.store, there=self._exists("key_was"), which=which, table=self.lot.table,
             names=sql.SQL(", ").join(sql.Identifier(c) for c in columns),
@@ -259,7 +262,8 @@ class _Rows:
             "AND k.was IS NOT NULL AND {same} AND {which} RETURNING k.n) {mark}"
         ).format(
             table=self.lot.table, sets=sql.SQL(", ").join(sets), store=self.lot.store,
-            matches=self._matches("key_now"), same=sql.SQL(" AND ").join(same), which=which, mark=self._done(),
+            matches=self._matches("key_now"), same=sql.SQL(" AND ").join(same), which=which,
+            mark=self._done(),
         )  # fmt: skip
 
     def _done(self) -> sql.Composed:
@@ -285,18 +289,33 @@ class _Rows:
         kind = sql.SQL(self._types[column])
         return sql.SQL("k.{}[{}]::{}").format(sql.Identifier(side), sql.Literal(self._place[column]), kind)
 
-    def _same(self, column: str) -> sql.Composed:
+    def _same(self, column: str, side: str = "now") -> sql.Composed:
         return sql.SQL(
-            "(CASE WHEN t.{0} IS NOT NULL THEN pg_catalog.format('%s', t.{0}) END IS NOT DISTINCT FROM k.now[{1}])"
-        ).format(sql.Identifier(column), sql.Literal(self._place[column]))
+            "(CASE WHEN t.{0} IS NOT NULL THEN pg_catalog.format('%s', t.{0}) END "
+            "IS NOT DISTINCT FROM k.{2}[{1}])"
+        ).format(sql.Identifier(column), sql.Literal(self._place[column]), sql.Identifier(side))
 
-    def _all_same(self) -> sql.Composed:
-        found = [self._same(c) for c in self.lot.columns if c in self._types and c not in self._computed]
+    def _all_same(self, side: str) -> sql.Composed:
+        found = [
+            self._same(c, side) for c in self.lot.columns if c in self._types and c not in self._computed
+        ]
         return sql.SQL(" AND ").join(found)
+
+    def _as_before(self) -> sql.Composed:
+        """The row is there as it was, in what the migration changed of it."""
+        changed: list[sql.Composable] = [
+            sql.SQL("(NOT {} OR {})").format(self._differs(c), self._same(c, "was")) for c in self._updated()
+        ]
+        return sql.SQL(
+            "EXISTS (SELECT FROM ONLY {} t WHERE {} AND CASE WHEN k.now IS NULL THEN {} ELSE {} END)"
+        ).format(
+            self.lot.table, self._matches("key_was"), self._all_same("was"),
+            sql.SQL(" AND ").join(changed or [sql.SQL("true")]),
+        )  # fmt: skip
 
     def _unchanged(self) -> sql.Composed:
         return sql.SQL("EXISTS (SELECT FROM ONLY {} t WHERE {} AND {})").format(
-            self.lot.table, self._matches("key_now"), self._all_same()
+            self.lot.table, self._matches("key_now"), self._all_same("now")
         )
 
     def _matches(self, *sides: str) -> sql.Composed:
