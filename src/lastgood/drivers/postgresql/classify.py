@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import sqlglot
 from sqlglot import exp
@@ -63,12 +64,17 @@ def classify(migration: MigrationScript) -> Classification:
         return Classification(FORWARD_ONLY, statements[0].text, N_("revert.sql is empty"))
     worst = Classification(EXACT, statements[0].text if statements else "", _ADDITIVE[1])
     created: set[str] = set()
+    undone = False
     for statement in statements:
         verdict = _judge(statement, created)
         reversibility, reason = _UNDONE if undoes and verdict == _MOVES else verdict
-        if _RANK.index(reversibility) > _RANK.index(worst.reversibility):
+        undone = undone or (reversibility, reason) == _UNDONE
+        first_undone = reason == _UNDONE[1] and worst.reason != reason
+        if _RANK.index(reversibility) > _RANK.index(worst.reversibility) or (
+            first_undone and worst.reversibility is EXACT
+        ):
             worst = Classification(reversibility, statement.text, reason)
-    return worst
+    return replace(worst, undoes_rows=undone and worst.reversibility is EXACT)
 
 
 def _judge(statement: Statement, created: set[str]) -> Verdict:

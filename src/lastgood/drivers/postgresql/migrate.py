@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import (
     alone,
@@ -71,7 +71,7 @@ class Migrator:
         verify = Script.read(migration, "verify", migration.verify)
 
         def work(connection: Connection) -> Work:
-            if self._there(connection, migration):
+            if revisions.there(connection, migration, self.server.spot.address):
                 return False, aside.report(connection, "returned_by", migration.name, key)
             revisions.prepare(connection)
             aside.before_deploy(connection, migration.name)
@@ -96,9 +96,9 @@ class Migrator:
         script = Script.read(migration, "revert", migration.revert)
 
         def work(connection: Connection) -> Work:
-            if not self._there(connection, migration):
+            if not revisions.there(connection, migration, self.server.spot.address):
                 return False, aside.report(connection, "kept_by", migration.name, key)
-            self._refuse_unless_newest(connection, migration)
+            revisions.refuse_unless_newest(connection, migration.name, self.server.spot.address)
             undoes = recording.wanted(migration)
             if undoes:
                 undoing.undo(connection, migration.name, key, self.server.spot.address)
@@ -130,9 +130,9 @@ class Migrator:
             yield
             return
         with self.server.reading() as connection:
-            there = self._there(connection, migration)
+            there = revisions.there(connection, migration, self.server.spot.address)
             if there and wanted:
-                self._refuse_unless_newest(connection, migration)
+                revisions.refuse_unless_newest(connection, migration.name, self.server.spot.address)
         if there is not wanted:
             yield
             return
@@ -268,35 +268,6 @@ class Migrator:
                 where=self.server.spot.address,
                 name=name,
                 answer=answer or "nothing",
-            )
-
-    def _there(self, connection: Connection, migration: MigrationScript) -> bool:
-        """Whether it is deployed; raises Conflict when another one of that name is."""
-        for revision in revisions.read(connection):
-            if revision.name != migration.name:
-                continue
-            if revision.digest == migration.digest:
-                return True
-            raise Conflict(
-                N_("migration {name} is deployed with other scripts: {there}, not {wanted}"),
-                todo=N_("Give the changed migration a new name; deployed ones are never edited."),
-                where=self.server.spot.address,
-                name=migration.name,
-                there=revision.digest,
-                wanted=migration.digest,
-            )
-        return False
-
-    def _refuse_unless_newest(self, connection: Connection, migration: MigrationScript) -> None:
-        names = [r.name for r in revisions.read(connection)]
-        newer = names[names.index(migration.name) + 1 :]
-        if newer:
-            raise Conflict(
-                N_("migration {name} is not the newest: {newer} came after it"),
-                todo=N_("Revert the newer ones first."),
-                where=self.server.spot.address,
-                name=migration.name,
-                newer=", ".join(newer),
             )
 
     def _run(self, connection: Connection, script: Script, recorder: Recorder | None = None) -> None:
