@@ -234,9 +234,8 @@ class Recorder:
             table = now.get(relation)
             if table is None or not table.key or any(not _fits(shape, table) for shape in shapes.values()):
                 label = next(iter(shapes.values())).label
-                raise self._refused(
-                    Message(N_("table {table} is changed after its rows were"), {"table": label})
-                )
+                what = N_("table {table} is changed after its rows were: {file} can't undo them")
+                raise self._refused(Message(what, {"table": label}))
             _settle(connection, self.migration.name, key, table, shapes)
         connection.execute("DELETE FROM lastgood.undo_events")
         connection.execute(
