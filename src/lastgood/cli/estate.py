@@ -51,9 +51,10 @@ def _show(session: Any, problems: Sequence[Any], reviewed: Sequence[Any]) -> Non
         from lastgood.cli.estate_view import class_lines, problem_lines
 
         for problem in problems:
-            session.show(problem_lines(session.t, problem))
+            # SQL that is to be copied gets no line breaks of ours.
+            session.console.print(problem_lines(session.t, problem), soft_wrap=problem.finding is not None)
         for one in pending:
-            session.show(class_lines(session.t, one))
+            session.console.print(class_lines(session.t, one), soft_wrap=True)
 
 
 @app.command(

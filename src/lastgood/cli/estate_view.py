@@ -32,8 +32,6 @@ def problem_lines(t: Translator, problem: Any) -> Text:
     )
     finding = problem.finding
     if finding is not None:
-        # SQL that is to be copied has no line breaks of ours.
-        text.no_wrap, text.overflow = True, "ignore"
         if finding.lock:
             text.append(f": {finding.lock}, {t.text(BLOCKED[finding.blocks])}")
         text.append(f"\n    {finding.statement}", "dim")
