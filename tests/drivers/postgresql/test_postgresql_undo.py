@@ -267,7 +267,7 @@ def written(writes: list[tuple[str, int, int]]) -> str:
 
 
 @settings(
-    max_examples=12, deadline=None, derandomize=True,
+    max_examples=8, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(migration=WRITES, since=WRITES)

@@ -188,6 +188,10 @@ class Recorder:
         with self.server.patient_session() as connection:
             connection.execute(_LOCK)
             connection.execute(_CREATE)
+            if one(connection, "SELECT current_setting('track_counts') = 'off'"):
+                raise self._refused(
+                    Message(N_("the server counts no writes (track_counts): {file} can't undo rows"))
+                )
             self._sweep(connection)
             try:
                 self.watch(_named(connection, statements), connection)
@@ -237,7 +241,7 @@ class Recorder:
                 what = N_("table {table} is changed after its rows were: {file} can't undo them")
                 raise self._refused(Message(what, {"table": label}))
             _settle(connection, self.migration.name, key, table, shapes)
-        connection.execute("DELETE FROM lastgood.undo_events")
+        connection.execute("TRUNCATE lastgood.undo_events")
         connection.execute(
             "INSERT INTO lastgood.undo_runs VALUES (%s, %s) "
             "ON CONFLICT (migration) DO UPDATE SET recorded_by = excluded.recorded_by",
