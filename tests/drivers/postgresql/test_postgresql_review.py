@@ -48,6 +48,7 @@ CLAIMS = {
     "index": Claim("CREATE INDEX i ON orders (qty)", "SHARE"),
     "unique": Claim("ALTER TABLE orders ADD UNIQUE (note)", STRONG),
     "key": Claim("ALTER TABLE customers ADD CONSTRAINT k UNIQUE (name)", STRONG, table="customers"),
+    "primary": Claim("ALTER TABLE y2 ADD PRIMARY KEY (id)", STRONG, table="y2"),
     "exclude": Claim("ALTER TABLE orders ADD EXCLUDE USING btree (qty WITH =)", STRONG),
     "not null": Claim("ALTER TABLE orders ALTER COLUMN note SET NOT NULL", STRONG),
     "check": Claim("ALTER TABLE orders ADD CHECK (qty > 0)", STRONG),

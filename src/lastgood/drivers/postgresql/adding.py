@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 from lastgood.domain.message import N_
@@ -41,7 +41,8 @@ def column(table: Name, clause: Clause, scene: Scene) -> Iterator[Act]:
     else:
         yield acts.quick(table, ACCESS_EXCLUSIVE)
     if definition.has("UNIQUE") or definition.has("PRIMARY", "KEY"):
-        yield _keyed(table, Clause([]), (name,), primary=definition.has("PRIMARY", "KEY"), named=NOBODY)
+        primary = definition.has("PRIMARY", "KEY")
+        yield _keyed(table, (name,), primary=primary, named=NOBODY, required={name.key})
     if definition.skip_to("REFERENCES"):
         yield acts.quick(definition.name(), SHARE_ROW_EXCLUSIVE)
         scene.unindexed.append((table, (name.key,), name.text))
@@ -95,6 +96,7 @@ def _rewriting(table: Name, column: Name, kind: str, rest: str, *, computed: boo
 def constraint(table: Name, clause: Clause, scene: Scene) -> Iterator[Act]:
     """ADD CONSTRAINT, or the constraint's kind alone."""
     whole = written(clause.rest())
+    required = frozenset(scene.known.table(table).required)
     scene.known.constrain(scene.known.table(table), clause.again())
     name = clause.name() if clause.take("CONSTRAINT") else NOBODY
     if clause.take("FOREIGN", "KEY"):
@@ -118,7 +120,7 @@ def constraint(table: Name, clause: Clause, scene: Scene) -> Iterator[Act]:
         clause.take("NULLS", "NOT", "DISTINCT")
         wanted = columns(clause.group())
         if wanted:
-            yield _keyed(table, clause, wanted, primary=primary, named=name)
+            yield _keyed(table, wanted, primary=primary, named=name, required=required)
         else:
             yield acts.quick(table, ACCESS_EXCLUSIVE)
 
@@ -159,10 +161,19 @@ def _foreign(table: Name, clause: Clause, whole: str, name: Name, scene: Scene) 
     )
 
 
-def _keyed(table: Name, clause: Clause, wanted: Sequence[Name], *, primary: bool, named: Name) -> Act:
+def _keyed(
+    table: Name, wanted: Sequence[Name], *, primary: bool, named: Name, required: Collection[str]
+) -> Act:
+    """``required``: columns that hold no NULL; a primary key looks for some in the others."""
     kind = "PRIMARY KEY" if primary else "UNIQUE"
     suffix = "pkey" if primary else f"{'_'.join(c.bare for c in wanted)}_key"
     name = named.text or f"{table.bare}_{suffix}"
+    proven = [
+        step
+        for column in (wanted if primary else ())
+        if column.key not in required
+        for step in not_null(table, column)
+    ]
     what = N_("builds the index of a constraint on {table}")
     text = ", ".join(c.text for c in wanted)
     return acts.slow(
@@ -170,8 +181,19 @@ def _keyed(table: Name, clause: Clause, wanted: Sequence[Name], *, primary: bool
         ACCESS_EXCLUSIVE,
         what,
         N_("Build the index first, in a migration of its own that runs in no transaction:"),
+        *proven,
         f"{acts.ALONE}CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table.text} ({text});",
         f"ALTER TABLE {table.text} ADD CONSTRAINT {name} {kind} USING INDEX {name};",
+    )
+
+
+def not_null(table: Name, column: Name) -> tuple[str, ...]:
+    """Scripts that prove it first, so that SET NOT NULL need not look."""
+    check = f"{table.bare}_{column.bare}_not_null"
+    return (
+        f"ALTER TABLE {table.text} ADD CONSTRAINT {check} CHECK ({column.text} IS NOT NULL) NOT VALID;",
+        f"ALTER TABLE {table.text} VALIDATE CONSTRAINT {check};",
+        f"ALTER TABLE {table.text} ALTER COLUMN {column.text} SET NOT NULL;",
     )
 
 

@@ -97,17 +97,9 @@ def _only_casts(using: Clause, column: Name) -> bool:
 
 
 def _required(table: Name, column: Name) -> Act:
-    check = f"{table.bare}_{column.bare}_not_null"
-    return acts.slow(
-        table,
-        ACCESS_EXCLUSIVE,
-        N_("reads the whole table {table} for NULLs in {column}"),
-        acts.APART,
-        f"ALTER TABLE {table.text} ADD CONSTRAINT {check} CHECK ({column.text} IS NOT NULL) NOT VALID;",
-        f"ALTER TABLE {table.text} VALIDATE CONSTRAINT {check};",
-        f"ALTER TABLE {table.text} ALTER COLUMN {column.text} SET NOT NULL;",
-        column=column.text,
-    )
+    what = N_("reads the whole table {table} for NULLs in {column}")
+    steps = adding.not_null(table, column)
+    return acts.slow(table, ACCESS_EXCLUSIVE, what, acts.APART, *steps, column=column.text)
 
 
 def _retyped(table: Name, column: Name, kind: str) -> Act:

@@ -107,17 +107,18 @@ def type_of(clause: Clause) -> str:
 def without_null(condition: Sequence[Token]) -> str:
     """The column of ``column IS NOT NULL``; empty when the condition is another one."""
     clause = Clause(condition)
-    if clause.peek("("):
-        return without_null(clause.group())
+    while clause.peek("("):
+        clause = Clause(clause.group())
     name = clause.name()
     return name.key if clause.take("IS", "NOT", "NULL") and clause.over else ""
 
 
 _ALIASES = (
-    (r"^character varying|^char varying", "varchar"), (r"^decimal", "numeric"), (r"^int4$|^int$", "integer"),
-    (r"^int8$", "bigint"), (r"^int2$", "smallint"), (r"^bool$", "boolean"), (r"^bit varying", "varbit"),
-    (r"^character", "char"), (r"^timestamptz(.*)", r"timestamp\1 with time zone"), (r"\s*\(\s*", "("),
-    (r" without time zone$", ""), (r"\s*,\s*", ","), (r"\s*\)", ")"), (r"^pg_catalog\.", ""),
+    (r"^character varying|^char varying", "varchar"), (r"^decimal", "numeric"), (r"^character", "char"),
+    (r"^int4$|^int$|^serial4?$", "integer"), (r"^int8$|^bigserial$", "bigint"), (r"^bool$", "boolean"),
+    (r"^int2$|^smallserial$", "smallint"), (r"^bit varying", "varbit"), (r"\s*\(\s*", "("),
+    (r"^timestamptz(.*)", r"timestamp\1 with time zone"), (r" without time zone$", ""),
+    (r"\s*,\s*", ","), (r"\s*\)", ")"), (r"^pg_catalog\.", ""),
 )  # fmt: skip
 _WIDENS = ("varchar", "varbit", "timestamp", "time", "interval")
 _SIZE = re.compile(r"\(([\d,]+)\)")

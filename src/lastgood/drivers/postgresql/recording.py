@@ -189,9 +189,8 @@ class Recorder:
             connection.execute(_LOCK)
             connection.execute(_CREATE)
             if one(connection, "SELECT current_setting('track_counts') = 'off'"):
-                raise self._refused(
-                    Message(N_("the server counts no writes (track_counts): {file} can't undo rows"))
-                )
+                what = N_("the server counts no writes (track_counts): {file} can't undo rows")
+                raise self._refused(Message(what))
             self._sweep(connection)
             try:
                 self.watch(_named(connection, statements), connection)

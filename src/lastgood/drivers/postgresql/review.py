@@ -69,7 +69,7 @@ def _script(statements: Sequence[Statement], scene: Scene) -> Iterator[Finding]:
                 yield _finding(scene.script, last, act)
             if act.long:
                 yield from _waited(scene.script, last, act, held, told)
-            if act.blocked is not Blocks.NOTHING and act.blocks is None:
+            if act.blocked is not Blocks.NOTHING and act.blocks is None and act.table.key:
                 held.append(_Held(last, act))
     if last is not None and scene.script == "deploy":
         for act in adding.unindexed(scene):
