@@ -24,6 +24,7 @@ from lastgood.domain.digest import digest, plain
 from lastgood.domain.errors import Cause, Conflict, DriverError, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import EvidenceItem, Observation
+from lastgood.domain.plan import Reversibility
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
@@ -129,7 +130,9 @@ class FakeDatabase(FakeRestoring):
     def classify(self, migration: MigrationScript) -> Classification:
         from lastgood.drivers.postgresql.classify import classify
 
-        return classify(migration)
+        seen = classify(migration)
+        # Nothing here records rows.
+        return replace(seen, reversibility=Reversibility.BY_SNAPSHOT) if seen.undoes_rows else seen
 
     def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
         from lastgood.drivers.postgresql.review import review
