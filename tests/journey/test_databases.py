@@ -87,6 +87,10 @@ def test_spoilt_rows_go_back_by_themselves_but_for_one_that_was_mended_since(wor
         rows = connection.execute("SELECT * FROM orders ORDER BY id").fetchall()
         listed = connection.execute("SELECT was->>'note', found->>'note' FROM lastgood.undo_conflicts")
         assert (rows, listed.fetchall()) == ([(1, "one"), (2, "mine"), (3, None)], [("two", "mine")])
+    # What a unit has is not warned of any more: nobody may edit it.
+    reviewed, hurting = world.service().review()
+    assert {r.migration: r.deployed for r in reviewed} == {"0001_init": True, "0002_spoil": False}
+    assert [p.path for p in hurting] == ["databases/orders/migrations/0002_spoil/deploy.sql"]
 
 
 @pytest.mark.parametrize(

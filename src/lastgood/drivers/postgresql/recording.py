@@ -187,7 +187,9 @@ class Recorder:
         """With triggers on the tables that the statements name. Raises Rejected: a lock, or no key."""
         with self.server.patient_session() as connection:
             connection.execute(_LOCK)
-            connection.execute(_CREATE)
+            # Asked first, because CREATE … IF NOT EXISTS demands rights even when it is there.
+            if not one(connection, "SELECT to_regclass('lastgood.undo_conflicts') IS NOT NULL"):
+                connection.execute(_CREATE)
             if one(connection, "SELECT current_setting('track_counts') = 'off'"):
                 what = N_("the server counts no writes (track_counts): {file} can't undo rows")
                 raise self._refused(Message(what))
