@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import psycopg
 import pytest
 
@@ -42,6 +44,53 @@ def test_all_three_go_back_together_and_nothing_that_was_written_is_lost(world: 
     assert steps.index("back:shift") < steps.index("back:revert:orders@dev/us:0002_gift")
     kept = [s for s in steps if s.startswith("back:snapshot")]
     assert kept, "what the revert removes is kept in a snapshot first"
+
+
+SPOILT = ("UPDATE orders SET note = 'spoilt';\n", "SELECT note FROM orders;\n", "-- lastgood: undo rows\n")
+
+
+def customer(url: str, over: threading.Event) -> None:
+    """Mends one row as soon as it is spoilt."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not over.is_set():
+            connection.execute("UPDATE orders SET note = 'mine' WHERE id = 2 AND note = 'spoilt'")
+            over.wait(0.02)
+
+
+def test_spoilt_rows_go_back_by_themselves_but_for_one_that_was_mended_since(world: World) -> None:
+    deploy_well(world)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders VALUES (1, 'one'), (2, 'two'), (3, NULL)")
+        connection.execute("CREATE TABLE bare (n int)")
+    # Rows of a table without a key are not promised back.
+    world.migration("0002_spoil", ("UPDATE bare SET n = 1;\n", *SPOILT[1:]))
+    world.commit("bare")
+    with pytest.raises(NotReversible, match="bare has no primary key"):
+        begin(world)
+    world.migration("0002_spoil", SPOILT)
+    world.commit("bad", text="bad", broken=True)
+    over = threading.Event()
+    mending = threading.Thread(target=customer, args=(world.database_url, over))
+    mending.start()
+    try:
+        failed = begin(world)
+        end = end_of(world, failed.id)
+    finally:
+        over.set()
+        mending.join()
+    notes = [str(note) for note in failed.plan.notes]
+    assert any(n.startswith("0002_spoil moves data, and going back undoes it row by row") for n in notes)
+    assert any("writes every row of orders" in n and "blocks writes" in n for n in notes)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert "changed since and were not undone: orders 1" in str(end.outcome)
+    with psycopg.connect(world.database_url) as connection:
+        rows = connection.execute("SELECT * FROM orders ORDER BY id").fetchall()
+        listed = connection.execute("SELECT was->>'note', found->>'note' FROM lastgood.undo_conflicts")
+        assert (rows, listed.fetchall()) == ([(1, "one"), (2, "mine"), (3, None)], [("two", "mine")])
+    # What a unit has is not warned of any more: nobody may edit it.
+    reviewed, hurting = world.service().review()
+    assert {r.migration: r.deployed for r in reviewed} == {"0001_init": True, "0002_spoil": False}
+    assert [p.path for p in hurting] == ["databases/orders/migrations/0002_spoil/deploy.sql"]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from lastgood.ports.drivers import (
 )
 from lastgood.ports.images import KeepsImages, ResolvesImages
 from lastgood.ports.restoring import Captures, Restores
+from lastgood.ports.reviewing import Reviews
 from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
+from lastgood.ports.undoing import UndoesRows
 
 Ability = TypeVar("Ability")
 
@@ -145,6 +147,18 @@ def connections_of(drivers: Drivers, release: Release, database: DatabaseTarget)
 
 def classifies_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Classifies:
     return _able(drivers, release.unit, database_target(release, database), Classifies)
+
+
+def reviews_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Reviews | None:
+    """None where the driver has nothing to say of a migration's locks."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, Reviews) else None
+
+
+def undoes_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> UndoesRows | None:
+    """None where nothing records what a migration does to a row."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, UndoesRows) else None
 
 
 def measures_of(drivers: Drivers, release: Release, signal: Signal) -> Measures:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lastgood.domain.criterion import Verdict
 from lastgood.domain.message import N_, Message
-from lastgood.domain.plan import Plan, PlanKind
+from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure
 from lastgood.planning.moves import begun
@@ -125,6 +125,21 @@ def measured_again(rollout: Rollout) -> tuple[RolloutState, Message]:
             N_("back, but the criteria are still broken: look for another cause")
         )
     return RolloutState.UNVERIFIED, Message(N_("back, but unverified: not enough evidence yet"))
+
+
+def tell_conflicts(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Message:
+    """``outcome``, and the rows that a revert had to leave because somebody changed them since."""
+    template = N_(
+        "{outcome}. Rows of {resource} were changed since and were not undone: {rows}; they are listed with "
+        "all values in its table lastgood.undo_conflicts"
+    )
+    for step in rollout.plan.steps:
+        left = result_of(unit, rollout.id, step.id).get("undo_conflicts")
+        if step.kind is StepKind.REVERT_SCHEMA and left:
+            rows = ", ".join(f"{table} {count}" for table, count in left.items())
+            words = {"outcome": outcome, "resource": step.params["resource"], "rows": rows}
+            outcome = Message(template, words)
+    return outcome
 
 
 def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:

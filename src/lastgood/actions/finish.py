@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.actions.captures import data_left, data_left_by, tell_left
-from lastgood.actions.ends import measured_again, restore_ended, result_of, started_steps, swapped, with_step
+from lastgood.actions.ends import (
+    measured_again,
+    restore_ended,
+    result_of,
+    started_steps,
+    swapped,
+    tell_conflicts,
+    with_step,
+)
 from lastgood.actions.holding import give_back
 from lastgood.actions.incidents import close_incident, open_incident
 from lastgood.actions.renewing import keep_renewed, renewal_of, replaced_names
@@ -165,6 +173,7 @@ class RolloutPrograms:
             unit.releases.set_current(rollout.unit, rollout.target, now)
             keep_renewed(unit, rollout, self.clock)
             state, outcome = measured_again(rollout)
+            outcome = tell_conflicts(unit, rollout, outcome)
             outcome = tell_left(outcome, _data_left(unit, rollout), rollout.unit)
         close_incident(unit, rollout, state, evidence, now)
         return state, outcome

@@ -21,7 +21,7 @@ GROUP = "lastgood.drivers"
 
 
 @cache
-def _installed() -> Mapping[str, EntryPoint]:
+def installed() -> Mapping[str, EntryPoint]:
     """Looked for once: with many units it would be most of the time of planning."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -60,7 +60,7 @@ class DriverRegistry:
 
     @staticmethod
     def _factory(name: str, unit: UnitId) -> DriverFactory:
-        found = _installed()
+        found = installed()
         if name not in found:
             raise InvalidInput(
                 N_("there is no driver {driver}"),

@@ -63,6 +63,14 @@ class Service:
         reader = self._context.need_estate()
         return (reader.at(revision) if revision else reader.worktree()).lint()
 
+    def review(self, revision: str = "") -> tuple[Sequence[Any], Sequence[Any]]:
+        """Every migration of a commit, or of the working tree, as its driver sees it, with the warnings on
+        those that no unit has yet.
+        """
+        from lastgood.bootstrap.reviews import review
+
+        return review(self._context, revision)
+
     def explain(self, unit: UnitId, key: str, revision: str = "") -> Any:
         """Provenance (key, value, layers) of a value."""
         reader = self._context.need_estate()

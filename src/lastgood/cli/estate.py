@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,21 +27,34 @@ def lint(ctx: typer.Context, commit: Worktree = "") -> None:
     from lastgood.cli.session import Session
 
     session = Session(ctx)
-    problems = session.service.lint(commit)
+    problems = list(session.service.lint(commit))
     errors = sum(1 for p in problems if p.severity == "error")
+    reviewed, hurting = session.service.review(commit)
+    problems = sorted([*problems, *hurting], key=lambda p: (p.path, p.line))
     warnings = len(problems) - errors
-    session.document({"errors": errors, "warnings": warnings, "problems": problems})
-    if problems and not session.json:
-        from lastgood.cli.estate_view import problem_lines
-
-        for problem in problems:
-            session.show(problem_lines(session.t, problem))
+    session.document({
+        "errors": errors, "warnings": warnings, "problems": problems, "migrations": reviewed,
+    })  # fmt: skip
+    if not session.json:
+        _show(session, problems, reviewed)
     if problems:
         session.say(N_("{errors} errors, {warnings} warnings"), errors=errors, warnings=warnings)
     else:
         session.say(N_("no mistakes found"))
     if errors:
         raise typer.Exit(2)
+
+
+def _show(session: Any, problems: Sequence[Any], reviewed: Sequence[Any]) -> None:
+    pending = [one for one in reviewed if one.review is not None and not one.deployed]
+    if problems or pending:
+        from lastgood.cli.estate_view import class_lines, problem_lines
+
+        for problem in problems:
+            # SQL that is to be copied gets no line breaks of ours.
+            session.console.print(problem_lines(session.t, problem), soft_wrap=problem.finding is not None)
+        for one in pending:
+            session.console.print(class_lines(session.t, one), soft_wrap=True)
 
 
 @app.command(

@@ -91,6 +91,8 @@ class Lines:
             return [Text(f"    {ended}", "yellow")]
         if kind in (StepKind.CARRY_OVER, StepKind.SWAP_DATABASE):
             return self._salvaged(data)
+        if kind is StepKind.REVERT_SCHEMA:
+            return self._undone(data)
         if kind is StepKind.END_CAPTURE and data.get("why"):
             return [Text(f"    {self.t.retell(data['why'])}", "yellow")]
         if kind is StepKind.PRUNE:
@@ -112,6 +114,18 @@ class Lines:
             closed = N_("closed for {fence}, {swap} of that the swap; the failed database is {failed}")
             fence, swap = words.seconds(data["fence_seconds"]), words.seconds(data["swap_seconds"])
             lines.append(Text("    " + t.text(closed, fence=fence, swap=swap, failed=data["failed"]), "dim"))
+        return lines
+
+    def _undone(self, data: Mapping[str, Any]) -> list[Text]:
+        """Rows that are as before the migration, and those that somebody changed since."""
+        lines = []
+        for name, template, style in (
+            ("undone", N_("rows put back: {rows}"), "dim"),
+            ("undo_conflicts", N_("changed since, listed in lastgood.undo_conflicts: {rows}"), "yellow"),
+        ):
+            if found := data.get(name):
+                rows = ", ".join(f"{table} {count}" for table, count in found.items())
+                lines.append(Text("    " + self.t.text(template, rows=rows), style))
         return lines
 
     def _verdict(self, trace: Trace, step: StepTrace) -> list[Text]:

@@ -19,6 +19,7 @@ from lastgood.ports.estate import Problem
 
 SCRIPTS = ("deploy", "verify", "revert")
 _MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
+_UNDOES = re.compile(rb"^\s*--\s*lastgood:\s*undo\s+rows\s*$", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -164,7 +165,7 @@ def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[
                     script=script,
                 )
             )
-        elif not _COMMENT.sub(b"", scripts[script]).strip(b" \t\r\n;"):
+        elif _empty(script, scripts[script]):
             findings.append(
                 problem(
                     file,
@@ -178,6 +179,13 @@ def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[
         elif not _is_text(scripts[script]):
             findings.append(problem(file, 1, N_("the file is not UTF-8"), N_("Save it as UTF-8.")))
     return len(findings) == before
+
+
+def _empty(script: str, content: bytes) -> bool:
+    """A revert may ask for nothing but that rows are undone, in a comment."""
+    if script == "revert" and _UNDOES.search(content):
+        return False
+    return not _COMMENT.sub(b"", content).strip(b" \t\r\n;")
 
 
 def _is_text(content: bytes) -> bool:

@@ -13,11 +13,13 @@ from lastgood.estate import databases, loader, model
 from lastgood.estate.git import Git
 from lastgood.estate.layers import Layer, merge, provenance
 from lastgood.estate.lint import lint
+from lastgood.estate.lint_migrations import reviewed
 from lastgood.estate.problems import Invalid, raise_first, unknown
 from lastgood.estate.render import Context, Renderer
 from lastgood.estate.tree import ROOT, Tree, read_commit, read_worktree
 from lastgood.estate.units import ServiceUnits, Shared
 from lastgood.ports.estate import Problem, Provenance, Rendered
+from lastgood.ports.reviewing import Reviewed, Reviewers
 
 WORKTREE = "worktree"
 
@@ -127,6 +129,10 @@ class GitEstate:
     def lint(self) -> Sequence[Problem]:
         """Every mistake in one pass."""
         return lint(self)
+
+    def review(self, reviewers: Reviewers) -> Sequence[Reviewed]:
+        """Every migration, as its driver sees it."""
+        return list(reviewed(self, reviewers))
 
     def layers(self, unit: UnitId) -> list[Layer]:
         """The layers of a unit that exist, lowest first. Raises Invalid."""

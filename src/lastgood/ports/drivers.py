@@ -167,11 +167,14 @@ class MigrationScript:
 
 @dataclass(frozen=True)
 class Classification:
-    """How a migration can be undone, judged by its statements; ``statement`` decided it."""
+    """How a migration can be undone, judged by its statements; ``statement`` decided it. ``undoes_rows``: it
+    moves data, and its revert undoes that row by row.
+    """
 
     reversibility: Reversibility
     statement: str = ""
     reason: str = ""
+    undoes_rows: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lastgood.domain.finding import Finding
 from lastgood.domain.message import Message
 from lastgood.domain.release import Release, SecretReference
 from lastgood.domain.unit import Environment, Site, UnitId
 from lastgood.domain.wave import WavePolicy
+from lastgood.ports.reviewing import Reviewed, Reviewers
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One lint finding: where, what, and the mend. ``severity`` is error or warning."""
+    """One lint finding: where, what, and the mend. ``severity`` is error or warning. ``finding``: the
+    statement of a migration that it is about.
+    """
 
     path: str
     line: int
     what: Message
     mend: Message
     severity: str = "error"
+    finding: Finding | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,10 @@ class Estate(Protocol):
         """Raises InvalidInput when no layer sets the key (near names are offered)."""
 
     def lint(self) -> Sequence[Problem]:
-        """Every mistake in one pass."""
+        """Every mistake in one pass, but for what ``review`` finds."""
+
+    def review(self, reviewers: Reviewers) -> Sequence[Reviewed]:
+        """Every migration, by database and in order, as its driver sees it; nothing is connected to."""
 
 
 class EstateReader(Protocol):

@@ -24,11 +24,13 @@ from lastgood.domain.digest import digest, plain
 from lastgood.domain.errors import Cause, Conflict, DriverError, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import EvidenceItem, Observation
+from lastgood.domain.plan import Reversibility
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.reviewing import Review
 from lastgood.testing.fake_restoring import FakeRestoring, muted
 
 OWN = "lastgood_revisions"
@@ -43,7 +45,7 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
 
 
 class FakeDatabase(FakeRestoring):
-    """Migrates, Classifies, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
+    """Migrates, Classifies, Reviews, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
 
     ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all.
     """
@@ -128,7 +130,14 @@ class FakeDatabase(FakeRestoring):
     def classify(self, migration: MigrationScript) -> Classification:
         from lastgood.drivers.postgresql.classify import classify
 
-        return classify(migration)
+        seen = classify(migration)
+        # Nothing here records rows.
+        return replace(seen, reversibility=Reversibility.BY_SNAPSHOT) if seen.undoes_rows else seen
+
+    def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+        from lastgood.drivers.postgresql.review import review
+
+        return review(migrations)
 
     def snapshot(self, key: str) -> Snapshot:
         self._fail("snapshot")

@@ -1,4 +1,4 @@
-"""Deploys one migration in a process of its own, to be killed: url, directory, deploy.sql as arguments."""
+"""Deploys one migration in a process of its own, to be killed: url, directory, deploy.sql, revert.sql."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lastgood.testing.conformance_migrates import KEY, script
 from tests.drivers.postgresql.conftest import UNIT, Tools, create
 
 if __name__ == "__main__":
-    url, directory, deploy = sys.argv[1:]
+    url, directory, deploy, *revert = sys.argv[1:]
     driver = create(UNIT, {"url": url, "lock_timeout": 5}, Tools(Path(directory)))
     print("ready", flush=True)
-    driver.deploy(script("0001_slow", deploy, "SELECT 1;", "DROP TABLE slow;"), KEY)
+    driver.deploy(script("0001_slow", deploy, "SELECT 1;", *(revert or ["DROP TABLE slow;"])), KEY)

@@ -9,6 +9,8 @@ import pytest
 
 from lastgood.domain.criterion import Signal, SignalKind
 from lastgood.ports.drivers import Classifies, GivesEvidence, Measures, Observes
+from lastgood.ports.reviewing import Reviews
+from lastgood.ports.undoing import UndoesRows
 from lastgood.testing import conformance_measures as measures
 from lastgood.testing.conformance_measures import MeasuresConformance
 from lastgood.testing.conformance_migrates import MigratesConformance, RehearsesConformance, Subject
@@ -118,8 +120,9 @@ class TestFakeMeasures(MeasuresConformance):
 
 def test_the_driver_has_all_its_abilities(emptied_lab: Lab, tmp_path: Path) -> None:
     for driver in (emptied_lab.driver(), FakeDatabase(tmp_path / "db.sqlite", tmp_path)):
-        for ability in (Classifies, GivesEvidence, Measures, Observes):
+        for ability in (Classifies, GivesEvidence, Measures, Observes, Reviews):
             assert isinstance(driver, ability)
+    assert isinstance(emptied_lab.driver(), UndoesRows)
 
 
 def test_the_lab_is_what_it_says(emptied_lab: Lab) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of
+from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of, undoes_of
 from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.steps.tools import Handler, database_at
@@ -14,6 +14,7 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.ports.drivers import Rehearsal
+from lastgood.ports.undoing import Undone
 
 
 class TakeSnapshot(Handler):
@@ -110,8 +111,13 @@ class RevertSchema(Handler):
         if needed:
             return {"kept": name, "needed_by": list(needed)}
         driver = migrates_of(self.tools.drivers, release, database)
-        aside = driver.revert(self.tools.script(migration), context.key)
-        return {"reverted": name, "put_aside": dict(aside)}
+        script = self.tools.script(migration)
+        result = {"reverted": name, "put_aside": dict(driver.revert(script, context.key))}
+        undoes = undoes_of(self.tools.drivers, release, database)
+        undone = undoes.undone(script, context.key) if undoes is not None else Undone()
+        if undone.rows or undone.conflicts:
+            result |= {"undone": dict(undone.rows), "undo_conflicts": dict(undone.conflicts)}
+        return result
 
 
 def _told(snapshot: Snapshot) -> Result:

@@ -129,7 +129,7 @@ def put_aside(connection: Connection, migration: str, key: str, added: Added) ->
     for kind, parts in (("column", added.columns), ("retyped", added.retyped)):
         for part in parts:
             _keep_column(connection, migration, key, _Part(kind, *part), added)
-    _reset(connection)
+    reset(connection)
 
 
 def settle(connection: Connection, migration: str, key: str) -> Mapping[str, int]:
@@ -150,7 +150,7 @@ def settle(connection: Connection, migration: str, key: str) -> Mapping[str, int
                     kept.store, sql.Identifier(kept.column or ""), kept.table, _matching(kept, fields)
                 )
             )
-    _reset(connection)
+    reset(connection)
     return report(connection, "kept_by", migration, key)
 
 
@@ -170,7 +170,7 @@ def before_deploy(connection: Connection, migration: str) -> None:
                     "FROM ONLY {} t WHERE {}"
                 ).format(kept.store, sql.Identifier(kept.column or ""), kept.table, _matching(kept, fields))
             )
-    _reset(connection)
+    reset(connection)
 
 
 def bring_back(connection: Connection, migration: str, key: str) -> Mapping[str, int]:
@@ -286,7 +286,7 @@ def _try(connection: Connection, kept: Kept) -> int | None:
         connection.execute("ROLLBACK TO SAVEPOINT lastgood_back")
         rows = None
     connection.execute("RELEASE SAVEPOINT lastgood_back")
-    _reset(connection)
+    reset(connection)
     return rows
 
 
@@ -364,7 +364,7 @@ def _registry(connection: Connection) -> bool:
     return bool(one(connection, "SELECT to_regclass('lastgood.kept') IS NOT NULL"))
 
 
-def _reset(connection: Connection) -> None:
+def reset(connection: Connection) -> None:
     """The settings of ``contents.whole_rows`` as in a new session; others, such as guards, stay."""
     for name in (*_SETTINGS, "search_path"):
         connection.execute(sql.SQL("RESET {}").format(sql.SQL(name)))

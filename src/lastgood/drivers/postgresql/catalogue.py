@@ -124,7 +124,8 @@ WHERE NOT EXISTS (SELECT FROM extensions e WHERE e.classid = 'pg_proc'::regclass
     "triggers": """
 SELECT 'trigger', r.full_name, r.full_name || '.' || t.tgname,
        pg_get_triggerdef(t.oid) || '; ' || t.tgenabled::text
-FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
+FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid 
+WHERE NOT t.tgisinternal AND t.tgname NOT LIKE '!lastgood%'
 UNION ALL
 SELECT 'event trigger', '', evtname,
        concat_ws(' ', evtevent, evtfoid::regprocedure, evtenabled, evttags::text)

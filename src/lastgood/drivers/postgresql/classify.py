@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import sqlglot
 from sqlglot import exp
@@ -16,7 +17,8 @@ from sqlglot.errors import SqlglotError
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Reversibility
-from lastgood.drivers.postgresql.scan import Statement, split
+from lastgood.drivers.postgresql.clauses import Clause, by_comma
+from lastgood.drivers.postgresql.scan import UNDO_ROWS, Statement, marks, split
 from lastgood.ports.drivers import Classification, MigrationScript
 
 # It warns on standard error about each statement that it only knows as a command.
@@ -32,6 +34,8 @@ Verdict = tuple[Reversibility, str]
 _ADDITIVE: Verdict = (EXACT, N_("it only adds"))
 _DEFINITION: Verdict = (EXACT, N_("it changes definitions, no data"))
 _MOVES: Verdict = (BY_SNAPSHOT, N_("it changes or removes rows"))
+_UNDONE: Verdict = (EXACT, N_("its rows are put back where nobody changed them since"))
+_EMPTIES: Verdict = (BY_SNAPSHOT, N_("it empties a table, which can't be undone row by row"))
 _REMOVES: Verdict = (BY_SNAPSHOT, N_("it removes what a revert can't fill again"))
 _LOOSENS: Verdict = (BY_SNAPSHOT, N_("it drops a rule that later rows may break"))
 _RETYPES: Verdict = (BY_SNAPSHOT, N_("it rewrites values in another type"))
@@ -40,6 +44,7 @@ _UNPARSED: Verdict = (FORWARD_ONLY, N_("it can't be parsed"))
 _CALLS: Verdict = (FORWARD_ONLY, N_("it calls a function that may do anything"))
 
 _CREATED = {"TABLE", "VIEW", "INDEX", "SCHEMA", "SEQUENCE", "TYPE", "FUNCTION", "PROCEDURE", "TRIGGER"}
+_ADDED = ("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXCLUDE")
 # Leading words of additive statements that sqlglot only knows as commands.
 _COMMANDS = (
     ("CREATE", "DOMAIN"), ("CREATE", "EXTENSION"), ("CREATE", "POLICY"), ("CREATE", "STATISTICS"),
@@ -52,21 +57,30 @@ def classify(migration: MigrationScript) -> Classification:
     try:
         statements = split(migration.deploy, f"deploy.sql of {migration.name}")
         undo = split(migration.revert, f"revert.sql of {migration.name}")
+        undoes = UNDO_ROWS in marks(migration.revert, f"revert.sql of {migration.name}")
     except InvalidInput as error:
         return Classification(FORWARD_ONLY, "", str(error))
-    if statements and not undo:
+    if statements and not undo and not undoes:
         return Classification(FORWARD_ONLY, statements[0].text, N_("revert.sql is empty"))
     worst = Classification(EXACT, statements[0].text if statements else "", _ADDITIVE[1])
     created: set[str] = set()
+    undone = False
     for statement in statements:
-        reversibility, reason = _judge(statement, created)
-        if _RANK.index(reversibility) > _RANK.index(worst.reversibility):
+        verdict = _judge(statement, created)
+        reversibility, reason = _UNDONE if undoes and verdict == _MOVES else verdict
+        undone = undone or (reversibility, reason) == _UNDONE
+        first_undone = reason == _UNDONE[1] and worst.reason != reason
+        if _RANK.index(reversibility) > _RANK.index(worst.reversibility) or (
+            first_undone and worst.reversibility is EXACT
+        ):
             worst = Classification(reversibility, statement.text, reason)
-    return worst
+    return replace(worst, undoes_rows=undone and worst.reversibility is EXACT)
 
 
 def _judge(statement: Statement, created: set[str]) -> Verdict:
     """``created`` collects the tables this script made: filling those moves nobody's data."""
+    if _arranges(statement):
+        return _DEFINITION
     try:
         trees = [t for t in sqlglot.parse(statement.text, read="postgres") if t is not None]
     except (SqlglotError, RecursionError):
@@ -82,6 +96,25 @@ def _judge(statement: Statement, created: set[str]) -> Verdict:
         return _command(statement)
     judge = _JUDGES.get(type(tree))
     return judge(tree, created) if judge else _UNKNOWN
+
+
+def _arranges(statement: Statement) -> bool:
+    """ALTER TABLE that only adds constraints, or attaches and detaches partitions: the parser does not know
+    every form of it.
+    """
+    clause = Clause.of(statement.text)
+    if not clause.take("ALTER", "TABLE"):
+        return False
+    clause.take("IF", "EXISTS")
+    clause.take("ONLY")
+    clause.name()
+    actions = [Clause(part) for part in by_comma(clause.rest())]
+    return bool(actions) and all(
+        action.peek("ATTACH", "PARTITION")
+        or action.peek("DETACH", "PARTITION")
+        or any(action.peek("ADD", word) for word in _ADDED)
+        for action in actions
+    )
 
 
 def _command(statement: Statement) -> Verdict:
@@ -145,6 +178,10 @@ def _write(tree: exp.Expr, created: set[str]) -> Verdict:
     return _MOVES
 
 
+def _empty(tree: exp.Expr, created: set[str]) -> Verdict:
+    return _EMPTIES
+
+
 def _query(tree: exp.Expr, created: set[str]) -> Verdict:
     moved = _moves_rows(tree)
     if moved:
@@ -184,7 +221,7 @@ _JUDGES: Mapping[type, Callable[[exp.Expr, set[str]], Verdict]] = {
     exp.Update: _write,
     exp.Delete: _write,
     exp.Merge: _write,
-    exp.TruncateTable: _write,
+    exp.TruncateTable: _empty,
     exp.Select: _query,
     exp.Union: _query,
     exp.Grant: _definition,

@@ -1,5 +1,5 @@
-"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
-Observes and GivesEvidence.
+"""PostgreSQL as a target: Migrates, Classifies, Reviews, UndoesRows, Snapshots, Captures, Restores,
+HasConnections, Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.drivers.postgresql import evidence, revisions
+from lastgood.drivers.postgresql import evidence, revisions, undoing
 from lastgood.drivers.postgresql.capacity import free_connections
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
@@ -27,12 +27,21 @@ from lastgood.drivers.postgresql.signal import SignalReader
 from lastgood.drivers.postgresql.snapshot import Snapshotter
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.reviewing import Review
+from lastgood.ports.undoing import Undone
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
     """The driver of one database; connects to nothing yet. Raises InvalidInput."""
     read = PostgresqlSettings.read(settings)
     return PostgresqlDriver(Server(read, tools.vault, read.database), tools)
+
+
+def review(migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+    """What ``lint`` asks, which has no settings to build a driver from."""
+    from lastgood.drivers.postgresql import review as reading
+
+    return reading.review(migrations)
 
 
 class PostgresqlDriver:
@@ -85,6 +94,16 @@ class PostgresqlDriver:
         from lastgood.drivers.postgresql.classify import classify
 
         return classify(migration)
+
+    def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+        return review(migrations)
+
+    def undo_obstacle(self, migration: MigrationScript) -> Message | None:
+        return self._migrator.undo_obstacle(migration)
+
+    def undone(self, migration: MigrationScript, key: str) -> Undone:
+        with self._server.reading() as connection:
+            return undoing.report(connection, migration.name, key)
 
     def snapshot(self, key: str) -> Snapshot:
         return self._snapshots.snapshot(key)

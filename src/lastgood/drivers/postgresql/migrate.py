@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
 
-from lastgood.domain.errors import Cause, Conflict, DriverError, OutcomeUnknown, Rejected
-from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import aside, changes, failures, publication, revisions
+from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.message import N_, Message
+from lastgood.drivers.postgresql import (
+    alone,
+    aside,
+    changes,
+    failures,
+    publication,
+    recording,
+    revisions,
+    undoing,
+)
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import Spot
 from lastgood.drivers.postgresql.locks import BlockerWatch, describe
-from lastgood.drivers.postgresql.scan import Statement, runnable
+from lastgood.drivers.postgresql.recording import Recorder, Unrecorded
+from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, runnable
 from lastgood.ports.drivers import MigrationScript
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -31,11 +42,15 @@ class Script:
 
     file: str
     statements: tuple[Statement, ...]
+    alone: bool = False
+    """Its one statement runs in no transaction, before ours."""
 
     @classmethod
     def read(cls, migration: MigrationScript, part: str, text: str) -> Script:
         """Raises InvalidInput when a statement can't run in our transaction."""
         file = f"{part}.sql of {migration.name}"
+        if part != "verify" and NO_TRANSACTION in marks(text, file):
+            return cls(file, (alone.single(text, file),), alone=True)
         return cls(file, runnable(text, file))
 
 
@@ -56,30 +71,38 @@ class Migrator:
         verify = Script.read(migration, "verify", migration.verify)
 
         def work(connection: Connection) -> Work:
-            if self._there(connection, migration):
+            if revisions.there(connection, migration, self.server.spot.address):
                 return False, aside.report(connection, "returned_by", migration.name, key)
             revisions.prepare(connection)
             aside.before_deploy(connection, migration.name)
             before = aside.shapes(connection)
-            self._run(connection, script)
+            self._run(connection, script, recorder)
             self._settle(connection, script)
+            if recorder is not None:
+                recorder.gather(connection, key, before)
+            alone.forget(connection, migration.name)
             added = aside.Added.between(before, aside.shapes(connection))
             returned = aside.bring_back(connection, migration.name, key)
             self._verify(connection, verify)
             revisions.add(connection, migration.name, migration.digest, key, added.dump())
             return True, returned
 
-        return self._in_transaction(work, migration.name)
+        recorder = Recorder(self.server, migration) if recording.wanted(migration) else None
+        with self._beforehand(migration, script, wanted=False), self._recorded(recorder, script):
+            return self._in_transaction(work, migration.name, recorder)
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         """Put aside what would be lost, run revert.sql and remove the row. Source of ``Migrates.revert``."""
         script = Script.read(migration, "revert", migration.revert)
 
         def work(connection: Connection) -> Work:
-            if not self._there(connection, migration):
+            if not revisions.there(connection, migration, self.server.spot.address):
                 return False, aside.report(connection, "kept_by", migration.name, key)
-            self._refuse_unless_newest(connection, migration)
-            if not script.statements:
+            revisions.refuse_unless_newest(connection, migration.name, self.server.spot.address)
+            undoes = recording.wanted(migration)
+            if undoes:
+                undoing.undo(connection, migration.name, key, self.server.spot.address)
+            if not script.statements and not undoes:
                 raise Rejected(
                     N_("{file} is empty: it would take nothing back"),
                     todo=N_("Write the statements that undo deploy.sql."),
@@ -90,11 +113,44 @@ class Migrator:
             aside.put_aside(connection, migration.name, key, self._added(connection, script))
             self._run(connection, script)
             self._settle(connection, script)
+            alone.forget(connection, migration.name)
             kept = aside.settle(connection, migration.name, key)
             revisions.remove(connection, migration.name)
             return True, kept
 
-        return self._in_transaction(work, migration.name)
+        with self._beforehand(migration, script, wanted=True):
+            return self._in_transaction(work, migration.name)
+
+    @contextlib.contextmanager
+    def _beforehand(self, migration: MigrationScript, script: Script, *, wanted: bool) -> Iterator[None]:
+        """What runs in no transaction, when the migration is there as ``wanted`` says. A CREATE that our
+        transaction does not confirm is taken back.
+        """
+        if not script.alone:
+            yield
+            return
+        with self.server.reading() as connection:
+            there = revisions.there(connection, migration, self.server.spot.address)
+            if there and wanted:
+                revisions.refuse_unless_newest(connection, migration.name, self.server.spot.address)
+        if there is not wanted:
+            yield
+            return
+        work = alone.Alone(self.server, migration, script.file, script.statements[0])
+        work.run()
+        try:
+            yield
+        except Rejected:
+            work.take_back()
+            raise
+
+    def undo_obstacle(self, migration: MigrationScript) -> Message | None:
+        """Source of ``UndoesRows.undo_obstacle``."""
+        if not recording.wanted(migration):
+            return None
+        script = Script.read(migration, "deploy", migration.deploy)
+        with self.server.reading() as connection:
+            return recording.obstacle(connection, migration, script.statements)
 
     def verify(self, migrations: Sequence[MigrationScript]) -> str:
         """Run verify scripts and keep nothing of what they do; the first failure in words, or ``""``."""
@@ -126,7 +182,17 @@ class Migrator:
         connection.execute("ROLLBACK TO SAVEPOINT lastgood_trial; RELEASE SAVEPOINT lastgood_trial")
         return aside.Added.between(after, before)
 
-    def _in_transaction(self, work: Callable[[Connection], Work], name: str) -> Mapping[str, int]:
+    @contextlib.contextmanager
+    def _recorded(self, recorder: Recorder | None, script: Script) -> Iterator[None]:
+        if recorder is None:
+            yield
+            return
+        with recorder.installed(script.statements):
+            yield
+
+    def _in_transaction(
+        self, work: Callable[[Connection], Work], name: str, recorder: Recorder | None = None
+    ) -> Mapping[str, int]:
         """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again, and a
         capture, which gives way."""
         deadline = time.monotonic() + self.server.settings.lock_deadline
@@ -136,6 +202,10 @@ class Migrator:
                 return self._attempt(work, name, unwatched)
             except CaptureInTheWay as error:
                 unwatched |= error.tables
+                continue
+            except Unrecorded as error:
+                assert recorder is not None, "only a recorder finds that out"
+                recorder.watch(sorted(error.tables))
                 continue
             except Rejected as error:
                 if error.cause is not Cause.TABLE_LOCK or time.monotonic() >= deadline:
@@ -200,38 +270,11 @@ class Migrator:
                 answer=answer or "nothing",
             )
 
-    def _there(self, connection: Connection, migration: MigrationScript) -> bool:
-        """Whether it is deployed; raises Conflict when another one of that name is."""
-        for revision in revisions.read(connection):
-            if revision.name != migration.name:
-                continue
-            if revision.digest == migration.digest:
-                return True
-            raise Conflict(
-                N_("migration {name} is deployed with other scripts: {there}, not {wanted}"),
-                todo=N_("Give the changed migration a new name; deployed ones are never edited."),
-                where=self.server.spot.address,
-                name=migration.name,
-                there=revision.digest,
-                wanted=migration.digest,
-            )
-        return False
-
-    def _refuse_unless_newest(self, connection: Connection, migration: MigrationScript) -> None:
-        names = [r.name for r in revisions.read(connection)]
-        newer = names[names.index(migration.name) + 1 :]
-        if newer:
-            raise Conflict(
-                N_("migration {name} is not the newest: {newer} came after it"),
-                todo=N_("Revert the newer ones first."),
-                where=self.server.spot.address,
-                name=migration.name,
-                newer=", ".join(newer),
-            )
-
-    def _run(self, connection: Connection, script: Script) -> None:
+    def _run(self, connection: Connection, script: Script, recorder: Recorder | None = None) -> None:
         spot = self.server.spot
-        for statement in script.statements:
+        for number, statement in enumerate(() if script.alone else script.statements):
+            if recorder is not None:
+                recorder.before(connection, number)
             try:
                 connection.execute(statement.text)
                 if statement.touches_settings:

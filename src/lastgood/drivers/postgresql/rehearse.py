@@ -14,6 +14,7 @@ from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Server
 from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
+from lastgood.drivers.postgresql.recording import wanted
 from lastgood.drivers.postgresql.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
 
@@ -64,7 +65,7 @@ def rehearse(
             old_runs_on_new=not complaint,
             deploy_seconds=deploy_seconds,
             revert_seconds=revert_seconds,
-            difference=_difference(before, states[-1], present),
+            difference=_difference(before, _moved(pending, states), present),
         )
 
 
@@ -90,12 +91,23 @@ def _look(copy: Server, start: State | None) -> State:
         return State(listing, columns, rows)
 
 
-def _difference(before: State, deployed: State, after: State) -> str:
-    """What the way back left: of the schema anything, of the rows those the migration had left alone."""
+def _moved(pending: Sequence[MigrationScript], states: Sequence[State]) -> frozenset[str]:
+    """Tables whose rows some migration changed that does not promise to undo them."""
+    return frozenset(
+        name
+        for migration, was, now in zip(pending, states[:-1], states[1:], strict=True)
+        if not wanted(migration)
+        for name, rows in was.rows.items()
+        if now.rows.get(name) != rows
+    )
+
+
+def _difference(before: State, moved: frozenset[str], after: State) -> str:
+    """What the way back left: of the schema anything, of the rows those that have to be as before."""
     lines = [difference(before.listing, after.listing)]
     for name, rows in sorted(before.rows.items()):
         now = after.rows.get(name)
-        if deployed.rows.get(name) == rows and now is not None and now != rows:
+        if name not in moved and now is not None and now != rows:
             table = name.removeprefix("public.")
             lines.append(f"table {table} has other rows: it had {rows.rows}, and has {now.rows}")
     return "\n".join(line for line in lines if line)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from lastgood.domain.errors import Conflict
+from lastgood.domain.message import N_
 from lastgood.drivers.postgresql.connection import Connection, one
+from lastgood.ports.drivers import MigrationScript
 
 SCHEMA = "lastgood"
 
@@ -49,6 +52,11 @@ def lock(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
+def lock_session(connection: Connection) -> None:
+    """The same until the session ends, for work that runs in no transaction."""
+    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+
+
 def read(connection: Connection) -> tuple[Revision, ...]:
     """Oldest first; a database that never had one has none."""
     if not one(connection, "SELECT to_regclass('lastgood.revisions') IS NOT NULL"):
@@ -78,3 +86,35 @@ def prepare(connection: Connection) -> None:
 
 def remove(connection: Connection, name: str) -> None:
     connection.execute("DELETE FROM lastgood.revisions WHERE name = %s", (name,))
+
+
+def there(connection: Connection, migration: MigrationScript, address: str) -> bool:
+    """Whether it is deployed; raises Conflict when another one of that name is."""
+    for revision in read(connection):
+        if revision.name != migration.name:
+            continue
+        if revision.digest == migration.digest:
+            return True
+        raise Conflict(
+            N_("migration {name} is deployed with other scripts: {there}, not {wanted}"),
+            todo=N_("Give the changed migration a new name; deployed ones are never edited."),
+            where=address,
+            name=migration.name,
+            there=revision.digest,
+            wanted=migration.digest,
+        )
+    return False
+
+
+def refuse_unless_newest(connection: Connection, name: str, address: str) -> None:
+    """Raises Conflict: what came later has to be reverted first."""
+    names = [r.name for r in read(connection)]
+    newer = names[names.index(name) + 1 :]
+    if newer:
+        raise Conflict(
+            N_("migration {name} is not the newest: {newer} came after it"),
+            todo=N_("Revert the newer ones first."),
+            where=address,
+            name=name,
+            newer=", ".join(newer),
+        )

@@ -29,6 +29,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_MARK = re.compile(r"--\s*lastgood:\s*(.+?)\s*")
+NO_TRANSACTION = "no transaction"
+UNDO_ROWS = "undo rows"
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _CONTROL = {"BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"}
 _ALONE = {"VACUUM", "CHECKPOINT"}
@@ -90,6 +93,12 @@ def tokens(script: str, file: str) -> list[Token]:
         found.append(Token(kind, script[position:end], position))
         position = end
     return found
+
+
+def marks(script: str, file: str) -> frozenset[str]:
+    """What the script asks of us in comments: ``-- lastgood: no transaction``. Raises InvalidInput."""
+    found = (_MARK.fullmatch(token.text) for token in tokens(script, file) if token.kind == "line")
+    return frozenset(" ".join(match[1].lower().split()) for match in found if match)
 
 
 def split(script: str, file: str) -> tuple[Statement, ...]:
@@ -169,7 +178,10 @@ def _unfit_template(words: Sequence[str]) -> str:
 def _unfit(template: str, file: str, line: int, words: str) -> InvalidInput:
     return InvalidInput(
         template,
-        todo=N_("Take it out: a migration runs in one transaction, which lastgood begins and ends."),
+        todo=N_(
+            "Take it out: a migration runs in one transaction, which lastgood begins and ends. A single "
+            "statement CONCURRENTLY may stand alone under the line -- lastgood: no transaction"
+        ),
         where=f"{file}:{line}",
         file=file,
         line=line,
