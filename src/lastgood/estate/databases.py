@@ -18,6 +18,7 @@ from lastgood.estate.yamlfile import Document
 from lastgood.ports.estate import Problem
 
 SCRIPTS = ("deploy", "verify", "revert")
+JOURNEY = "journey.sql"
 _MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
 _UNDOES = re.compile(rb"^\s*--\s*lastgood:\s*undo\s+rows\s*$", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -69,6 +70,7 @@ def load_database(
             for table, word in data.get("called", {}).items()
         },
         migrations=load_migrations(tree, name, findings),
+        journey=load_journey(tree, name, findings),
     )
 
 
@@ -121,6 +123,29 @@ def load_migrations(
         for name in sorted(found)
         if _complete(folder, name, found[name], findings)
     )
+
+
+def load_journey(tree: Tree, database: str, findings: list[Problem]) -> bytes:
+    """``journey.sql``, which writes rows as the code does; empty without one."""
+    file = f"databases/{database}/{JOURNEY}"
+    if file not in tree.files:
+        return b""
+    content = tree.files[file].content
+    if not _is_text(content):
+        findings.append(problem(file, 1, N_("the file is not UTF-8"), N_("Save it as UTF-8.")))
+    elif not _says_something(content):
+        findings.append(
+            problem(
+                file,
+                1,
+                N_("journey.sql of the database '{database}' is empty"),
+                N_("Write the rows that the code writes, an order, a payment; or remove the file."),
+                database=database,
+            )
+        )
+    else:
+        return content
+    return b""
 
 
 def _in_order(folder: str, names: list[str], findings: list[Problem]) -> None:
@@ -181,11 +206,15 @@ def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[
     return len(findings) == before
 
 
+def _says_something(script: bytes) -> bool:
+    return bool(_COMMENT.sub(b"", script).strip(b" \t\r\n;"))
+
+
 def _empty(script: str, content: bytes) -> bool:
     """A revert may ask for nothing but that rows are undone, in a comment."""
     if script == "revert" and _UNDOES.search(content):
         return False
-    return not _COMMENT.sub(b"", content).strip(b" \t\r\n;")
+    return not _says_something(content)
 
 
 def _is_text(content: bytes) -> bool:

@@ -14,6 +14,7 @@ from lastgood.ports.undoing import UndoesRows
 from lastgood.testing import conformance_measures as measures
 from lastgood.testing.conformance_measures import MeasuresConformance
 from lastgood.testing.conformance_migrates import MigratesConformance, RehearsesConformance, Subject
+from lastgood.testing.conformance_rehearsals import RehearsesWritesConformance
 from lastgood.testing.conformance_snapshots import SnapshotsConformance
 from lastgood.testing.fake_database import FakeDatabase
 from tests.drivers.postgresql.conftest import Lab
@@ -42,6 +43,10 @@ class TestLiveRehearses(Live, RehearsesConformance):
     pass
 
 
+class TestLiveRehearsesWrites(Live, RehearsesWritesConformance):
+    pass
+
+
 class TestLiveSnapshots(Live, SnapshotsConformance):
     pass
 
@@ -51,6 +56,10 @@ class TestFakeMigrates(Fake, MigratesConformance):
 
 
 class TestFakeRehearses(Fake, RehearsesConformance):
+    pass
+
+
+class TestFakeRehearsesWrites(Fake, RehearsesWritesConformance):
     pass
 
 

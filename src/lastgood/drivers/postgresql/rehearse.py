@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lastgood.domain.errors import Cause, Rejected
-from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import contents
-from lastgood.drivers.postgresql.binaries import Binaries
+from lastgood.domain.message import N_, Message
+from lastgood.drivers.postgresql import contents, journeys
+from lastgood.drivers.postgresql.additions import additive
 from lastgood.drivers.postgresql.connection import Server
 from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
 from lastgood.drivers.postgresql.recording import wanted
-from lastgood.drivers.postgresql.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
+from lastgood.ports.rehearsing import Journeys
 
 
 @dataclass(frozen=True)
@@ -31,42 +30,97 @@ class State:
         return self.listing == other.listing and self.rows == other.rows
 
 
-def rehearse(
-    server: Server,
-    dump: Path,
-    binaries: Binaries,
-    pending: Sequence[MigrationScript],
-    standing: Sequence[MigrationScript],
-) -> Rehearsal:
-    """Source of ``Migrates.rehearse``: each migration is deployed, then each reverted, newest first.
+@dataclass(frozen=True)
+class Written:
+    """What became of rows that code wrote: what old code complained of, what the way back left, and where."""
 
-    Raises Rejected when a script fails, or when a revert changes nothing although its deploy did.
-    """
-    with scratch(server, dump, binaries) as copy:
-        migrator = Migrator(copy)
-        before = _look(copy, None)
-        states = [before]
-        deploy_seconds: dict[str, float] = {}
-        revert_seconds: dict[str, float] = {}
-        for migration in pending:
-            deploy_seconds[migration.name] = _timed(migrator, migration, deploy=True)
-            states.append(_look(copy, before))
-        complaint = migrator.verify(standing)
-        present = states[-1]
-        for migration, wanted, deployed in reversed(list(zip(pending, states[:-1], states[1:], strict=True))):
-            revert_seconds[migration.name] = _timed(migrator, migration, deploy=False)
-            after = _look(copy, before)
-            if after.same_as(present) and not deployed.same_as(wanted):
-                raise _useless(server, migration, difference(wanted.listing, after.listing))
-            present = after
+    complaint: Message
+    difference: str
+    after: State
+
+
+@dataclass(frozen=True)
+class Trial:
+    """``pending`` tried on ``copy``; ``standing`` are the migrations that old code knows."""
+
+    copy: Server
+    pending: Sequence[MigrationScript]
+    standing: Sequence[MigrationScript]
+    journeys: Journeys
+
+    def run(self) -> Rehearsal:
+        """Each migration is deployed, then each reverted, newest first; and both again with the rows that
+        code writes in between, which the first time would hide what a revert does to other rows.
+
+        Raises Rejected when a script fails, or when a revert changes nothing although its deploy did.
+        """
+        migrator = Migrator(self.copy)
+        before = _look(self.copy, None)
+        untried = self._untried()
+        states, deploy_seconds = self._deploy(migrator, before)
+        complaint = self._verified(migrator)
+        revert_seconds, after = self._revert(migrator, states)
+        left = _difference(before, _moved(self.pending, states), after)
+        if self.journeys != Journeys() and not left:
+            written = self._write(migrator, before, tried=not (untried or complaint))
+            complaint = complaint or written.complaint
+            left, after = written.difference, written.after
         return Rehearsal(
             fingerprint_before=fingerprint(before.listing),
-            fingerprint_after=fingerprint(present.listing),
+            fingerprint_after=fingerprint(after.listing),
             old_runs_on_new=not complaint,
             deploy_seconds=deploy_seconds,
             revert_seconds=revert_seconds,
-            difference=_difference(before, _moved(pending, states), present),
+            difference=left,
+            additive=additive(before.listing, states[-1].listing),
+            complaint=complaint,
+            untried=untried,
         )
+
+    def _deploy(self, migrator: Migrator, before: State) -> tuple[list[State], dict[str, float]]:
+        """The state before the first and after each, and seconds by migration."""
+        states, seconds = [before], dict[str, float]()
+        for migration in self.pending:
+            seconds[migration.name] = _timed(migrator, migration, deploy=True)
+            states.append(_look(self.copy, before))
+        return states, seconds
+
+    def _write(self, migrator: Migrator, before: State, *, tried: bool) -> Written:
+        """There and back again, with rows of new code and then (``tried``) of old code."""
+        states, _ = self._deploy(migrator, before)
+        if self.journeys.new is not None:
+            journeys.write_new(self.copy, self.journeys.new)
+        complaint = (self._verified(migrator) or self._complaint()) if tried else Message("")
+        written = _look(self.copy, before)
+        _refuse_changed(self.copy, states[-1], written)
+        _, after = self._revert(migrator, [*states[:-1], written])
+        return Written(complaint, _fewer(states, written, after), after)
+
+    def _untried(self) -> Message:
+        """Old journeys where their own code runs: what fails here says nothing of the new schema."""
+        failures = (journeys.untried(self.copy, journey) for journey in self.journeys.old)
+        return next((failure for failure in failures if failure), Message(""))
+
+    def _complaint(self) -> Message:
+        failures = (journeys.write(self.copy, journey) for journey in self.journeys.old)
+        return next((failure.what for failure in failures if failure is not None), Message(""))
+
+    def _verified(self, migrator: Migrator) -> Message:
+        failed = migrator.verify(self.standing)
+        return Message("{failed}", {"failed": failed}) if failed else Message("")
+
+    def _revert(self, migrator: Migrator, states: Sequence[State]) -> tuple[dict[str, float], State]:
+        """Seconds by migration, and the state it leaves. ``states``: before the first and after each."""
+        seconds: dict[str, float] = {}
+        present = states[-1]
+        steps = list(zip(self.pending, states[:-1], states[1:], strict=True))
+        for migration, former, deployed in reversed(steps):
+            seconds[migration.name] = _timed(migrator, migration, deploy=False)
+            after = _look(self.copy, states[0])
+            if after.same_as(present) and not deployed.same_as(former):
+                raise _useless(self.copy, migration, difference(former.listing, after.listing))
+            present = after
+        return seconds, present
 
 
 def _timed(migrator: Migrator, migration: MigrationScript, *, deploy: bool) -> float:
@@ -108,9 +162,41 @@ def _difference(before: State, moved: frozenset[str], after: State) -> str:
     for name, rows in sorted(before.rows.items()):
         now = after.rows.get(name)
         if name not in moved and now is not None and now != rows:
-            table = name.removeprefix("public.")
-            lines.append(f"table {table} has other rows: it had {rows.rows}, and has {now.rows}")
+            lines.append(_other_rows(name, rows, now))
     return "\n".join(line for line in lines if line)
+
+
+def _fewer(states: Sequence[State], written: State, after: State) -> str:
+    """The same once code wrote: a revert may change rows that came since, to bring values to where the old
+    schema holds them, but none may be missing.
+    """
+    lines = [difference(states[0].listing, after.listing)]
+    for name in _left_alone(states[0], states[-1]):
+        there, now = written.rows.get(name), after.rows.get(name)
+        if there is not None and now is not None and now.rows < there.rows:
+            lines.append(_other_rows(name, there, now))
+    return "\n".join(line for line in lines if line)
+
+
+def _left_alone(before: State, deployed: State) -> Mapping[str, contents.Content]:
+    return {name: rows for name, rows in sorted(before.rows.items()) if deployed.rows.get(name) == rows}
+
+
+def _other_rows(name: str, wanted: contents.Content, now: contents.Content) -> str:
+    table = name.removeprefix("public.")
+    return f"table {table} has other rows: it had {wanted.rows}, and has {now.rows}"
+
+
+def _refuse_changed(copy: Server, deployed: State, written: State) -> None:
+    """Raises Rejected when a journey changed more than rows."""
+    if written.listing != deployed.listing:
+        raise Rejected(
+            N_("a journey.sql changes the schema: {difference}"),
+            todo=N_("Let it write rows only; what changes the schema is a migration."),
+            where=copy.spot.address,
+            cause=Cause.SCRIPT_ERROR,
+            difference=difference(deployed.listing, written.listing),
+        )
 
 
 def _useless(server: Server, migration: MigrationScript, left: str) -> Rejected:
