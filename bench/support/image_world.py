@@ -115,7 +115,7 @@ class ImageWorld(Driven):
     def forgive(self, failed: str) -> None:
         """Have the unit and its image as free as before ``failed``."""
         self.service.unfreeze(UNIT, "bench")
-        self.service.quarantine_lift(f"in-{failed}", "bench")
+        self.service.quarantines.lift(f"in-{failed}", "bench")
 
     def until_others_serve(self, word: str, seconds: float = 60.0) -> None:
         """Wait until every customer of the other way gets ``word``."""

@@ -109,7 +109,7 @@ def test_what_failed_is_refused_on_every_other_unit_until_it_is_lifted(two_sites
     with pytest.raises(Conflict, match=f"in-{failed.id}") as caught:
         begin(two_sites, de)
     assert "quarantine lift" in str(caught.value.todo)
-    two_sites.service().quarantine_lift(f"in-{failed.id}", "it was the test's fault")
+    two_sites.service().quarantines.lift(f"in-{failed.id}", "it was the test's fault")
     assert two_sites.service().plan(de).steps
     assert_whole(two_sites, "one", us)
     assert_whole(two_sites, "one", de)

@@ -88,4 +88,4 @@ def test_back(shop: World) -> None:
         assert_whole(shop, "one")
         assert_nothing_is_left(context)
         shop.service().unfreeze(DEV, "crash test goes on")
-        shop.service().quarantine_lift(rollout.id, "crash test goes on")
+        shop.service().quarantines.lift(rollout.id, "crash test goes on")

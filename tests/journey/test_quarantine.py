@@ -22,7 +22,7 @@ def test_broken_then_refused_everywhere_then_lifted_then_allowed(world: World) -
     end = end_of(world, failed.id)
     assert (end.kind.value, end.state) == ("rollback", RolloutState.VERIFIED), str(end.outcome)
     service = world.service()
-    aside = {entry.kind: entry.name for entry in service.quarantined()}
+    aside = {entry.kind: entry.name for entry in service.quarantines.list()}
     assert set(aside) == {QuarantineKind.RELEASE, QuarantineKind.COMMIT, QuarantineKind.ARTIFACT}
     assert aside[QuarantineKind.COMMIT] == commit
     service.unfreeze(DEV, "cause found")
@@ -36,8 +36,8 @@ def test_broken_then_refused_everywhere_then_lifted_then_allowed(world: World) -
     with pytest.raises(Conflict, match="artifact"):
         begin(world)
     with pytest.raises(InvalidInput):
-        service.quarantine_lift(failed.id, "")
-    lifted = service.quarantine_lift(failed.id, "it was the configuration")
+        service.quarantines.lift(failed.id, "")
+    lifted = service.quarantines.lift(failed.id, "it was the configuration")
     assert len(lifted) == 3
     deploy_well(world)
     deploy_well(world, PROD)
@@ -49,11 +49,11 @@ def test_what_was_verified_once_and_set_aside_by_hand_is_not_promoted(world: Wor
     deploy_well(world)
     service = world.service()
     release = service.status(DEV)[0].release
-    service.quarantine_add(QuarantineKind.RELEASE, release[7:17], reason="loses orders after an hour")
+    service.quarantines.add(QuarantineKind.RELEASE, release[7:17], reason="loses orders after an hour")
     assert service.status(DEV)[0].aside
     with pytest.raises(Conflict, match="not verified in dev"):
         service.plan(PROD)
-    service.quarantine_lift(release[7:17], "it was the queue")
-    service.quarantine_add(QuarantineKind.COMMIT, "HEAD", service="page", reason="slow")
+    service.quarantines.lift(release[7:17], "it was the queue")
+    service.quarantines.add(QuarantineKind.COMMIT, "HEAD", service="page", reason="slow")
     with pytest.raises(Conflict, match="slow"):
         service.plan(PROD)

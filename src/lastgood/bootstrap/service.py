@@ -11,6 +11,7 @@ from lastgood.actions.context import Context
 from lastgood.bootstrap.databases import Databases
 from lastgood.bootstrap.many import ManyUnits, Told, kept_up, unheard
 from lastgood.bootstrap.places import Places
+from lastgood.bootstrap.quarantines import Quarantines
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.bootstrap.secrets import SecretVersions
 from lastgood.domain.audit import AuditRecord
@@ -21,7 +22,6 @@ from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.proof import Proof
-from lastgood.domain.quarantine import Quarantine, QuarantineKind
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Rollout, RolloutState
@@ -55,6 +55,11 @@ class Service:
     def databases(self) -> Databases:
         """Going back to a snapshot."""
         return Databases(self.places, lambda: self._context)
+
+    @cached_property
+    def quarantines(self) -> Quarantines:
+        """What is set aside."""
+        return Quarantines(lambda: self._context)
 
     # The estate ----------------------------------------------------------------------------------
 
@@ -184,25 +189,6 @@ class Service:
         from lastgood.actions.unfreeze import unfreeze
 
         return unfreeze(self._context, unit, reason=reason)
-
-    def quarantined(self, *, lifted: bool = False) -> Sequence[Quarantine]:
-        """What is set aside, newest first; ``lifted``: also what was lifted again."""
-        from lastgood.actions.quarantine import quarantined
-
-        return quarantined(self._context, lifted=lifted)
-
-    def quarantine_add(
-        self, kind: QuarantineKind, name: str, *, service: str = "", reason: str
-    ) -> Quarantine:
-        from lastgood.actions.quarantine import quarantine_add
-
-        return quarantine_add(self._context, kind, name, service=service, reason=reason)
-
-    def quarantine_lift(self, what: str, reason: str) -> Sequence[Quarantine]:
-        """Returns what was lifted."""
-        from lastgood.actions.quarantine import quarantine_lift
-
-        return quarantine_lift(self._context, what, reason=reason)
 
     def drift(self, unit: UnitId) -> Sequence[Drift]:
         from lastgood.actions.heal import find_drift

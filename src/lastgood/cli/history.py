@@ -71,7 +71,7 @@ def show(
         from lastgood.cli.follow import follow, until_closed
 
         follow(session, rollout, progress.rollout.kind, until_closed)
-    everything = session.service.quarantined(lifted=True) if incident else ()
+    everything = session.service.quarantines.list(lifted=True) if incident else ()
     aside = [entry for entry in everything if incident and entry.incident == incident.id]
     session.document({"progress": progress, "incident": incident, "related": related, "set_aside": aside})
     if session.json:

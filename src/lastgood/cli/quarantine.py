@@ -29,7 +29,7 @@ def listed(
     from lastgood.cli.session import Session
 
     session = Session(ctx)
-    found = session.service.quarantined(lifted=everything)
+    found = session.service.quarantines.list(lifted=everything)
     session.document(found)
     if session.json:
         return
@@ -64,7 +64,7 @@ def add(
     from lastgood.cli.session import Session
 
     session = Session(ctx)
-    made = session.service.quarantine_add(kind, name, service=service, reason=reason)
+    made = session.service.quarantines.add(kind, name, service=service, reason=reason)
     session.document(made)
     session.say(N_("{name} is set aside as {id}"), name=made.name, id=made.id)
 
@@ -83,7 +83,7 @@ def lift(
     from lastgood.cli.session import Session
 
     session = Session(ctx)
-    lifted = session.service.quarantine_lift(what, reason)
+    lifted = session.service.quarantines.lift(what, reason)
     session.document(lifted)
     for entry in lifted:
         again = N_("{name} may be deployed again")
