@@ -24,16 +24,19 @@ class Kept(Protocol):
 
 
 def needed_content(release: Release) -> tuple[str, ...]:
-    """Digests of all content that is kept as objects: configuration, artifact and migration scripts."""
+    """Digests of all content that is kept as objects: configuration, artifact, migration scripts, journeys."""
     files = [f.content for f in release.files]
     artifact = [f.content for f in release.artifact.files] if release.artifact else []
     scripts = [s for d in release.databases for m in d.migrations for s in (m.deploy, m.verify, m.revert)]
-    return tuple(dict.fromkeys((*files, *artifact, *scripts)))
+    journeys = [d.journey for d in release.databases if d.journey]
+    return tuple(dict.fromkeys((*files, *artifact, *scripts, *journeys)))
 
 
 def keep_scripts(objects: Objects, rendered: Rendered) -> None:
-    """Keep the migrations' scripts: rehearsal and way back read them from our own store."""
+    """Keep the migrations' scripts and the journeys: rehearsal and way back read them from our own store."""
     for database in rendered.release.databases:
+        if database.journey:
+            objects.put(rendered.contents[database.journey])
         for migration in database.migrations:
             for name in (migration.deploy, migration.verify, migration.revert):
                 objects.put(rendered.contents[name])

@@ -33,6 +33,7 @@ SETTINGS = {
     "keep": N_("what is kept for going back"),
     "registry": N_("where its image comes from"),
     "databases": N_("which tables a restore brings up to date"),
+    "journeys": N_("how a rehearsal writes rows"),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lastgood.domain.digest import digest
 from lastgood.domain.message import Message
+from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.unit import UnitId
 
 
@@ -146,6 +147,8 @@ class Plan:
     resources: tuple[str, ...] = ()
     automatic: bool = True
     """Whether a broken gate goes back by itself, or waits for a person (R14)."""
+    rehearsed: tuple[Rehearsed, ...] = ()
+    """What rehearsals of its migrations showed before it was made."""
 
     @cached_property
     def digest(self) -> str:

@@ -73,7 +73,8 @@ class DatabaseTarget:
     ``resource`` is the instance (``shop@prod/us``, or ``shop@prod`` when sites share it); ``users``
     are the services declared to use it. The revision is the ordered list of migrations itself.
     ``keep`` are the tables that a restore brings up to date, empty for all; ``called`` is what people call
-    what is in a table, by language.
+    what is in a table, by language. ``journey`` is the script that writes rows as this release's code does
+    (``sha256:…``, kept in the object store), empty where none is declared.
     """
 
     resource: str
@@ -82,6 +83,7 @@ class DatabaseTarget:
     users: tuple[str, ...] = ()
     keep: tuple[str, ...] = field(default=(), metadata=LATER)
     called: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=LATER)
+    journey: str = field(default="", metadata=LATER)
 
     @property
     def revision(self) -> str:

@@ -18,6 +18,7 @@ from lastgood.estate.yamlfile import Document
 from lastgood.ports.estate import Problem
 
 SCRIPTS = ("deploy", "verify", "revert")
+JOURNEY = "journey.sql"
 _MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
 _COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -68,6 +69,7 @@ def load_database(
             for table, word in data.get("called", {}).items()
         },
         migrations=load_migrations(tree, name, findings),
+        journey=load_journey(tree, name, findings),
     )
 
 
@@ -122,6 +124,29 @@ def load_migrations(
     )
 
 
+def load_journey(tree: Tree, database: str, findings: list[Problem]) -> bytes:
+    """``journey.sql``, which writes rows as the code does; empty without one."""
+    file = f"databases/{database}/{JOURNEY}"
+    if file not in tree.files:
+        return b""
+    content = tree.files[file].content
+    if not _is_text(content):
+        findings.append(problem(file, 1, N_("the file is not UTF-8"), N_("Save it as UTF-8.")))
+    elif not _says_something(content):
+        findings.append(
+            problem(
+                file,
+                1,
+                N_("journey.sql of the database '{database}' is empty"),
+                N_("Write the rows that the code writes, an order, a payment; or remove the file."),
+                database=database,
+            )
+        )
+    else:
+        return content
+    return b""
+
+
 def _in_order(folder: str, names: list[str], findings: list[Problem]) -> None:
     """Migrations run in the order of their names, so the numbers must agree with that order."""
     numbered = [(int(name.partition("_")[0]), name) for name in names if _MIGRATION.fullmatch(name)]
@@ -164,7 +189,7 @@ def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[
                     script=script,
                 )
             )
-        elif not _COMMENT.sub(b"", scripts[script]).strip(b" \t\r\n;"):
+        elif not _says_something(scripts[script]):
             findings.append(
                 problem(
                     file,
@@ -178,6 +203,10 @@ def _complete(folder: str, name: str, scripts: dict[str, bytes], findings: list[
         elif not _is_text(scripts[script]):
             findings.append(problem(file, 1, N_("the file is not UTF-8"), N_("Save it as UTF-8.")))
     return len(findings) == before
+
+
+def _says_something(script: bytes) -> bool:
+    return bool(_COMMENT.sub(b"", script).strip(b" \t\r\n;"))
 
 
 def _is_text(content: bytes) -> bool:

@@ -120,7 +120,7 @@ class MigrationDeclared:
 @dataclass(frozen=True)
 class DatabaseDeclared:
     """``scope`` is ``site`` or ``environment``: what one instance of it is shared by. ``called`` by table and
-    language.
+    language. ``journey`` is empty where none is declared.
     """
 
     name: str
@@ -135,6 +135,7 @@ class DatabaseDeclared:
     keep: tuple[str, ...]
     called: dict[str, dict[str, str]]
     migrations: tuple[MigrationDeclared, ...]
+    journey: bytes = b""
 
     def instance(self, environment: str, site: str) -> str:
         """``shop@prod/us``, or ``shop@prod`` when the sites of an environment share it."""

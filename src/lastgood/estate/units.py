@@ -52,10 +52,11 @@ class Shared:
         return self.defaults[key]
 
     def steps(self, declared: model.DatabaseDeclared) -> tuple[tuple[Migration, ...], dict[str, bytes]]:
-        """The migrations of a database, and the contents of their scripts."""
+        """The migrations of a database, and the contents of their scripts and of its journey."""
         name = declared.name
         if name not in self.migrations:
-            contents: dict[str, bytes] = {}
+            journey = declared.journey
+            contents: dict[str, bytes] = {digest_bytes(journey): journey} if journey else {}
             steps = []
             for triple in declared.migrations:
                 scripts = (triple.deploy, triple.verify, triple.revert)
@@ -256,11 +257,12 @@ class ServiceUnits:
         self._refuse_values(settings)
         target = self._target(declared.driver, settings)
         steps = self.shared.steps(declared)[0]
+        journey = digest_bytes(declared.journey) if declared.journey else ""
 
         def make(context: Context) -> DatabaseTarget:
             resource = declared.instance(context["environment"], context["site"])
             return DatabaseTarget(
-                resource, target(context), steps, declared.users, declared.keep, declared.called
+                resource, target(context), steps, declared.users, declared.keep, declared.called, journey
             )
 
         return make

@@ -104,4 +104,7 @@ def _settings(base: Release | None, target: Release) -> tuple[str, ...]:
     carried = {d.resource: (d.keep, d.called) for d in base.databases}
     if any(carried.get(d.resource, (d.keep, d.called)) != (d.keep, d.called) for d in target.databases):
         found.append("databases")
+    written = {d.resource: d.journey for d in base.databases}
+    if any(written.get(d.resource, d.journey) != d.journey for d in target.databases):
+        found.append("journeys")
     return tuple(found)

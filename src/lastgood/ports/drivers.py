@@ -176,8 +176,12 @@ class Classification:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a rehearsal on a copy saw. ``old_runs_on_new``: standing verify scripts passed on the
-    migrated copy, so traffic may go back before the schema does. Seconds by migration name.
+    """What a rehearsal on a copy saw. ``old_runs_on_new``: standing verify scripts, and old journeys that were
+    tried, passed on the migrated copy, so traffic may go back before the schema does; ``complaint`` is what
+    failed. Seconds by migration name.
+
+    ``additive``: nothing of the schema that was there has changed, and old code can write as before; None
+    where the driver can't say. ``untried``: why the old journeys prove nothing, empty where all were tried.
     """
 
     fingerprint_before: str
@@ -187,6 +191,9 @@ class Rehearsal:
     revert_seconds: Mapping[str, float] = field(default_factory=dict)
     difference: str = ""
     """Empty when the revert restored the schema exactly; else what stayed different."""
+    additive: bool | None = None
+    complaint: str = ""
+    untried: str = ""
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from lastgood.domain.incident import Freeze, Incident
 from lastgood.domain.message import Message
 from lastgood.domain.plan import Plan, StepKind
 from lastgood.domain.quarantine import Quarantine
+from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint, Snapshot
 from lastgood.domain.rollout import JournalEntry, Mark, Rollout, RolloutState, Standing, StopRequest
@@ -176,6 +177,19 @@ class Incidents(Protocol):
         """Those in force on this unit."""
 
 
+class Rehearsals(Protocol):
+    """What rehearsals showed, by the digest of what they depend on."""
+
+    def put(self, rehearsed: Rehearsed) -> None:
+        """Insert or replace by key."""
+
+    def get(self, key: str) -> Rehearsed | None:
+        """None when nobody rehearsed exactly this."""
+
+    def list(self, resource: str) -> Sequence[Rehearsed]:
+        """Of one database, newest first."""
+
+
 class Quarantines(Protocol):
     def put(self, quarantine: Quarantine) -> None:
         """Insert or replace by id."""
@@ -257,6 +271,8 @@ class UnitOfWork(Protocol):
     def points(self) -> RestorePoints: ...
     @property
     def captures(self) -> OpenCaptures: ...
+    @property
+    def rehearsals(self) -> Rehearsals: ...
     @property
     def locks(self) -> Locks: ...
     @property

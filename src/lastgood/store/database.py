@@ -27,6 +27,7 @@ from lastgood.store.journal import Kinds, SqlJournal
 from lastgood.store.locks import SqlLocks
 from lastgood.store.plans import SqlPlans
 from lastgood.store.quarantines import SqlQuarantines
+from lastgood.store.rehearsals import SqlRehearsals
 from lastgood.store.releases import SqlReleases
 from lastgood.store.restore_points import SqlRestorePoints
 from lastgood.store.revision import HEAD, REVISIONS
@@ -70,6 +71,10 @@ class SqlUnitOfWork:
     @cached_property
     def captures(self) -> SqlCaptures:
         return SqlCaptures(self._connection)
+
+    @cached_property
+    def rehearsals(self) -> SqlRehearsals:
+        return SqlRehearsals(self._connection)
 
     @cached_property
     def locks(self) -> SqlLocks:

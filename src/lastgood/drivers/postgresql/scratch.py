@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from psycopg import errors, sql
@@ -17,8 +17,10 @@ from lastgood.drivers.postgresql import publication
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 
+Fill = Callable[[Server], None]
+"""Fills the empty database of a server."""
+
 PREFIX = "lastgood_scratch_"
-LEFTOVER_AGE = 3600.0
 PARALLEL_FROM = 32 << 20
 """Bytes of a dump from which two workers load faster than one."""
 
@@ -29,16 +31,26 @@ _LISTS = ("search_path", "temp_tablespaces", "session_preload_libraries", "local
 @contextlib.contextmanager
 def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
     """A scratch database loaded from ``dump``. Raises DriverError; leaves nothing behind."""
+    with beside(server, lambda made: load(made, dump, binaries)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def beside(server: Server, fill: Fill, *, whole: bool = True) -> Iterator[Server]:
+    """The same, filled by ``fill``; ``whole``: with about as much as the live database holds."""
     name = f"{PREFIX}{int(time.time()):08x}_{secrets.token_hex(4)}"
     with server.session() as connection:
+        # The server forgets this lock when we die, and then anybody may drop what we made.
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
         remove_leftovers(connection)
-        check_room(connection, server)
+        if whole:
+            check_room(connection, server)
         try:
             make_like(connection, server, name, "lastgood scratch")
             connection.execute(
                 sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name))
             )
-            load(server.at(name), dump, binaries)
+            fill(server.at(name))
             yield server.at(name)
         finally:
             _drop(connection, server, name)
@@ -148,17 +160,17 @@ def check_room(connection: Connection, server: Server) -> None:
 
 
 def remove_leftovers(connection: Connection) -> None:
-    """Drop scratch databases of ours that a crash left more than an hour ago; one in use stays."""
+    """Drop scratch databases of ours whose maker died; with it go tools of ours that still fill it."""
     rows = connection.execute(
         "SELECT datname FROM pg_database WHERE datname ~ %s "
-        "AND coalesce(shobj_description(oid, 'pg_database'), 'lastgood scratch') = 'lastgood scratch' "
-        "AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = pg_database.oid)",
+        "AND coalesce(shobj_description(oid, 'pg_database'), 'lastgood scratch') = 'lastgood scratch'",
         (f"^{PREFIX}[0-9a-f]{{8}}_[0-9a-f]{{8}}$",),
     ).fetchall()
     for (name,) in rows:
-        if time.time() - int(name[len(PREFIX) :][:8], 16) > LEFTOVER_AGE:
+        if one(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", name):
             with contextlib.suppress(errors.ObjectInUse, errors.InvalidCatalogName):
-                connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+                drop(connection, name)
+            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
 
 def drop(connection: Connection, name: str) -> None:
