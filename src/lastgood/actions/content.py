@@ -24,7 +24,7 @@ class Kept(Protocol):
 
 
 def needed_content(release: Release) -> tuple[str, ...]:
-    """Digests of all content that is kept as objects: configuration, artifact, migration scripts, journeys."""
+    """Digests of all content that is kept as objects: configuration, artifact, scripts and journeys."""
     files = [f.content for f in release.files]
     artifact = [f.content for f in release.artifact.files] if release.artifact else []
     scripts = [s for d in release.databases for m in d.migrations for s in (m.deploy, m.verify, m.revert)]

@@ -31,9 +31,9 @@ class OldCode(str, Enum):
 class Rehearsed:
     """A rehearsal of ``pending`` (names, oldest first) on a copy of ``resource``, done at ``at``.
 
-    ``key`` is the digest of all that it depends on: ``fingerprint`` (of the live schema), migrations, journeys
-    and ``sample`` (rows of each table at most that the copy had; 0: the whole database). ``reason`` says what
-    ``old`` rests on where that is not plain. Seconds by migration.
+    ``key`` is the digest of all that it depends on: ``fingerprint`` (of the live schema), migrations,
+    journeys and ``sample`` (rows of each table at most that the copy had; 0: the whole database). ``reason``
+    says what ``old`` rests on where that is not plain. Seconds by migration.
     """
 
     key: str

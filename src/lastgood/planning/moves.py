@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from lastgood.domain.digest import short
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Difference, Estimate, Plan, PlanKind, Reversibility, Step, StepKind
+from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
+from lastgood.planning.fence import back_fenced, cold, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
+from lastgood.planning.rehearsing import Written, order, rehearsal_notes
 from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.ports.traffic import Leave
 
@@ -35,6 +38,15 @@ class Move:
     drains: bool = False
     captures: Mapping[str, Message | None] = field(default_factory=dict)
     """Databases whose data is moved: why later writes could not be carried over, None where they could."""
+    journeys: Mapping[str, Written] = field(default_factory=dict)
+    """Databases with something to migrate, and the scripts that write into them as code does."""
+    rehearsed: Mapping[str, Rehearsed] = field(default_factory=dict)
+    """Databases that were rehearsed, for this move or (on a way back) for the one that it undoes."""
+
+    @property
+    def fenced(self) -> bool:
+        """Whether some old code is not shown to run on the new schema."""
+        return any(not one.old.runs for one in self.rehearsed.values())
 
     @property
     def captured(self) -> Mapping[str, tuple[str, ...]]:
@@ -48,26 +60,35 @@ class Move:
 
 def plan_deploy(move: Move) -> Plan:
     """A change: prepare without effect, migrate, start beside the old one, shift, watch, guard."""
-    base, target = move.base, move.target
+    base, target, fenced = move.base, move.target, move.fenced
+    start = N_("Start the new generation") if fenced else N_("Start the new generation beside the old one")
+    leave = Leave.CUT if fenced else Leave.DRAIN
     steps = [
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
         *build.check_room(target, base),
         *build.fetch_image(target),
-        *build.prepare_schema(target, move.schemas, move.captured),
+        *build.prepare_schema(target, move.schemas, move.captured, move.journeys, move.rehearsed),
         *build.place(target),
+        *(stop_writers(base, target) if fenced else ()),
         *build.migrate(target, move.schemas, move.classes, move.captured),
-        *build.start("start", N_("Start the new generation beside the old one"), target),
-        *canary(target, base),
+        *build.start("start", start, target),
+        *(() if fenced else canary(target, base)),
         *build.switch_files("switch", N_("Switch the configuration"), target, base),
-        *build.shift_traffic("shift", N_("Shift the traffic"), target, base, Leave.DRAIN),
+        *build.shift_traffic("shift", N_("Shift the traffic"), target, base, leave),
         *build.switch_workers("workers", N_("Old workers stop, new ones start"), target, base),
         *_watched(move),
         *build.write_bundle(target),
         *build.stop_generation("retire", N_("Stop the old generation"), base, target),
         *build.prune(target),
     ]
-    notes = (*canary_notes(target, base), *_notes(move))
-    return _plan(PlanKind.DEPLOY, move, steps, way_back(move), notes)
+    notes = [*rehearsal_notes(move.schemas, move.rehearsed), *_canary_notes(move), *_notes(move)]
+    return _plan(PlanKind.DEPLOY, move, cold(steps) if fenced else steps, way_back(move), notes)
+
+
+def _canary_notes(move: Move) -> list[Message]:
+    if move.fenced and move.target.canary:
+        return [Message(N_("No canary: the old generation is stopped before the schema moves."))]
+    return canary_notes(move.target, move.base)
 
 
 def _watched(move: Move) -> list[Step]:
@@ -77,29 +98,33 @@ def _watched(move: Move) -> list[Step]:
     binds to it, come over before the guard, which then judges the new generation by everybody.
     """
     target, windows = move.target, move.target.windows
-    guard = N_("Guard window: the old generation stays warm")
+    warm = N_("Guard window: the old generation stays warm")
+    guard = N_("Guard window: the old generation stays ready to start") if move.fenced else warm
+    drains = move.drains and serves(move.base) and not move.fenced
     return [
         build.watch("watch", StepKind.WATCH, N_("Watch the criteria"), target, windows.watch),
-        *(build.drain(target, move.base) if move.drains and serves(move.base) else ()),
+        *(build.drain(target, move.base) if drains else ()),
         build.watch("guard", StepKind.GUARD, guard, target, windows.guard),
         build.keep(target),
     ]
 
 
 def plan_rollback(move: Move) -> Plan:
-    """To a restore point, warm or cold: traffic first, then workers, files, and the schema at leisure.
+    """To a restore point, warm or cold: traffic first, then workers, files, and the schema at leisure; behind
+    a fence where the old code is not shown to run on the schema that is there.
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
+    schema = build.revert(move.base, move.reverts)
     steps = [
         *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
-        *_back_to(move.target, move.base),
-        *build.revert(move.base, move.reverts),
+        *_there(move.target, move.base, schema, fenced=move.fenced),
         verify(move.target),
     ]
-    return _plan(PlanKind.ROLLBACK, move, steps, (), _notes(move))
+    notes = (*(order(one) for one in move.rehearsed.values()), *_notes(move))
+    return _plan(PlanKind.ROLLBACK, move, steps, (), notes)
 
 
 def plan_heal(move: Move) -> Plan:
@@ -132,8 +157,13 @@ def way_back(move: Move) -> tuple[Step, ...]:
                 break
             names.append(migration.name)
         taken[schema.database.resource] = tuple(names)
-    steps = [*_back_to(move.base, move.target), *build.revert(move.target, taken), verify(move.base)]
-    return tuple(steps)
+    schema = build.revert(move.target, taken)
+    return (*_there(move.base, move.target, schema, fenced=move.fenced), verify(move.base))
+
+
+def _there(target: Release, source: Release, schema: Sequence[Step], *, fenced: bool) -> list[Step]:
+    """Everything to ``target``, and the ``schema`` where it belongs in the order."""
+    return back_fenced(target, source, schema) if fenced else [*_back_to(target, source), *schema]
 
 
 def begun(steps: Sequence[Step], started: frozenset[str]) -> tuple[Step, ...]:
@@ -199,19 +229,34 @@ def _plan(
         move.base.digest,
         move.target.digest,
         move.target.commit,
-        tuple(_estimated(s, move.timings) for s in steps),
-        tuple(_estimated(s, move.timings) for s in back),
+        tuple(_estimated(s, move) for s in steps),
+        tuple(_estimated(s, move) for s in back),
         move.changes,
         tuple(notes),
         tuple(s.database.resource for s in move.schemas if s.pending or s.extra),
+        rehearsed=tuple(move.rehearsed.values()),
     )
 
 
-def _estimated(step: Step, timings: Timings) -> Step:
+def _estimated(step: Step, move: Move) -> Step:
+    """What the rehearsal took says more of a migration than what others took."""
+    timings = move.timings
+    seconds = _rehearsed_seconds(step, move.rehearsed)
+    if seconds is not None:
+        return replace(step, estimate=Estimate(seconds, 1))
     if step.kind in (StepKind.WATCH, StepKind.WATCH_CANARY, StepKind.GUARD):
         return replace(step, estimate=Estimate(float(step.params["seconds"])))
     known = sorted(timings(step.kind))
     return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
+
+
+def _rehearsed_seconds(step: Step, rehearsed: Mapping[str, Rehearsed]) -> float | None:
+    """On a copy of the whole database; a sample says nothing of the time."""
+    one = rehearsed.get(str(step.params.get("resource", "")))
+    if one is None or one.sample:
+        return None
+    taken = {StepKind.MIGRATE: one.deploy_seconds, StepKind.REVERT_SCHEMA: one.revert_seconds}
+    return taken[step.kind].get(str(step.params["migration"])) if step.kind in taken else None
 
 
 def _notes(move: Move) -> tuple[Message, ...]:

@@ -11,6 +11,7 @@ from lastgood.domain.plan import Plan, Reversibility, Step, StepKind
 from lastgood.domain.release import Release, SecretVersion
 from lastgood.domain.secret import Replacement, Revocation, Sealing, shown
 from lastgood.planning import steps as build
+from lastgood.planning.fence import back_fenced, lifts_fence
 from lastgood.planning.moves import back_cold, verify
 
 Kept = Callable[[SecretVersion], bool]
@@ -104,11 +105,11 @@ def renewed_steps(steps: Sequence[Step], renewal: Renewal, source: Release) -> t
     known = {step.id: step.estimate for step in steps}
     before = [s for s in steps if not s.id.startswith("back:") and s.kind not in REBUILT]
     schema = [s for s in steps if s.id.startswith(("back:snapshot:", "back:revert:"))]
+    there = back_fenced(new, source, schema) if lifts_fence(steps) else [*back_cold(new, source), *schema]
     made = [
         *build.hold_image(new),
         *(_pointed(step, old.digest, new.digest) for step in before),
-        *back_cold(new, source),
-        *schema,
+        *there,
         verify(new),
     ]
     return tuple(replace(step, estimate=known.get(step.id, step.estimate)) for step in made)

@@ -8,8 +8,10 @@ from typing import Any
 
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Reversibility, Step, StepKind
+from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Role
+from lastgood.planning.rehearsing import Written
 from lastgood.planning.schema import Classes, SchemaMove
 from lastgood.ports.traffic import Leave
 
@@ -33,27 +35,23 @@ def prepare_schema(
     release: Release,
     schemas: Sequence[SchemaMove],
     captured: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    journeys: Mapping[str, Written] = MappingProxyType({}),
+    rehearsed: Mapping[str, Rehearsed] = MappingProxyType({}),
 ) -> list[Step]:
     """Snapshot and rehearsal for every database with something to migrate; the live one is only read.
 
     From the snapshot of those ``captured`` on, every write is kept; the names of their migrations that move
-    data are given.
+    data are given. Of those ``rehearsed`` only the schema is looked at again.
     """
-    steps = []
+    steps: list[Step] = []
     for schema in schemas:
         if not schema.pending:
             continue
         resource = schema.database.resource
         params = {"release": release.digest, "resource": resource}
-        rehearsal = {
-            **params,
-            "pending": [m.name for m in schema.pending],
-            "standing": [m.name for m in schema.standing],
-        }
         words = {"resource": resource}
         kept = resource in captured
         snapshot = N_("Snapshot {resource}, and keep what is written from then on")
-        title = Message(N_("Rehearse the migration of {resource} and its way back on a copy"), words)
         steps += [
             Step(
                 f"snapshot:{resource}",
@@ -61,9 +59,31 @@ def prepare_schema(
                 Message(snapshot if kept else N_("Snapshot {resource}"), words),
                 {**params, "moving": [*captured[resource]]} if kept else params,
             ),
-            Step(f"rehearse:{resource}", StepKind.REHEARSE, title, rehearsal),
+            _rehearse(params, schema, journeys.get(resource), rehearsed.get(resource)),
         ]
     return steps
+
+
+def _rehearse(
+    place_of: Mapping[str, Any], schema: SchemaMove, journeys: Written | None, rehearsed: Rehearsed | None
+) -> Step:
+    resource = schema.database.resource
+    params = {
+        **place_of,
+        "pending": [m.name for m in schema.pending],
+        "standing": [m.name for m in schema.standing],
+    }
+    title = N_("Rehearse the migration of {resource} and its way back on a copy")
+    if journeys is not None:
+        params["journeys"] = journeys.params
+    if rehearsed is not None:
+        title = N_("Check that the schema of {resource} is still the one rehearsed")
+        params |= {
+            "rehearsed": rehearsed.key,
+            "fingerprint": rehearsed.fingerprint,
+            "old": rehearsed.old.value,
+        }
+    return Step(f"rehearse:{resource}", StepKind.REHEARSE, Message(title, {"resource": resource}), params)
 
 
 def fetch_image(release: Release) -> list[Step]:

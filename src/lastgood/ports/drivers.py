@@ -176,9 +176,9 @@ class Classification:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a rehearsal on a copy saw. ``old_runs_on_new``: standing verify scripts, and old journeys that were
-    tried, passed on the migrated copy, so traffic may go back before the schema does; ``complaint`` is what
-    failed. Seconds by migration name.
+    """What a rehearsal on a copy saw. ``old_runs_on_new``: standing verify scripts, and old journeys that
+    were tried, passed on the migrated copy, so traffic may go back before the schema does; ``complaint`` is
+    what failed. Seconds by migration name.
 
     ``additive``: nothing of the schema that was there has changed, and old code can write as before; None
     where the driver can't say. ``untried``: why the old journeys prove nothing, empty where all were tried.

@@ -12,7 +12,6 @@ import json
 import secrets
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,11 +28,10 @@ from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.rehearsing import Journeys
+from lastgood.testing.fake_rehearsal import rehearse
 from lastgood.testing.fake_restoring import FakeRestoring, muted
-
-OWN = "lastgood_revisions"
-Listing = dict[tuple[str, str], str]
-Rows = dict[str, tuple[int, str]]
+from lastgood.testing.fake_sql import OWN, listing, revisions, run_script
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> FakeDatabase:
@@ -43,9 +41,11 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
 
 
 class FakeDatabase(FakeRestoring):
-    """Migrates, Classifies, Snapshots, Captures, Restores, Measures, Observes and GivesEvidence.
+    """Migrates, RehearsesWrites, Classifies, Snapshots, Captures, Restores, Measures, Observes and
+    GivesEvidence.
 
-    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all.
+    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``sampled``: what it
+    says of its copies; ``rehearsals`` counts them.
     """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
@@ -54,6 +54,8 @@ class FakeDatabase(FakeRestoring):
         self.resource = resource
         self.obstacle: Message | None = None
         self.unknown: tuple[Message, ...] = ()
+        self.sampled = 0
+        self.rehearsals = 0
         self._failures: dict[str, list[DriverError]] = {}
 
     def fail_next(self, method: str, error: DriverError) -> None:
@@ -72,11 +74,11 @@ class FakeDatabase(FakeRestoring):
     def applied(self) -> tuple[tuple[str, str], ...]:
         self._fail("applied")
         with self.connect() as connection:
-            return _revisions(connection)
+            return revisions(connection)
 
     def fingerprint(self) -> str:
         with self.connect() as connection:
-            return digest(sorted([*k, v] for k, v in _listing(connection).items()))
+            return digest(sorted([*k, v] for k, v in listing(connection).items()))
 
     def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         self._fail("deploy")
@@ -87,9 +89,9 @@ class FakeDatabase(FakeRestoring):
         def work(connection: sqlite3.Connection) -> None:
             if self._there(connection, migration):
                 return
-            _run(connection, f"deploy.sql of {name}", [(s.text, s.line) for s in script])
+            run_script(connection, f"deploy.sql of {name}", [(s.text, s.line) for s in script])
             connection.execute("SAVEPOINT verify")
-            _run(connection, f"verify.sql of {name}", [(s.text, s.line) for s in verify])
+            run_script(connection, f"verify.sql of {name}", [(s.text, s.line) for s in verify])
             connection.execute("ROLLBACK TO verify")
             connection.execute(
                 f"INSERT INTO {OWN} (name, digest, key) VALUES (?, ?, ?)", (name, migration.digest, key)
@@ -106,13 +108,13 @@ class FakeDatabase(FakeRestoring):
         def work(connection: sqlite3.Connection) -> None:
             if not self._there(connection, migration):
                 return
-            newer = [n for n, _ in _revisions(connection)]
+            newer = [n for n, _ in revisions(connection)]
             newer = newer[newer.index(name) + 1 :]
             if newer:
                 raise Conflict(N_("{newer} came after {name}"), newer=", ".join(newer), name=name)
             if not script:
                 raise Rejected(N_("revert.sql of {name} is empty"), cause=Cause.SCRIPT_ERROR, name=name)
-            _run(connection, f"revert.sql of {name}", [(s.text, s.line) for s in script])
+            run_script(connection, f"revert.sql of {name}", [(s.text, s.line) for s in script])
             connection.execute(f"DELETE FROM {OWN} WHERE name = ?", (name,))
 
         self._in_transaction(work)
@@ -121,9 +123,22 @@ class FakeDatabase(FakeRestoring):
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
+        return self.rehearse_writes(snapshot, pending, standing, Journeys())
+
+    def sample_rows(self) -> int:
+        return self.sampled
+
+    def rehearse_writes(
+        self,
+        source: Snapshot | None,
+        pending: Sequence[MigrationScript],
+        standing: Sequence[MigrationScript],
+        journeys: Journeys,
+    ) -> Rehearsal:
         self._fail("rehearse")
-        with self._scratch(snapshot) as copy:
-            return _rehearse(copy, pending, standing)
+        self.rehearsals += 1
+        with self._scratch(source) if source else self._live_copy() as copy:
+            return rehearse(copy, pending, standing, journeys)
 
     def classify(self, migration: MigrationScript) -> Classification:
         from lastgood.drivers.postgresql.classify import classify
@@ -207,7 +222,7 @@ class FakeDatabase(FakeRestoring):
             connection.execute("COMMIT")
 
     def _there(self, connection: sqlite3.Connection, migration: MigrationScript) -> bool:
-        there = dict(_revisions(connection)).get(migration.name)
+        there = dict(revisions(connection)).get(migration.name)
         if there is not None and there != migration.digest:
             raise Conflict(
                 N_("{name} is deployed as {there}, not {wanted}"),
@@ -222,132 +237,30 @@ class FakeDatabase(FakeRestoring):
             raise Rejected(
                 N_("snapshot {name} is missing or damaged"), cause=Cause.WRONG_PATH, name=snapshot.id
             )
-        path = self.path.with_name(f"scratch-{secrets.token_hex(4)}.sqlite")
-        shutil.copyfile(dump, path)
-        try:
+        with self._beside() as path:
+            shutil.copyfile(dump, path)
             yield FakeDatabase(path, self.directory)
+
+    @contextlib.contextmanager
+    def _live_copy(self) -> Iterator[FakeDatabase]:
+        with self._beside() as path:
+            with self.connect() as source, contextlib.closing(sqlite3.connect(path)) as target:
+                source.backup(target)
+            yield FakeDatabase(path, self.directory)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[Path]:
+        path = self.path.with_name(f"scratch-{secrets.token_hex(4)}.sqlite")
+        try:
+            yield path
         finally:
             path.unlink(missing_ok=True)
-
-    def state(self) -> tuple[Listing, Rows]:
-        """Schema and rows, to compare."""
-        with self.connect() as connection:
-            return _listing(connection), _rows(connection)
 
     def _dump(self, name: str) -> Path:
         return self.directory / f"{name}.dump"
 
     def _notes(self, name: str) -> Path:
         return self.directory / f"{name}.json"
-
-
-def _revisions(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (OWN,)).fetchall():
-        return ()
-    return tuple(connection.execute(f"SELECT name, digest FROM {OWN} ORDER BY seq").fetchall())
-
-
-def _tables(connection: sqlite3.Connection) -> list[str]:
-    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [name for (name,) in found if not name.startswith(("lastgood_", "sqlite_"))]
-
-
-def _listing(connection: sqlite3.Connection) -> Listing:
-    listing: Listing = {}
-    for table in _tables(connection):
-        columns = connection.execute(f'PRAGMA table_xinfo("{table}")').fetchall()
-        listing["table", table] = ", ".join(row[1] for row in columns)
-        listing |= {("column", f"{table}.{row[1]}"): repr(row[2:]) for row in columns}
-    for kind, name, text in connection.execute(
-        "SELECT type, name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"
-    ):
-        if not name.startswith("lastgood_"):
-            listing[kind, name] = text
-    return listing
-
-
-def _rows(connection: sqlite3.Connection) -> Rows:
-    """Number of rows and the digest of their values (empty columns left out), by table."""
-    rows: Rows = {}
-    for table in _tables(connection):
-        cursor = connection.execute(f'SELECT * FROM "{table}"')
-        columns = [d[0] for d in cursor.description]
-        found = sorted(repr([p for p in zip(columns, r, strict=True) if p[1] is not None]) for r in cursor)
-        rows[table] = len(found), digest(found)
-    return rows
-
-
-def _run(connection: sqlite3.Connection, file: str, statements: Sequence[tuple[str, int]]) -> None:
-    for text, line in statements:
-        try:
-            connection.execute(text).fetchall()
-        except sqlite3.Error as error:
-            raise Rejected(
-                N_("{file} fails in line {line}: {error}"),
-                where=f"{file}:{line}", cause=Cause.SCRIPT_ERROR, file=file, line=line, error=str(error),
-            ) from None  # fmt: skip
-
-
-def _difference(before: Listing, after: Listing) -> list[str]:
-    lines = [f"{kind} {name} was not removed" for kind, name in sorted(after.keys() - before.keys())]
-    lines += [f"{kind} {name} was not brought back" for kind, name in sorted(before.keys() - after.keys())]
-    common = sorted(k for k in before.keys() & after.keys() if k[0] != "table")
-    return lines + [
-        f"{kind} {name} is different" for kind, name in common if before[kind, name] != after[kind, name]
-    ]
-
-
-def _rehearse(
-    copy: FakeDatabase, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
-) -> Rehearsal:
-    states = [copy.state()]
-    before = copy.fingerprint()
-    deploy_seconds: dict[str, float] = {}
-    revert_seconds: dict[str, float] = {}
-    for migration in pending:
-        start = time.perf_counter()
-        copy.deploy(migration, "rehearsal")
-        deploy_seconds[migration.name] = time.perf_counter() - start
-        states.append(copy.state())
-    old_runs = all(_verifies(copy, migration) for migration in standing)
-    for migration, wanted, deployed in reversed(list(zip(pending, states[:-1], states[1:], strict=True))):
-        was = copy.state()
-        start = time.perf_counter()
-        copy.revert(migration, "rehearsal")
-        revert_seconds[migration.name] = time.perf_counter() - start
-        if copy.state() == was and deployed != wanted:
-            left = "; ".join(_difference(wanted[0], was[0]))
-            raise Rejected(
-                N_("revert.sql of {name} changes nothing, although deploy.sql did: {left}"),
-                cause=Cause.SCRIPT_ERROR, name=migration.name, left=left,
-            )  # fmt: skip
-    return _seen(copy, states, before, old_runs, deploy_seconds, revert_seconds)
-
-
-def _seen(
-    copy: FakeDatabase, states: Sequence[tuple[Listing, Rows]], before: str, old_runs: bool,
-    deploy_seconds: Mapping[str, float], revert_seconds: Mapping[str, float],
-) -> Rehearsal:  # fmt: skip
-    schema, rows = copy.state()
-    lines = _difference(states[0][0], schema)
-    for table, content in states[0][1].items():
-        now = rows.get(table)
-        if now is not None and states[-1][1].get(table) == content and content != now:
-            lines.append(f"table {table} has other rows: it had {content[0]}, and has {now[0]}")
-    return Rehearsal(before, copy.fingerprint(), old_runs, deploy_seconds, revert_seconds, "\n".join(lines))
-
-
-def _verifies(copy: FakeDatabase, migration: MigrationScript) -> bool:
-    script = runnable(migration.verify, f"verify.sql of {migration.name}")
-    with copy.connect() as connection:
-        connection.execute("BEGIN")
-        try:
-            _run(connection, f"verify.sql of {migration.name}", [(s.text, s.line) for s in script])
-        except Rejected:
-            return False
-        finally:
-            connection.execute("ROLLBACK")
-    return True
 
 
 def _keep(path: Path, snapshot: Snapshot) -> None:

@@ -12,6 +12,7 @@ from lastgood.ports.drivers import Classifies, GivesEvidence, Measures, Observes
 from lastgood.testing import conformance_measures as measures
 from lastgood.testing.conformance_measures import MeasuresConformance
 from lastgood.testing.conformance_migrates import MigratesConformance, RehearsesConformance, Subject
+from lastgood.testing.conformance_rehearsals import RehearsesWritesConformance
 from lastgood.testing.conformance_snapshots import SnapshotsConformance
 from lastgood.testing.fake_database import FakeDatabase
 from tests.drivers.postgresql.conftest import Lab
@@ -40,6 +41,10 @@ class TestLiveRehearses(Live, RehearsesConformance):
     pass
 
 
+class TestLiveRehearsesWrites(Live, RehearsesWritesConformance):
+    pass
+
+
 class TestLiveSnapshots(Live, SnapshotsConformance):
     pass
 
@@ -49,6 +54,10 @@ class TestFakeMigrates(Fake, MigratesConformance):
 
 
 class TestFakeRehearses(Fake, RehearsesConformance):
+    pass
+
+
+class TestFakeRehearsesWrites(Fake, RehearsesWritesConformance):
     pass
 
 

@@ -7,7 +7,9 @@ import re
 from lastgood.drivers.postgresql.fingerprint import Listing, Part
 
 _TABLES = ("table", "partitioned table")
-_PLAIN_INDEX = re.compile(r'CREATE INDEX [^()]+ USING \w+ \((?:"(?:[^"]|"")+"|[\w$, ])+\)(?: INCLUDE \([^()]+\))?')
+_PLAIN_INDEX = re.compile(
+    r'CREATE INDEX [^()]+ USING \w+ \((?:"(?:[^"]|"")+"|[\w$, ])+\)(?: INCLUDE \([^()]+\))?'
+)
 _BESIDE = frozenset({"index", "sequence", "comment", "statistics"})
 
 
@@ -19,7 +21,7 @@ def additive(before: Listing, after: Listing) -> bool:
         if key not in after or (after[key] != part and key[0] != "column order"):
             return False
     tables = {name for kind, name in before if kind in _TABLES}
-    relations = {part.parent for part in before.values()} | {name for _, name in before}
+    relations = {part.parent for part in before.values() if part.parent} | {name for _, name in before}
     return all(
         _harmless(kind, part, after, in_table=part.parent in tables, apart=part.parent not in relations)
         for (kind, name), part in after.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -23,15 +24,21 @@ WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_sche
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 GROUP BY 1, 2 ORDER BY 1, 2
 """
-_REFERENCES = """
-SELECT f.conrelid::regclass::text, f.confrelid::regclass::text,
+_NAMES: LiteralString = (
+    "(SELECT ARRAY[n.nspname::text, c.relname::text] FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {})"
+)
+_REFERENCES: LiteralString = f"""
+SELECT {_NAMES.format("f.conrelid")}, {_NAMES.format("f.confrelid")},
        ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k(attnum, position)
              JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum ORDER BY k.position),
        ARRAY(SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k(attnum, position)
              JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum ORDER BY k.position)
 FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0
 """
-_SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences WHERE last_value IS NOT NULL"
+_SEQUENCES: LiteralString = (
+    "SELECT schemaname, sequencename, last_value FROM pg_sequences WHERE last_value IS NOT NULL"
+)
 _RESTORE = ("--exit-on-error", "--no-subscriptions")
 
 
@@ -80,10 +87,14 @@ def _copy_rows(
     limit = sql.SQL("") if whole else sql.SQL(" LIMIT {}").format(sql.Literal(SAMPLE_ROWS))
     read = sql.SQL("COPY (SELECT {} FROM ONLY {}{}) TO STDOUT").format(names, table, limit)
     write = sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)
-    with live.cursor() as reading, made.cursor() as writing:
-        with reading.copy(read) as rows, writing.copy(write) as into:
-            for piece in rows:
-                into.write(piece)
+    with (
+        live.cursor() as reading,
+        made.cursor() as writing,
+        reading.copy(read) as rows,
+        writing.copy(write) as into,
+    ):
+        for piece in rows:
+            into.write(piece)
 
 
 def _keep_closed(live: Connection, made: Connection) -> None:
@@ -94,25 +105,26 @@ def _keep_closed(live: Connection, made: Connection) -> None:
 
 
 def _remove_strays(
-    made: Connection, table: str, other: str, columns: Sequence[str], others: Sequence[str]
+    made: Connection,
+    table: Sequence[str],
+    other: Sequence[str],
+    columns: Sequence[str],
+    others: Sequence[str],
 ) -> int:
-    """Names of tables come quoted from the server, those of columns don't."""
+    """``table`` and ``other`` by schema and name."""
     same: Mapping[str, str] = dict(zip(columns, others, strict=True))
     said = [sql.SQL("x.{} IS NOT NULL").format(sql.Identifier(column)) for column in same]
     equal = [
         sql.SQL("y.{} = x.{}").format(sql.Identifier(there), sql.Identifier(here))
         for here, there in same.items()
     ]
-    done = made.execute(
-        sql.SQL("DELETE FROM {} x WHERE {} AND NOT EXISTS (SELECT FROM {} y WHERE {})").format(
-            _quoted(table), sql.SQL(" AND ").join(said), _quoted(other), sql.SQL(" AND ").join(equal)
-        )
+    delete = sql.SQL("DELETE FROM {} x WHERE {} AND NOT EXISTS (SELECT FROM {} y WHERE {})").format(
+        sql.Identifier(*table),
+        sql.SQL(" AND ").join(said),
+        sql.Identifier(*other),
+        sql.SQL(" AND ").join(equal),
     )
-    return done.rowcount
-
-
-def _quoted(name: str) -> sql.Composable:
-    return sql.SQL(name)  # type: ignore[arg-type]
+    return made.execute(delete).rowcount
 
 
 def _without_captures(copy: Server) -> None:

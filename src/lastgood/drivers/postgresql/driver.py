@@ -1,5 +1,5 @@
-"""PostgreSQL as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
-Observes and GivesEvidence.
+"""PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Snapshots, Captures, Restores,
+HasConnections, Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
 from lastgood.drivers.postgresql.fingerprint import fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
-from lastgood.drivers.postgresql.rehearse import rehearse
+from lastgood.drivers.postgresql.rehearsing import Rehearser
 from lastgood.drivers.postgresql.restore import Restorer
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.drivers.postgresql.signal import SignalReader
 from lastgood.drivers.postgresql.snapshot import Snapshotter
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.rehearsing import Journeys
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
@@ -44,6 +45,7 @@ class PostgresqlDriver:
         self._snapshots = Snapshotter(server, tools.directory / "snapshots")
         self._captures = Capturer(server, self._snapshots)
         self._restores = Restorer(server, self._snapshots, self._captures)
+        self._rehearser = Rehearser(server, self._snapshots)
         self._signals = SignalReader(server)
 
     def observe(self) -> Observation:
@@ -76,9 +78,19 @@ class PostgresqlDriver:
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
-        self._snapshots.cut_of(snapshot)
-        dump, tools = self._snapshots.dump_of(snapshot), self._snapshots.tools()
-        return rehearse(self._server, dump, tools, pending, standing)
+        return self.rehearse_writes(snapshot, pending, standing, Journeys())
+
+    def sample_rows(self) -> int:
+        return self._rehearser.sample_rows()
+
+    def rehearse_writes(
+        self,
+        source: Snapshot | None,
+        pending: Sequence[MigrationScript],
+        standing: Sequence[MigrationScript],
+        journeys: Journeys,
+    ) -> Rehearsal:
+        return self._rehearser.rehearse(source, pending, standing, journeys)
 
     def classify(self, migration: MigrationScript) -> Classification:
         # A driver that only answers signals does without the parser.

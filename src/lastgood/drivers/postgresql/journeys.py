@@ -37,9 +37,7 @@ def write_new(server: Server, journey: Journey) -> None:
         if failed is not None:
             raise Rejected(
                 template,
-                todo=N_(
-                    "It writes rows as the new code does; let it choose new keys each time. Nothing was changed."
-                ),
+                todo=N_("It writes rows as the new code does, with new keys each time. Nothing was changed."),
                 where=server.spot.address,
                 cause=Cause.SCRIPT_ERROR,
                 file=_file(journey),

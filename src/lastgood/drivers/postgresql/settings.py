@@ -15,15 +15,18 @@ from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
 
 KEYS = frozenset(
-    {"url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries"}
-)
+    ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
+) | {"rehearse_whole"}
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
 
 
 @dataclass(frozen=True)
 class PostgresqlSettings:
-    """Times are seconds. ``parameters`` is what libpq needs to connect, without the password."""
+    """Times are seconds. ``parameters`` is what libpq needs to connect, without the password.
+
+    ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
+    """
 
     resource: str
     parameters: Mapping[str, str]
@@ -32,6 +35,7 @@ class PostgresqlSettings:
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
     binaries: Path | None = None
+    rehearse_whole: int = 10240
 
     @property
     def database(self) -> str:
@@ -67,6 +71,7 @@ class PostgresqlSettings:
             statement_timeout=_seconds(settings, "statement_timeout", 60.0),
             lock_deadline=_seconds(settings, "lock_deadline", 15.0),
             binaries=Path(str(binaries)) if binaries else None,
+            rehearse_whole=_mebibytes(settings, "rehearse_whole", 10240),
         )
 
 
@@ -130,3 +135,16 @@ def _seconds(settings: Mapping[str, Any], key: str, default: float) -> float:
             default=default,
         )
     return float(value)
+
+
+def _mebibytes(settings: Mapping[str, Any], key: str, default: int) -> int:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidInput(
+            N_("the setting '{key}' of the postgresql driver is no number of MiB: '{value}'"),
+            todo=N_("Write a whole number, for example {default}; 0 copies a sample of any database."),
+            key=key,
+            value=value,
+            default=default,
+        )
+    return value

@@ -1,0 +1,111 @@
+"""Where old code can't live with the new schema: every writer stops before the database moves (law 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from lastgood.domain.errors import NotReversible
+from lastgood.domain.message import N_, Message
+from lastgood.domain.plan import Reversibility, Step, StepKind
+from lastgood.domain.rehearsal import Rehearsed
+from lastgood.domain.release import Release
+from lastgood.planning import steps as build
+from lastgood.planning.rehearsing import order
+from lastgood.planning.schema import Classes, SchemaMove
+from lastgood.ports.traffic import Leave
+
+FENCE = "fence"
+"""Id of the step; a way back that undoes it is a fenced one."""
+
+
+def stop_writers(base: Release, target: Release) -> list[Step]:
+    """Web as well: what is refused is tried again, what is written into a schema that moves is lost."""
+    title = N_("Stop the old generation, web and workers: nobody writes while the schema moves")
+    undo = Message(N_("the old generation is started again once the schema is as it was"))
+    return [
+        replace(step, reversibility=Reversibility.EXACT, undo=undo)
+        for step in build.stop_generation(FENCE, title, base, target)
+    ]
+
+
+def cold(steps: Sequence[Step]) -> list[Step]:
+    """Nothing is warm behind a fence."""
+    undo = Message(
+        N_("writers stop, the schema goes back, then the old generation starts and has the traffic")
+    )
+    return [
+        replace(step, reversibility=Reversibility.EXACT, undo=undo)
+        if step.reversibility is Reversibility.WARM
+        else step
+        for step in steps
+    ]
+
+
+def back_fenced(target: Release, source: Release, schema: Sequence[Step]) -> list[Step]:
+    """Evidence, writers, database, configuration, program, traffic, workers; nothing is removed."""
+    evidence = Step("back:evidence", StepKind.COLLECT_EVIDENCE, Message(N_("Collect the evidence")),
+                    {"release": source.digest})  # fmt: skip
+    stop = N_("Stop the failed generation, web and workers, keep its logs")
+    start, shift = N_("Start the old generation again"), N_("Traffic back to the old generation")
+    hand_over, switch = N_("Failed workers stop, old ones start"), N_("Switch the configuration back")
+    return [
+        evidence,
+        *build.stop_generation("back:fence", stop, source, target, undoes=["start", "workers"]),
+        *schema,
+        *build.switch_files("back:switch", switch, target, source, undoes=["switch"]),
+        *build.start("back:start", start, target, undoes=[FENCE]),
+        *build.shift_traffic("back:shift", shift, target, source, Leave.CUT, undoes=[FENCE, "shift"]),
+        *build.switch_workers("back:workers", hand_over, target, source, undoes=[FENCE, "workers"]),
+    ]
+
+
+def lifts_fence(steps: Sequence[Step]) -> bool:
+    """Whether a way back is a fenced one."""
+    return any(FENCE in step.params.get("undoes", ()) for step in steps)
+
+
+def refuse_unfenceable(
+    base: Release,
+    schemas: Sequence[SchemaMove],
+    classes: Classes,
+    rehearsed: Mapping[str, Rehearsed],
+    others: Mapping[str, Sequence[str]],
+) -> None:
+    """Raises NotReversible where old code is not shown to run on the new schema, and a fence would not do.
+
+    ``others``: the other units that use a database.
+    """
+    for schema in schemas:
+        one = rehearsed.get(schema.database.resource)
+        if one is None or one.old.runs:
+            continue
+        moving = [m.name for m in schema.pending if classes[m.name][0] is not Reversibility.EXACT]
+        users = others.get(one.resource, ())
+        words = {"why": _why(one), "names": ", ".join(moving), "units": ", ".join(users)}
+        if moving:
+            raise _refused(N_("{why} And {names} moves data: no script takes that back."), one, words)
+        if users:
+            raise _refused(N_("{why} And {units} use it too, which this change does not stop."), one, words)
+        if base.runtime is None or base.origin == "baseline":
+            raise _refused(N_("{why} And what runs now can't be stopped by lastgood."), one, words)
+
+
+def _why(one: Rehearsed) -> Message:
+    """The sentence of the plan, without what it has for a consequence."""
+    said = order(one)
+    why = said.params["why"]
+    assert isinstance(why, Message)
+    return why
+
+
+def _refused(template: str, one: Rehearsed, words: Mapping[str, object]) -> NotReversible:
+    return NotReversible(
+        template,
+        todo=N_(
+            "Make the change additive (expand first, contract in a later release), or add a journey.sql to the "
+            "release before that shows it. Nothing was changed."
+        ),
+        where=one.resource,
+        **words,
+    )
