@@ -7,6 +7,7 @@ from lastgood.actions.context import Context
 from lastgood.actions.holding import refuse_held
 from lastgood.actions.images import has_moved, tag_moved
 from lastgood.actions.plan_change import PlannedChange, plan_change
+from lastgood.actions.rehearsing import Told, unheard
 from lastgood.domain.digest import short
 from lastgood.domain.errors import Conflict, InvalidInput
 from lastgood.domain.message import N_
@@ -23,14 +24,17 @@ def deploy(
     owner: str,
     impact: str,
     plan: str = "",
+    rehearse: bool = True,
+    told: Told = unheard,
 ) -> Rollout:
-    """Plan and accept. ``plan`` (a digest or prefix) binds the acceptance to a plan that was shown.
+    """Plan and accept. ``plan`` (a digest or prefix) binds the acceptance to a plan that was shown, with or
+    without a rehearsal as this one; ``rehearse`` and ``told`` as for ``plan_change``.
 
     Raises what ``plan_change`` and ``accept_plan`` raise, and Conflict when the plan shown is not today's.
     """
     require_change(reason=reason, owner=owner, impact=impact)
     refuse_busy(context, unit_id)
-    planned = plan_change(context, unit_id, revision)
+    planned = plan_change(context, unit_id, revision, rehearse=rehearse, told=told)
     if not binds(plan, planned.plan.digest):
         raise _other_plan(context, planned, plan)
     keep_content(context, planned)

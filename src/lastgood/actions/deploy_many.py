@@ -9,6 +9,7 @@ from lastgood.actions.context import Context
 from lastgood.actions.deploy import binds, keep_content, other_plan, refuse_busy, require_change
 from lastgood.actions.holding import resource_lock, unit_lock
 from lastgood.actions.plan_many import PlannedMany, plan_many, select
+from lastgood.actions.rehearsing import Told, unheard
 from lastgood.actions.renewing import give
 from lastgood.domain.audit import Phase
 from lastgood.domain.change import Change, ChangePlan, ChangeState
@@ -26,6 +27,8 @@ def deploy_many(
     owner: str,
     impact: str,
     plan: str = "",
+    rehearse: bool = True,
+    told: Told = unheard,
 ) -> Change:
     """Plan and accept. ``plan`` (a digest or prefix) binds the acceptance to a plan that was shown.
 
@@ -36,7 +39,7 @@ def deploy_many(
     selected = select(context, wanted, revision)
     for unit_id in selected.units:
         refuse_busy(context, unit_id)
-    planned = plan_many(context, selected)
+    planned = plan_many(context, selected, rehearse=rehearse, told=told)
     if not binds(plan, planned.plan.digest):
         raise other_plan(plan, planned.plan.digest, " ".join(f"'{name}'" for name in wanted))
     for one in planned.units:

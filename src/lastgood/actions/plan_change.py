@@ -13,6 +13,7 @@ from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
+from lastgood.actions.rehearsing import Told, journeys_between, rehearse_first, undone, unheard
 from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.secrets import with_secrets
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
@@ -56,17 +57,25 @@ class NothingToChange(InvalidInput):
     """The unit is on exactly this already."""
 
 
-def plan_change(context: Context, unit_id: UnitId, revision: str = "HEAD") -> PlannedChange:
+def plan_change(
+    context: Context,
+    unit_id: UnitId,
+    revision: str = "HEAD",
+    *,
+    rehearse: bool = True,
+    told: Told = unheard,
+) -> PlannedChange:
     """Plan moving ``unit_id`` to a commit. Takes the baseline when the unit was never touched.
 
+    ``rehearse``: try its migrations on a copy first, else the rollout does; ``told`` hears what takes long.
     Raises InvalidInput (estate, criteria, nothing to change), Conflict (stale, unverified base, set aside,
     not promoted), NotReversible (a migration without a way back), DriverError (a target can't be seen, a
-    registry has not the image).
+    registry has not the image, a script fails).
     """
     estate = open_estate(context, revision)
     require_unit(estate, unit_id)
     refuse_mistakes(estate)
-    return plan_unit(context, estate, unit_id, SoFar(Lookups(context)))
+    return plan_unit(context, estate, unit_id, SoFar(Lookups(context), rehearse=rehearse, told=told))
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,14 @@ class SoFar:
     ``lookups``: a tag means the same image for all of them;
     ``done``: migrations that they will have deployed by then (a database is migrated once per change);
     ``promoted``: (service, environment) seen to be verified in the environment before; ``lookups``: what
-    registries said.
+    registries said; ``rehearse`` and ``told`` as for ``plan_change``.
     """
 
     lookups: Lookups
     done: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     promoted: set[tuple[str, str]] = field(default_factory=set)
+    rehearse: bool = True
+    told: Told = unheard
 
 
 def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) -> PlannedChange:
@@ -111,6 +122,8 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
             unit=str(unit_id),
             release=short(base.digest),
         )
+    if so_far.rehearse:
+        move = rehearse_first(context, move, so_far.told, so_far.done)
     plan = plan_deploy(move)
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)
@@ -308,7 +321,12 @@ def move_between(
 
     drains = not back and drains_of(context.drivers, target) is not None
     captures = capture_obstacles(None if back else context.drivers, target, schemas, classes)
-    return Move(base, target, schemas, classes, timings, changes, reverts, drains, captures)
+    with context.store.read() as unit:
+        journeys = {} if back else journeys_between(unit, base, target, schemas)
+        rehearsed = undone(unit, reverts)
+    return Move(
+        base, target, schemas, classes, timings, changes, reverts, drains, captures, journeys, rehearsed
+    )
 
 
 def schema_state(

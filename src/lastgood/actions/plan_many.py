@@ -16,6 +16,7 @@ from lastgood.actions.plan_change import (
     plan_unit,
     refuse_mistakes,
 )
+from lastgood.actions.rehearsing import Told, unheard
 from lastgood.domain.change import ChangePlan
 from lastgood.domain.errors import InvalidInput, LastgoodError
 from lastgood.domain.message import N_
@@ -62,14 +63,16 @@ def select(context: Context, wanted: Sequence[str], revision: str = "HEAD") -> S
     return Selection(estate, environments[0], ordered)
 
 
-def plan_many(context: Context, selected: Selection) -> PlannedMany:
+def plan_many(
+    context: Context, selected: Selection, *, rehearse: bool = True, told: Told = unheard
+) -> PlannedMany:
     """A plan for each unit, computed in the order of the waves; units that are there already are left.
 
     Raises what ``plan_change`` raises, about the first unit that can't be planned: then nothing runs.
     """
     planned: list[PlannedChange] = []
     left: list[UnitId] = []
-    so_far = SoFar(Lookups(context))
+    so_far = SoFar(Lookups(context), rehearse=rehearse, told=told)
     for unit_id in selected.units:
         try:
             one = plan_unit(context, selected.estate, unit_id, so_far)

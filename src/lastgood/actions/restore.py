@@ -136,13 +136,12 @@ def noted(writes: WritesSince) -> dict[str, object]:
 
 
 def _loaded(context: Context, capture: Capture) -> Estimate:
-    """The rehearsal loaded this very snapshot."""
+    """The rehearsal loaded this very snapshot, unless there was one before the plan."""
     with context.store.read() as unit:
-        marks = {
-            e.mark: e.at
-            for e in unit.journal.entries(capture.rollout)
-            if e.step == f"rehearse:{capture.resource}"
-        }
+        entries = [
+            e for e in unit.journal.entries(capture.rollout) if e.step == f"rehearse:{capture.resource}"
+        ]
+    marks = {e.mark: e.at for e in entries if "rehearsed" not in e.data}
     if Mark.INTENT in marks and Mark.DONE in marks:
         return Estimate((marks[Mark.DONE] - marks[Mark.INTENT]).total_seconds(), 1)
     return Estimate()

@@ -10,11 +10,17 @@ from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.domain.change import Change, ChangePlan
 from lastgood.domain.errors import DriverError
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan
 from lastgood.domain.status import ChangeProgress
 
 T = TypeVar("T")
+Told = Callable[[Message], None]
+"""Hears what begins and takes long."""
+
+
+def unheard(step: Message) -> None:
+    """Where nobody watches."""
 
 
 class ManyUnits:
@@ -24,12 +30,19 @@ class ManyUnits:
         self._places = places
         self._context = context
 
-    def plan(self, wanted: Sequence[str], revision: str = "HEAD") -> tuple[ChangePlan, Sequence[Plan]]:
+    def plan(
+        self,
+        wanted: Sequence[str],
+        revision: str = "HEAD",
+        *,
+        rehearse: bool = True,
+        told: Told = unheard,
+    ) -> tuple[ChangePlan, Sequence[Plan]]:
         """The waves, and the plan of each unit in their order."""
         from lastgood.actions.plan_many import plan_many, select
 
         context = self._context()
-        planned = plan_many(context, select(context, wanted, revision))
+        planned = plan_many(context, select(context, wanted, revision), rehearse=rehearse, told=told)
         return planned.plan, [one.plan for one in planned.units]
 
     def deploy(
@@ -41,6 +54,8 @@ class ManyUnits:
         owner: str,
         impact: str,
         plan: str = "",
+        rehearse: bool = True,
+        told: Told = unheard,
     ) -> Change:
         """All of them are accepted, or none."""
         from lastgood.actions.deploy import require_change
@@ -49,8 +64,9 @@ class ManyUnits:
         require_change(reason=reason, owner=owner, impact=impact)
         ensure_runner(self._places)
         change = deploy_many(
-            self._context(), wanted, revision=revision, reason=reason, owner=owner, impact=impact, plan=plan
-        )
+            self._context(), wanted, revision=revision, reason=reason, owner=owner, impact=impact, plan=plan,
+            rehearse=rehearse, told=told,
+        )  # fmt: skip
         ensure_runner(self._places)
         return change
 

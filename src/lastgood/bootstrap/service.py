@@ -9,7 +9,7 @@ from typing import Any
 
 from lastgood.actions.context import Context
 from lastgood.bootstrap.databases import Databases
-from lastgood.bootstrap.many import ManyUnits, kept_up
+from lastgood.bootstrap.many import ManyUnits, Told, kept_up, unheard
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner, runner_pid
 from lastgood.bootstrap.secrets import SecretVersions
@@ -17,7 +17,7 @@ from lastgood.domain.audit import AuditRecord
 from lastgood.domain.bundle import Bundle
 from lastgood.domain.errors import Conflict
 from lastgood.domain.incident import Incident
-from lastgood.domain.message import N_, Message
+from lastgood.domain.message import N_
 from lastgood.domain.observation import Drift
 from lastgood.domain.plan import Plan
 from lastgood.domain.proof import Proof
@@ -107,13 +107,25 @@ class Service:
 
         return adopt(self._context, unit, reason)
 
-    def plan(self, unit: UnitId, revision: str = "HEAD") -> Plan:
+    def plan(
+        self, unit: UnitId, revision: str = "HEAD", *, rehearse: bool = True, told: Told = unheard
+    ) -> Plan:
+        """``rehearse`` tries migrations on a copy first; ``told`` hears what takes long."""
         from lastgood.actions.plan_change import plan_change
 
-        return plan_change(self._context, unit, revision).plan
+        return plan_change(self._context, unit, revision, rehearse=rehearse, told=told).plan
 
     def deploy(
-        self, unit: UnitId, *, revision: str = "HEAD", reason: str, owner: str, impact: str, plan: str = ""
+        self,
+        unit: UnitId,
+        *,
+        revision: str = "HEAD",
+        reason: str,
+        owner: str,
+        impact: str,
+        plan: str = "",
+        rehearse: bool = True,
+        told: Told = unheard,
     ) -> Rollout:
         """Accept a change and see to it that a runner brings it to its end."""
         from lastgood.actions.deploy import deploy, require_change
@@ -121,8 +133,9 @@ class Service:
         require_change(reason=reason, owner=owner, impact=impact)
         ensure_runner(self.places)
         rollout = deploy(
-            self._context, unit, revision=revision, reason=reason, owner=owner, impact=impact, plan=plan
-        )
+            self._context, unit, revision=revision, reason=reason, owner=owner, impact=impact, plan=plan,
+            rehearse=rehearse, told=told,
+        )  # fmt: skip
         ensure_runner(self.places)
         return rollout
 
@@ -195,7 +208,7 @@ class Service:
         ensure_runner(self.places)
         return rollout
 
-    def prove(self, unit: UnitId, told: Callable[[Message], None] = lambda step: None) -> Proof:
+    def prove(self, unit: UnitId, told: Told = unheard) -> Proof:
         """Read the way back's pieces and load its databases' copies; ``told`` hears what begins."""
         from lastgood.actions.prove import prove
 

@@ -30,6 +30,12 @@ Worktree = Annotated[
     str, typer.Option("--commit", metavar="REV", help=N_("A commit instead of the files as they lie there."))
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help=N_("Why; it is kept in the audit."))]
+NoRehearsal = Annotated[
+    bool,
+    typer.Option(
+        "--no-rehearsal", help=N_("Don't try migrations on a copy first: the rollout does, before it begins.")
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help=N_("Don't ask."))]
 Detach = Annotated[bool, typer.Option("--detach", help=N_("Don't follow; the runner does the work anyway."))]
 
@@ -56,6 +62,6 @@ def paragraphs(*texts: str) -> str:
 
 
 __all__ = [
-    "Command", "Detach", "Reason", "Revision", "Unit", "Units", "Worktree", "Yes", "commands", "only",
+    "Command", "Detach", "NoRehearsal", "Reason", "Revision", "Unit", "Units", "Worktree", "Yes", "commands", "only",
     "paragraphs",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from lastgood.cli.session import Session
+from lastgood.cli.telling import telling
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.plan import PlanKind
@@ -26,7 +27,9 @@ def check_change(**fields: str) -> None:
         )
 
 
-def confirm_plan(session: Session, unit: UnitId, commit: str, shown: str, *, yes: bool) -> str:
+def confirm_plan(
+    session: Session, unit: UnitId, commit: str, shown: str, *, yes: bool, rehearse: bool = True
+) -> str:
     """The digest that the change is bound to. Raises InvalidInput where nobody can be asked, Abort on no."""
     if not (yes or shown or session.asks):
         raise InvalidInput(
@@ -36,7 +39,8 @@ def confirm_plan(session: Session, unit: UnitId, commit: str, shown: str, *, yes
         )
     if shown and not session.asks:
         return shown
-    plan = session.service.plan(unit, commit)
+    with telling(session) as told:
+        plan = session.service.plan(unit, commit, rehearse=rehearse, told=told)
     if not session.json:
         from lastgood.cli.plan_view import plan_view
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from lastgood.cli.change import NO_TERMINAL, ask
 from lastgood.cli.follow_change import document, follow_change, until_guarding, until_over
 from lastgood.cli.session import Session
+from lastgood.cli.telling import telling
 from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
@@ -20,8 +21,11 @@ def are_many(units: Sequence[str]) -> bool:
     return len(set(units)) != 1 or any(sign in units[0] for sign in WILD)
 
 
-def plan_units(session: Session, wanted: Sequence[str], commit: str, *, details: bool) -> None:
-    plan, plans = session.service.many.plan(wanted, commit)
+def plan_units(
+    session: Session, wanted: Sequence[str], commit: str, *, details: bool, rehearse: bool
+) -> None:
+    with telling(session) as told:
+        plan, plans = session.service.many.plan(wanted, commit, rehearse=rehearse, told=told)
     session.document({"digest": plan.digest, "change": plan, "plans": {str(p.unit): p for p in plans}})
     if session.json:
         return
@@ -45,10 +49,14 @@ def deploy_units(
     yes: bool,
     guard: bool,
     detach: bool,
+    rehearse: bool,
 ) -> None:
     """Plan, ask, accept, follow to the verdict of the last wave (``guard``: to the end of all windows)."""
-    digest = _confirm(session, wanted, commit, shown, yes=yes)
-    change = session.service.many.deploy(wanted, revision=commit, plan=digest, **request)
+    digest = _confirm(session, wanted, commit, shown, yes=yes, rehearse=rehearse)
+    with telling(session) as told:
+        change = session.service.many.deploy(
+            wanted, revision=commit, plan=digest, rehearse=rehearse, told=told, **request
+        )
     accepted = {"change": change.id, "plan": change.plan.digest}
     if detach:
         session.document({**accepted, "state": change.state})
@@ -61,7 +69,9 @@ def deploy_units(
     follow_change(session, change.id, PlanKind.DEPLOY, until_over if guard else until_guarding)
 
 
-def _confirm(session: Session, wanted: Sequence[str], commit: str, shown: str, *, yes: bool) -> str:
+def _confirm(
+    session: Session, wanted: Sequence[str], commit: str, shown: str, *, yes: bool, rehearse: bool
+) -> str:
     """The digest that the change is bound to. Raises InvalidInput where nobody can be asked, Abort on no."""
     if not (yes or shown or session.asks):
         raise InvalidInput(
@@ -71,7 +81,8 @@ def _confirm(session: Session, wanted: Sequence[str], commit: str, shown: str, *
         )
     if shown and not session.asks:
         return shown
-    plan, plans = session.service.many.plan(wanted, commit)
+    with telling(session) as told:
+        plan, plans = session.service.many.plan(wanted, commit, rehearse=rehearse, told=told)
     if not session.json:
         from lastgood.cli.wave_view import waves_view
 

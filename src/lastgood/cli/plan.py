@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lastgood.cli.arguments import Command, Revision, Units, commands, only
+from lastgood.cli.arguments import Command, NoRehearsal, Revision, Units, commands, only, paragraphs
 from lastgood.cli.session import Session
+from lastgood.cli.telling import telling
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan
 from lastgood.domain.unit import UnitId
@@ -17,7 +18,13 @@ app = commands()
 
 @app.command(
     cls=Command,
-    help=N_("A deploy names the plan that was shown with --plan, so that nothing else can run."),
+    help=paragraphs(
+        N_("A deploy names the plan that was shown with --plan, so that nothing else can run."),
+        N_(
+            "Migrations are tried first on a copy that nobody else uses, once; whether old code runs on the "
+            "new schema decides the order of the way back. That takes as long as loading the copy."
+        ),
+    ),
     epilog="lastgood plan storefront@prod/us --commit v42\nlastgood plan 'storefront@prod/*'\n"
     "lastgood plan storefront@prod/us --back\nlastgood plan storefront@prod/us --restore",
 )
@@ -38,6 +45,7 @@ def plan(
     details: Annotated[
         bool, typer.Option("--details", help=N_("Of many units: the whole plan of each."))
     ] = False,
+    no_rehearsal: NoRehearsal = False,
 ) -> None:
     """Show a plan."""
     from lastgood.cli.many import are_many, plan_units
@@ -46,14 +54,18 @@ def plan(
     session = Session(ctx)
     going_back = back or bool(to)
     if are_many(units) and not (going_back or restore):
-        plan_units(session, units, commit, details=details)
+        plan_units(session, units, commit, details=details, rehearse=not no_rehearsal)
         return
     unit = only(units)
     known = parse(unit)
     if restore:
         _plan_restore(session, known, database)
         return
-    found = session.service.plan_rollback(known, to) if going_back else session.service.plan(known, commit)
+    if going_back:
+        found = session.service.plan_rollback(known, to)
+    else:
+        with telling(session) as told:
+            found = session.service.plan(known, commit, rehearse=not no_rehearsal, told=told)
     session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})
     if not session.json:
         (_show_back if going_back else _show)(session, found, to if going_back else commit)

@@ -21,15 +21,15 @@ app = commands()
 )
 def prove(ctx: typer.Context, unit: Unit) -> None:
     """Prove a way back."""
-    from lastgood.cli.prove_view import proving
     from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
+    from lastgood.cli.telling import telling
     from lastgood.domain.digest import plain
     from lastgood.domain.errors import NotReversible
 
     session = Session(ctx)
     known = parse(unit)
-    with proving(session) as told:
+    with telling(session) as told:
         proof = session.service.prove(known, told)
     session.document({**plain(proof), "good": proof.good})
     if not session.json:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.text import Text
 
 from lastgood.cli import words
-from lastgood.cli.session import Session
 from lastgood.domain.digest import short
-from lastgood.domain.message import N_, Message
+from lastgood.domain.message import N_
 from lastgood.domain.proof import DatabaseProof, ImageProof, Proof
 from lastgood.domain.restore_point import PointKind
 from lastgood.domain.secret import shown
@@ -19,16 +17,6 @@ from lastgood.translation import Translator
 
 LISTED = 10
 """How many missing pieces are listed."""
-
-
-@contextmanager
-def proving(session: Session) -> Iterator[Callable[[Message], None]]:
-    """What begins is told: on a terminal as one line with a spinner, else a line each."""
-    if not session.live:
-        yield lambda step: session.say(step.template, **step.params)
-        return
-    with session.console.status("") as status:
-        yield lambda step: status.update(Text(session.t(step)))
 
 
 def proof_view(t: Translator, proof: Proof) -> Group:

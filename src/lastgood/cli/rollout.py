@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from lastgood.cli.arguments import Command, Detach, Reason, Revision, Unit, Units, Yes, commands, paragraphs
+from lastgood.cli.arguments import (
+    Command,
+    Detach,
+    NoRehearsal,
+    Reason,
+    Revision,
+    Unit,
+    Units,
+    Yes,
+    commands,
+    paragraphs,
+)  # fmt: skip
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 
@@ -54,6 +65,7 @@ def deploy(
         ),
     ] = Until.VERDICT,
     detach: Detach = False,
+    no_rehearsal: NoRehearsal = False,
 ) -> None:
     """Plan, ask, accept, follow."""
     from lastgood.cli.change import check_change, confirm_plan
@@ -61,6 +73,7 @@ def deploy(
     from lastgood.cli.many import are_many, deploy_units
     from lastgood.cli.session import Session
     from lastgood.cli.session import unit as parse
+    from lastgood.cli.telling import telling
     from lastgood.domain.plan import PlanKind
 
     session = Session(ctx)
@@ -68,13 +81,20 @@ def deploy(
     if are_many(units):
         check_change(**request)
         guard = wait is Until.GUARD
-        deploy_units(session, units, commit, plan, request, yes=yes, guard=guard, detach=detach)
+        deploy_units(
+            session, units, commit, plan, request, yes=yes, guard=guard, detach=detach,
+            rehearse=not no_rehearsal,
+        )  # fmt: skip
         return
     unit = units[0]
     known = parse(unit)
     check_change(**request)
-    digest = confirm_plan(session, known, commit, plan, yes=yes)
-    rollout = session.service.deploy(known, revision=commit, plan=digest, **request)
+    rehearse = not no_rehearsal
+    digest = confirm_plan(session, known, commit, plan, yes=yes, rehearse=rehearse)
+    with telling(session) as told:
+        rollout = session.service.deploy(
+            known, revision=commit, plan=digest, rehearse=rehearse, told=told, **request
+        )
     if detach:
         session.document({"rollout": rollout.id, "state": rollout.state, "plan": digest, "unit": unit})
         session.say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.message import N_, Message
@@ -31,9 +32,7 @@ def stop_writers(base: Release, target: Release) -> list[Step]:
 
 def cold(steps: Sequence[Step]) -> list[Step]:
     """Nothing is warm behind a fence."""
-    undo = Message(
-        N_("writers stop, the schema goes back, then the old generation starts and has the traffic")
-    )
+    undo = Message(N_("writers stop, the schema goes back, the old generation starts and has the traffic"))
     return [
         replace(step, reversibility=Reversibility.EXACT, undo=undo)
         if step.reversibility is Reversibility.WARM
@@ -99,12 +98,12 @@ def _why(one: Rehearsed) -> Message:
     return why
 
 
-def _refused(template: str, one: Rehearsed, words: Mapping[str, object]) -> NotReversible:
+def _refused(template: str, one: Rehearsed, words: Mapping[str, Any]) -> NotReversible:
     return NotReversible(
         template,
         todo=N_(
-            "Make the change additive (expand first, contract in a later release), or add a journey.sql to the "
-            "release before that shows it. Nothing was changed."
+            "Make the change additive (expand first, contract in a later release), or deploy a release "
+            "with a journey.sql first, which can show it. Nothing was changed."
         ),
         where=one.resource,
         **words,

@@ -157,8 +157,8 @@ def way_back(move: Move) -> tuple[Step, ...]:
                 break
             names.append(migration.name)
         taken[schema.database.resource] = tuple(names)
-    schema = build.revert(move.target, taken)
-    return (*_there(move.base, move.target, schema, fenced=move.fenced), verify(move.base))
+    reverts = build.revert(move.target, taken)
+    return (*_there(move.base, move.target, reverts, fenced=move.fenced), verify(move.base))
 
 
 def _there(target: Release, source: Release, schema: Sequence[Step], *, fenced: bool) -> list[Step]:

@@ -1,4 +1,4 @@
-"""What a rehearsal means for the plan: whether old code runs on the new schema, or why the plan is refused."""
+"""What a rehearsal means for the plan: whether old code runs on the new schema, or why it is refused."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FENCED = N_(
 
 @dataclass(frozen=True)
 class Written:
-    """The journeys of a database, by the digest of their scripts: ``new`` (empty without one), and ``old`` with
-    the release each is of. ``complete``: every release that uses the database now has one.
+    """The journeys of a database, by the digest of their scripts: ``new`` (empty without one), and ``old``
+    with the release each is of. ``complete``: every release that uses the database now has one.
     """
 
     whose: str
@@ -141,16 +141,16 @@ def order(one: Rehearsed) -> Message:
     """Which way back the plan has, and why."""
     templates = {
         OldCode.PROVEN: N_(
-            "Old code runs on the new schema of {resource}: its verify scripts and its write journey passed on "
-            "the copy, after the new release had written there. Traffic goes back first, the schema after."
+            "Old code runs on the new schema of {resource}: its verify scripts and its write journey passed "
+            "on the copy, after the new release had written there. Traffic goes back first, the schema after."
         ),
         OldCode.ADDITIVE: N_(
             "The migration of {resource} only adds, so old code runs on the new schema, although no write "
             "journey shows it ({reason}). Traffic goes back first, the schema after."
         ),
         OldCode.VERIFIED: N_(
-            "The old verify scripts pass on the new schema of {resource}; more this driver can't try. Traffic "
-            "goes back first, the schema after."
+            "The old verify scripts pass on the new schema of {resource}; more this driver can't try. "
+            "Traffic goes back first, the schema after."
         ),
         OldCode.UNPROVEN: N_(
             "Nothing shows that old code runs on the new schema of {resource}: more than additions, and no "

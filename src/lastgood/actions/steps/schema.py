@@ -5,15 +5,19 @@ from __future__ import annotations
 from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of
 from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
 from lastgood.actions.needs import needed_by_others
+from lastgood.actions.rehearsing import texts_of
 from lastgood.actions.steps.tools import Handler, database_at
 from lastgood.domain.capture import Capture
-from lastgood.domain.errors import NotReversible, Rejected
+from lastgood.domain.errors import Conflict, Rejected
 from lastgood.domain.message import N_
+from lastgood.domain.rehearsal import OldCode
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.planning.notes import NOT_KEPT
-from lastgood.ports.drivers import Rehearsal
+from lastgood.planning.rehearsing import Written, judge, refuse_breaking, refuse_different
+from lastgood.ports.drivers import Migrates, Rehearsal
+from lastgood.ports.rehearsing import RehearsesWrites
 
 
 class TakeSnapshot(Handler):
@@ -46,22 +50,43 @@ class TakeSnapshot(Handler):
 
 
 class Rehearse(Handler):
-    """Deploys and reverts on a copy loaded from the snapshot, which proves the snapshot as well."""
+    """Looks whether the schema is still the one that was rehearsed for the plan. Where it is not, or nothing
+    was, deploys and reverts on a copy loaded from the snapshot, which proves the snapshot as well.
+    """
 
     def run(self, context: StepContext) -> Result:
         release, database = database_at(context, self.tools.vault)
         driver = migrates_of(self.tools.drivers, release, database)
-        scripts = {m.name: self.tools.script(m) for m in database.migrations}
         params = context.step.params
+        if "fingerprint" in params and driver.fingerprint() == params["fingerprint"]:
+            return {"rehearsed": params["rehearsed"]}
+        seen, journeys = self._rehearse(context, driver, database)
+        refuse_different(seen, database.resource)
+        old, reason = judge(seen, journeys)
+        if "old" not in params:
+            refuse_breaking(old, reason, database.resource)
+        elif OldCode(params["old"]).runs is not old.runs:
+            raise Conflict(
+                N_("the schema of {resource} is not the one that was rehearsed, and the plan rests on that"),
+                todo=N_("Plan again; nothing was changed."),
+                where=database.resource,
+                resource=database.resource,
+            )
+        return {"deploy_seconds": dict(seen.deploy_seconds), "revert_seconds": dict(seen.revert_seconds)}
+
+    def _rehearse(
+        self, context: StepContext, driver: Migrates, database: DatabaseTarget
+    ) -> tuple[Rehearsal, Written]:
+        params = context.step.params
+        scripts = {m.name: self.tools.script(m) for m in database.migrations}
+        pending = [scripts[name] for name in params["pending"]]
+        standing = [scripts[name] for name in params["standing"]]
         snapshot = self._snapshot(context, database.resource)
-        rehearsal = driver.rehearse(
-            snapshot, [scripts[n] for n in params["pending"]], [scripts[n] for n in params["standing"]]
-        )
-        _refuse_unproven(rehearsal, database.resource)
-        return {
-            "deploy_seconds": dict(rehearsal.deploy_seconds),
-            "revert_seconds": dict(rehearsal.revert_seconds),
-        }
+        journeys = Written.of_params(params["journeys"]) if "journeys" in params else Written("")
+        if isinstance(driver, RehearsesWrites):
+            texts = texts_of(self.tools.objects, journeys)
+            return driver.rehearse_writes(snapshot, pending, standing, texts), journeys
+        return driver.rehearse(snapshot, pending, standing), journeys
 
     @staticmethod
     def _snapshot(context: StepContext, resource: str) -> Snapshot:
@@ -116,24 +141,3 @@ class RevertSchema(Handler):
 
 def _told(snapshot: Snapshot) -> Result:
     return {"snapshot": snapshot.id, "bytes": snapshot.size, "cut": snapshot.cut}
-
-
-def _refuse_unproven(rehearsal: Rehearsal, resource: str) -> None:
-    if rehearsal.difference or rehearsal.fingerprint_before != rehearsal.fingerprint_after:
-        raise NotReversible(
-            N_("the revert does not restore the schema of {resource}: {difference}"),
-            todo=N_("Mend revert.sql until the rehearsal leaves no difference; nothing was changed."),
-            where=resource,
-            resource=resource,
-            difference=rehearsal.difference or "fingerprints differ",
-        )
-    if not rehearsal.old_runs_on_new:
-        raise NotReversible(
-            N_("the old release's verify scripts fail on the new schema of {resource}"),
-            todo=N_(
-                "Make the change additive (expand first, contract in a later release); going back through "
-                "a fence is not supported yet. Nothing was changed."
-            ),
-            where=resource,
-            resource=resource,
-        )

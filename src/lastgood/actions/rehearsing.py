@@ -1,0 +1,163 @@
+"""Rehearsals before a plan: each database with something to migrate, on a copy; what they showed is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lastgood.actions.abilities import migrates_of
+from lastgood.actions.context import Context
+from lastgood.actions.needs import users_of
+from lastgood.domain.digest import digest
+from lastgood.domain.errors import Cause, Conflict, Rejected
+from lastgood.domain.message import N_, Message
+from lastgood.domain.rehearsal import Rehearsed
+from lastgood.domain.release import Migration, Release
+from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.unit import UnitId
+from lastgood.planning.fence import refuse_unfenceable
+from lastgood.planning.moves import Move
+from lastgood.planning.rehearsing import Written, judge, refuse_different, written
+from lastgood.planning.schema import SchemaMove
+from lastgood.ports.content import Objects
+from lastgood.ports.drivers import MigrationScript, Rehearsal
+from lastgood.ports.persistence import UnitOfWork
+from lastgood.ports.rehearsing import Journey, Journeys, RehearsesWrites
+
+Told = Callable[[Message], None]
+"""Hears what begins."""
+
+
+def unheard(step: Message) -> None:
+    """Where nobody watches."""
+
+
+def journeys_between(
+    unit: UnitOfWork, base: Release, target: Release, schemas: Sequence[SchemaMove]
+) -> Mapping[str, Written]:
+    """The write journeys of those that use each database now, and of ``target``."""
+    found = {}
+    for schema in schemas:
+        if schema.pending:
+            resource = schema.database.resource
+            others = (UnitId.parse(name) for name in users_of(unit, resource))
+            users = [unit.releases.get(unit.releases.current(o)) for o in others if o != target.unit]
+            if base.database(resource) or base.origin == "baseline":
+                users.append(base)
+            found[resource] = written(schema.database, target, users)
+    return found
+
+
+def rehearse_first(context: Context, move: Move, told: Told = unheard, but: Collection[str] = ()) -> Move:
+    """``move``, with its databases rehearsed; not those of ``but``, which others migrate before.
+
+    What was rehearsed in exactly this way before is not rehearsed again. Raises what a rehearsal raises,
+    NotReversible where there would be no way back, Conflict when somebody changed the schema meanwhile.
+    """
+    rehearsed = {}
+    for schema in move.schemas:
+        resource = schema.database.resource
+        if schema.pending and resource not in but:
+            one = _rehearsed(context, move, schema, told)
+            if one is not None:
+                rehearsed[resource] = one
+    with context.store.read() as unit:
+        mine = str(move.target.unit)
+        others = {name: [u for u in users_of(unit, name) if u != mine] for name in rehearsed}
+    refuse_unfenceable(move.base, move.schemas, move.classes, rehearsed, others)
+    return replace(move, rehearsed=rehearsed)
+
+
+def undone(unit: UnitOfWork, reverts: Mapping[str, Sequence[str]]) -> Mapping[str, Rehearsed]:
+    """What was rehearsed of the migrations that a way back takes out: the newest of each database."""
+    found = {}
+    for resource, names in reverts.items():
+        known = (one for one in unit.rehearsals.list(resource) if set(one.pending) & set(names))
+        newest = next(known, None)
+        if newest is not None:
+            found[resource] = newest
+    return found
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A driver that makes copies, and what is to be tried on one."""
+
+    driver: RehearsesWrites
+    resource: str
+    journeys: Written
+    pending: Sequence[MigrationScript]
+    standing: Sequence[MigrationScript]
+
+    def rehearse(self, objects: Objects, source: Snapshot | None) -> Rehearsal:
+        return self.driver.rehearse_writes(
+            source, self.pending, self.standing, texts_of(objects, self.journeys)
+        )
+
+
+def texts_of(objects: Objects, journeys: Written) -> Journeys:
+    new = Journey(journeys.whose, objects.get(journeys.new).decode()) if journeys.new else None
+    return Journeys(
+        new, tuple(Journey(whose, objects.get(script).decode()) for whose, script in journeys.old)
+    )
+
+
+def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> Rehearsed | None:
+    """None where the driver makes no copies: then the rollout rehearses."""
+    resource = schema.database.resource
+    driver = migrates_of(context.drivers, move.target, schema.database)
+    if not isinstance(driver, RehearsesWrites):
+        return None
+    live, sample = driver.fingerprint(), driver.sample_rows()
+    journeys = move.journeys[resource]
+    contents = ([(m.name, m.digest) for m in part] for part in (schema.pending, schema.standing))
+    scripts = (journeys.new, [script for _, script in journeys.old], journeys.complete)
+    key = digest([resource, live, sample, *contents, *scripts])
+    with context.store.read() as unit:
+        known = unit.rehearsals.get(key)
+        kept = () if sample else unit.points.snapshots(resource)[:1]
+    if known is not None:
+        return known
+    told(Message(N_("rehearsing the migration of {resource} on a copy"), {"resource": resource}))
+    source = next((s for s in kept if s.fingerprint == live), None)
+    copied = Copied(
+        driver, resource, journeys, _scripts(context, schema.pending), _scripts(context, schema.standing)
+    )
+    seen = _from(context, copied, source)
+    if driver.fingerprint() != live:
+        raise Conflict(
+            N_("the schema of {resource} changed while its migration was rehearsed"),
+            todo=N_("Plan again."),
+            where=resource,
+            resource=resource,
+        )
+    refuse_different(seen, resource)
+    old, reason = judge(seen, journeys)
+    names = tuple(m.name for m in schema.pending)
+    made = Rehearsed(
+        key, resource, live, names, old, reason, sample, context.clock.now(), seen.deploy_seconds,
+        seen.revert_seconds,
+    )  # fmt: skip
+    with context.store.write() as unit:
+        unit.rehearsals.put(made)
+    return made
+
+
+def _from(context: Context, copied: Copied, source: Snapshot | None) -> Rehearsal:
+    """A snapshot whose files are gone is no reason not to rehearse."""
+    if source is not None:
+        try:
+            return copied.rehearse(context.objects, source)
+        except Rejected as error:
+            if error.cause is not Cause.WRONG_PATH:
+                raise
+    return copied.rehearse(context.objects, None)
+
+
+def _scripts(context: Context, migrations: Sequence[Migration]) -> list[MigrationScript]:
+    found = []
+    for migration in migrations:
+        scripts = (migration.deploy, migration.verify, migration.revert)
+        texts = [context.objects.get(name).decode() for name in scripts]
+        found.append(MigrationScript(migration.name, migration.digest, *texts))
+    return found
