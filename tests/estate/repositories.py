@@ -85,6 +85,7 @@ password: {file: /run/secrets/shop}
 owner: shop-team
 users: [web]
 """,
+    "databases/shop/journey.sql": "insert into orders select coalesce(max(id), 0) + 1 from orders;\n",
     "databases/shop/migrations/0001_orders/deploy.sql": "create table orders (id int);\n",
     "databases/shop/migrations/0001_orders/verify.sql": "select id from orders where false;\n",
     "databases/shop/migrations/0001_orders/revert.sql": "drop table orders;\n",

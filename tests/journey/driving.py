@@ -11,10 +11,10 @@ from tests.journey.conftest import wait_for
 from tests.journey.world import DEV, World
 
 
-def begin(world: World, unit: UnitId = DEV, **request: str) -> Rollout:
+def begin(world: World, unit: UnitId = DEV, *, rehearse: bool = True, **request: str) -> Rollout:
     """Deploy HEAD; returns at once."""
     wanted = {"reason": "test", "owner": "team", "impact": "nobody", **request}
-    return world.service().deploy(unit, **wanted)
+    return world.service().deploy(unit, rehearse=rehearse, **wanted)
 
 
 def end_of(world: World, rollout: str) -> Rollout:

@@ -70,7 +70,7 @@ def test_what_was_given_before_the_upgrade_is_read_from_the_deploys(tmp_path: Pa
 def _back_to_revision_3(state: Path) -> None:
     old = engine(connector(state / NAME, "rw", 5.0), "BEGIN IMMEDIATE")
     with old.begin() as connection:
-        for table in ("captures", "sealings", "revocations"):
+        for table in ("rehearsals", "captures", "sealings", "revocations"):
             connection.execute(text(f"DROP TABLE {table}"))
         command.stamp(migrate.config(connection), "0003")
     old.dispose()

@@ -62,6 +62,6 @@ def paragraphs(*texts: str) -> str:
 
 
 __all__ = [
-    "Command", "Detach", "NoRehearsal", "Reason", "Revision", "Unit", "Units", "Worktree", "Yes", "commands", "only",
-    "paragraphs",
+    "Command", "Detach", "NoRehearsal", "Reason", "Revision", "Unit", "Units", "Worktree", "Yes", "commands",
+    "only", "paragraphs",
 ]  # fmt: skip

@@ -112,7 +112,9 @@ class Acts:
         self._customers(US, RATES[US] / 2)
 
     def _deploy(self, act: str, unit: UnitId, why: Mapping[str, str]) -> str:
-        rollout = self._service_here().deploy(unit, **why)
+        rollout = self._service_here().deploy(
+            unit, reason=why["reason"], owner=why["owner"], impact=why["impact"]
+        )
         self._follow(act, unit, rollout.id)
         return rollout.id
 

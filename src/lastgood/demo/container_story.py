@@ -71,7 +71,9 @@ class ContainerStory(Acts):
     def _in_waves(self, act: str, why: Mapping[str, str]) -> dict[UnitId, str]:
         """One change over all sites; returns the rollout that each of them has, or would have had."""
         service = self._service_here()
-        change = service.many.deploy([f"{SERVICE}@prod/*"], owner="shop-team", **why)
+        change = service.many.deploy(
+            [f"{SERVICE}@prod/*"], owner="shop-team", reason=why["reason"], impact=why["impact"]
+        )
         with ThreadPoolExecutor(len(SITES)) as pool:
             followed: dict[UnitId, Future[None]] = {}
             for progress in service.many.follow(change.id, lambda p: False):

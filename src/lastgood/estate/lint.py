@@ -10,6 +10,7 @@ from lastgood.domain.unit import UnitId
 from lastgood.estate import (
     databases,
     lint_files,
+    lint_journey,
     lint_keep,
     lint_registries,
     lint_service,
@@ -64,6 +65,7 @@ def lint(estate: OpenEstate) -> Sequence[Problem]:
     for database in known.values():
         findings.add(lint_service.database(estate, database, services))
         findings.add(lint_keep.keep(database))
+        findings.add(lint_journey.journey(database))
     findings.add(lint_files.databases(estate))
     findings.add(lint_registries.logins(estate.declared, services))
     if not services:

@@ -100,10 +100,11 @@ class RehearsesWritesConformance:
             (f"{ADD} n integer NOT NULL DEFAULT 0;", "ALTER TABLE orders DROP COLUMN n;", True),
             ("CREATE INDEX by_id_and_note ON orders (id, note);", "DROP INDEX by_id_and_note;", True),
             (STRICT.deploy, STRICT.revert, False),
-            ("DROP INDEX orders_by_note;", "CREATE INDEX orders_by_note ON orders (note);", False),
+            ("DROP INDEX orders_by_note;", "CREATE INDEX orders_by_note ON orders (note);", True),
+            ("ALTER TABLE orders RENAME TO sold;", "ALTER TABLE sold RENAME TO orders;", False),
             ("CREATE TABLE strict (id integer NOT NULL UNIQUE);", "DROP TABLE strict;", True),
         ],
-        ids=["column", "index", "unique", "dropped", "table"],
+        ids=["column", "index", "unique", "dropped", "renamed", "table"],
     )  # fmt: skip
     def test_only_additions_that_refuse_no_write_are_additive(
         self, driver: Database, deploy: str, revert: str, additive: bool

@@ -1,0 +1,27 @@
+"""Databases whose rehearsals can't tell whether old code writes as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lastgood.domain.message import N_
+from lastgood.estate import model
+from lastgood.estate.problems import WARNING, problem
+from lastgood.ports.estate import Problem
+
+
+def journey(database: model.DatabaseDeclared) -> Iterator[Problem]:
+    """What a missing journey costs shows late, in a change that is in a hurry."""
+    if database.migrations and not database.journey:
+        above = () if database.file.startswith("databases/") else ("databases", database.name)
+        yield problem(
+            database.file,
+            database.document.line(above) if above else 1,
+            N_(
+                "the database '{database}' has migrations and no journey.sql: only one that purely adds "
+                "counts as safe for old code, any other closes the shop while it is deployed or taken back"
+            ),
+            N_("Add databases/{database}/journey.sql, which writes as the code does: an order, a payment."),
+            severity=WARNING,
+            database=database.name,
+        )

@@ -1,0 +1,134 @@
+"""Migrations are rehearsed before a plan is shown: what old code can't live with decides the way back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import Any
+
+import psycopg
+import pytest
+
+from lastgood.testing.postgres_server import PostgresServer
+from tests.cli.conftest import Cli
+from tests.journey.conftest import wait_for
+from tests.journey.page import page
+from tests.journey.world import GIFT, World
+
+UNIT = "page@dev/us"
+CHANGE = ("--reason", "test", "--owner", "team", "--impact", "nobody")
+NEXT = "(SELECT coalesce(max(id), 0) + 1 FROM orders)"
+JOURNEY = f"INSERT INTO orders (id, note) VALUES ({NEXT}, 'written');\n"
+WITH_CHANNEL = f"INSERT INTO orders (id, note, channel) VALUES ({NEXT}, 'written', 'web');\n"
+CHANNEL = (
+    "ALTER TABLE orders ADD COLUMN channel text;\n"
+    "ALTER TABLE orders ADD CONSTRAINT channel_said CHECK (channel IS NOT NULL) NOT VALID;\n",
+    "SELECT channel FROM orders WHERE false;\n",
+    "ALTER TABLE orders DROP COLUMN channel;\n",
+)
+"""Old verify scripts see nothing of it; old code can write no order any more."""
+SLOW = ("CREATE TABLE slow (id int); SELECT pg_sleep(60);\n", "SELECT 1;\n", "DROP TABLE slow;\n")
+
+
+@pytest.fixture
+def world(shop: World) -> World:
+    return shop
+
+
+@pytest.fixture
+def cli(world: World) -> Cli:
+    places = {"LASTGOOD_STATE": str(world.places.state), "LASTGOOD_KEY_FILE": str(world.places.key)}
+    return Cli(world.estate, {**places, "JOURNEY_TOKEN": "journey-secret-value"})
+
+
+def kinds(steps: list[dict[str, Any]]) -> list[str]:
+    return [step["kind"] for step in steps]
+
+
+def scratches(server: PostgresServer) -> list[str]:
+    with psycopg.connect(server.url()) as connection:
+        query = "SELECT datname FROM pg_database WHERE datname LIKE 'lastgood_scratch_%'"
+        return [row[0] for row in connection.execute(query)]
+
+
+def first(world: World, cli: Cli) -> None:
+    """Deployed, with a journey and an order."""
+    world.write("databases/orders/journey.sql", JOURNEY)
+    world.commit("first, with a journey", text="one")
+    cli("deploy", UNIT, *CHANGE, "--yes", "--wait", "guard")
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders VALUES (1, 'before')")
+
+
+def test_what_old_code_can_live_with_goes_back_after_the_traffic(world: World, cli: Cli) -> None:
+    first(world, cli)
+    world.migration("0002_gift", GIFT)
+    world.commit("gift", text="two")
+    told = "rehearsing the migration of orders@dev/us on a copy"
+    shown = cli("plan", UNIT).stdout
+    assert told in shown
+    assert "Traffic goes back first, the schema after." in " ".join(shown.split())
+    again = cli("plan", UNIT, "--json").stdout
+    assert told not in cli("plan", UNIT).stdout, "what was rehearsed is not rehearsed again"
+    plan = cli.data("plan", UNIT)
+    assert again == cli("plan", UNIT, "--json").stdout
+    (rehearsed,) = plan["rehearsed"]
+    assert (rehearsed["old"], rehearsed["sample"], rehearsed["pending"]) == ("proven", 0, ["0002_gift"])
+    migrate = next(step for step in plan["steps"] if step["kind"] == "migrate")
+    assert migrate["estimate"]["seconds"] == rehearsed["deploy_seconds"]["0002_gift"]
+    order = kinds(plan["way_back"])
+    assert order.index("shift_traffic") < order.index("revert_schema")
+    other = cli.data("plan", UNIT, "--no-rehearsal")
+    assert other["rehearsed"] == []
+    assert other["digest"] != plan["digest"]
+    cli("deploy", UNIT, *CHANGE, "--plan", plan["digest"], "--wait", "guard")
+    with psycopg.connect(world.database_url) as connection:
+        assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "before", None)]
+
+
+def test_what_old_code_cannot_live_with_is_found_and_fenced(world: World, cli: Cli) -> None:
+    first(world, cli)
+    world.migration("0002_channel", CHANNEL)
+    world.write("databases/orders/journey.sql", WITH_CHANNEL)
+    world.commit("channel", text="bad", broken=True)
+    shown = " ".join(cli("plan", UNIT).stdout.split())
+    assert "Old code does not run on the new schema of orders@dev/us" in shown
+    assert "channel_said" in shown
+    assert "stop every writer first" in shown
+    plan = cli.data("plan", UNIT)
+    assert plan["rehearsed"][0]["old"] == "breaks"
+    order = [step["id"] for step in plan["steps"]]
+    assert order.index("fence") < order.index("migrate:orders@dev/us:0002_channel") < order.index("start")
+    back = [step["id"] for step in plan["way_back"]]
+    assert back == [
+        "back:evidence", "back:fence", "back:snapshot:orders@dev/us",
+        "back:revert:orders@dev/us:0002_channel", "back:switch", "back:start", "back:shift", "back:workers",
+        "verify",
+    ]  # fmt: skip
+    assert all(step["reversibility"] != "warm" for step in plan["steps"])
+    cli("deploy", UNIT, *CHANGE, "--plan", plan["digest"], "--wait", "guard", code=5)
+    assert page(world.ports["dev"]) == {"status": "200", "text": "one"}
+    with psycopg.connect(world.database_url) as connection:
+        assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "before")]
+    rollback = cli.data("history", UNIT)["rollouts"][0]["id"]
+    done = [e["step"] for e in cli.data("show", rollback)["entries"] if e["mark"] == "done"]
+    assert done == back
+
+
+def test_killed_while_it_rehearses_it_leaves_nothing_for_long(
+    world: World, cli: Cli, server: PostgresServer
+) -> None:
+    first(world, cli)
+    world.migration("0002_slow", SLOW)
+    world.commit("slow", text="two")
+    planning = subprocess.Popen(
+        cli.command("plan", UNIT), cwd=cli.directory, env=cli.environment, stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: scratches(server))
+    planning.send_signal(signal.SIGKILL)
+    planning.wait()
+    world.git("revert", "--no-edit", "HEAD")
+    world.migration("0002_gift", GIFT)
+    world.commit("gift", text="three")
+    assert cli.data("plan", UNIT)["rehearsed"][0]["old"] == "proven"
+    assert scratches(server) == []
