@@ -75,10 +75,15 @@ def kill_a_plan(world: World, cli: Cli, server: PostgresServer) -> None:
     assert len(scratches(server)) == 1
 
 
-def test_what_old_code_can_live_with_goes_back_after_the_traffic(
+def test_what_old_code_can_live_with_decides_the_way_back(
     world: World, cli: Cli, server: PostgresServer
 ) -> None:
     first(world, cli)
+    traffic_goes_back_before_the_schema(world, cli, server)
+    writers_stop_before_the_schema_goes_back(world, cli)
+
+
+def traffic_goes_back_before_the_schema(world: World, cli: Cli, server: PostgresServer) -> None:
     kill_a_plan(world, cli, server)
     world.migration("0002_gift", GIFT)
     world.commit("gift", text="two")
@@ -105,9 +110,8 @@ def test_what_old_code_can_live_with_goes_back_after_the_traffic(
         assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "before", None)]
 
 
-def test_what_old_code_cannot_live_with_is_found_and_fenced(world: World, cli: Cli) -> None:
-    first(world, cli)
-    world.migration("0002_channel", CHANNEL)
+def writers_stop_before_the_schema_goes_back(world: World, cli: Cli) -> None:
+    world.migration("0003_channel", CHANNEL)
     world.write("databases/orders/journey.sql", WITH_CHANNEL)
     world.commit("channel", text="bad", broken=True)
     shown = " ".join(cli("plan", UNIT).stdout.split())
@@ -117,18 +121,18 @@ def test_what_old_code_cannot_live_with_is_found_and_fenced(world: World, cli: C
     plan = cli.data("plan", UNIT)
     assert plan["rehearsed"][0]["old"] == "breaks"
     order = [step["id"] for step in plan["steps"]]
-    assert order.index("fence") < order.index("migrate:orders@dev/us:0002_channel") < order.index("start")
+    assert order.index("fence") < order.index("migrate:orders@dev/us:0003_channel") < order.index("start")
     back = [step["id"] for step in plan["way_back"]]
     assert back == [
         "back:evidence", "back:fence", "back:snapshot:orders@dev/us",
-        "back:revert:orders@dev/us:0002_channel", "back:switch", "back:start", "back:shift", "back:workers",
+        "back:revert:orders@dev/us:0003_channel", "back:switch", "back:start", "back:shift", "back:workers",
         "verify",
     ]  # fmt: skip
     assert all(step["reversibility"] != "warm" for step in plan["steps"])
     cli("deploy", UNIT, *CHANGE, "--plan", plan["digest"], "--wait", "guard", code=5)
-    assert page(world.ports["dev"]) == {"status": "200", "text": "one"}
+    assert page(world.ports["dev"]) == {"status": "200", "text": "two"}
     with psycopg.connect(world.database_url) as connection:
-        assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "before")]
+        assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "before", None)]
     rollback = cli.data("history", UNIT)["rollouts"][0]["id"]
     done = [e["step"] for e in cli.data("show", rollback)["progress"]["entries"] if e["mark"] == "done"]
     assert done == back

@@ -45,7 +45,6 @@ def deploy_units(
     commit: str,
     shown: str,
     request: Mapping[str, str],
-    *,
     yes: bool,
     guard: bool,
     detach: bool,

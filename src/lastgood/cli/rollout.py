@@ -78,18 +78,14 @@ def deploy(
 
     session = Session(ctx)
     request = {"reason": reason, "owner": owner, "impact": impact}
+    rehearse, guard = not no_rehearsal, wait is Until.GUARD
     if are_many(units):
         check_change(**request)
-        guard = wait is Until.GUARD
-        deploy_units(
-            session, units, commit, plan, request, yes=yes, guard=guard, detach=detach,
-            rehearse=not no_rehearsal,
-        )  # fmt: skip
+        deploy_units(session, units, commit, plan, request, yes, guard, detach, rehearse)
         return
     unit = units[0]
     known = parse(unit)
     check_change(**request)
-    rehearse = not no_rehearsal
     digest = confirm_plan(session, known, commit, plan, yes=yes, rehearse=rehearse)
     with telling(session) as told:
         rollout = session.service.deploy(
@@ -103,7 +99,7 @@ def deploy(
         return
     if session.json:
         session.line({"event": "accepted", "rollout": rollout.id, "plan": digest, "unit": unit})
-    follow(session, rollout.id, PlanKind.DEPLOY, until_closed if wait is Until.GUARD else until_verdict)
+    follow(session, rollout.id, PlanKind.DEPLOY, until_closed if guard else until_verdict)
 
 
 @app.command(
