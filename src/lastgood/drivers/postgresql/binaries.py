@@ -61,14 +61,14 @@ class Binaries:
                 )  # fmt: skip
                 if dumping.stdout is not None:
                     dumping.stdout.close()
-            for tool, code, words_of, server in (
-                ("pg_restore", done.returncode, answered, target),
-                ("pg_dump", dumping.returncode, said, source),
-            ):
-                words_of.seek(0)
-                # A dump whose reader went away says only that; the reader says why.
-                if code != 0:
-                    raise _failed(tool, words_of.read(), server)
+            said.seek(0)
+            answered.seek(0)
+            complaint = said.read()
+            # A dump whose reader went away says only that, or nothing; the reader says why.
+            if dumping.returncode != 0 and complaint.strip() and "could not write" not in complaint:
+                raise _failed("pg_dump", complaint, source)
+            if done.returncode != 0 or dumping.returncode != 0:
+                raise _failed("pg_restore", answered.read(), target)
 
     def _command(self, tool: str, arguments: Sequence[str], server: Server) -> list[str]:
         target = make_conninfo("", **server.parameters())
