@@ -56,7 +56,8 @@ def test_every_content_is_there_under_its_digest(repository: Repository) -> None
     assert release.artifact is not None
     named = [f.content for f in (*release.files, *release.artifact.files)]
     named += [name for m in release.databases[0].migrations for name in (m.deploy, m.verify, m.revert)]
-    assert len(named) == 7
+    named.append(release.databases[0].journey)
+    assert len(named) == 8
     assert set(named) == set(rendered.contents)
     assert all(digest_bytes(content) == name for name, content in rendered.contents.items())
 

@@ -30,6 +30,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Written:
+    """What became of rows that code wrote: what old code complained of, what the way back left, and where."""
+
+    complaint: str
+    difference: str
+    after: State
+
+
+@dataclass(frozen=True)
 class Trial:
     """``pending`` tried on ``copy``; ``standing`` are the migrations that old code knows."""
 
@@ -39,34 +48,52 @@ class Trial:
     journeys: Journeys
 
     def run(self) -> Rehearsal:
-        """Each migration is deployed, rows are written, then each is reverted, newest first.
+        """Each migration is deployed, then each reverted, newest first; and both again with the rows that
+        code writes in between, which the first time would hide what a revert does to other rows.
 
         Raises Rejected when a script fails, or when a revert changes nothing although its deploy did.
         """
         migrator = Migrator(self.copy)
         before = _look(self.copy, None)
         untried = self._untried()
-        states = [before]
-        deploy_seconds: dict[str, float] = {}
-        for migration in self.pending:
-            deploy_seconds[migration.name] = _timed(migrator, migration, deploy=True)
-            states.append(_look(self.copy, before))
-        if self.journeys.new is not None:
-            journeys.write_new(self.copy, self.journeys.new)
-        complaint = migrator.verify(self.standing) or ("" if untried else self._complaint())
-        written = self._written(before, states[-1])
-        revert_seconds, after = self._revert(migrator, states, written)
+        states, deploy_seconds = self._deploy(migrator, before)
+        complaint = migrator.verify(self.standing)
+        revert_seconds, after = self._revert(migrator, states)
+        left = _difference(before, states[-1], after)
+        if self.journeys != Journeys() and not left:
+            written = self._write(migrator, before, tried=not (untried or complaint))
+            complaint = complaint or written.complaint
+            left, after = written.difference, written.after
         return Rehearsal(
             fingerprint_before=fingerprint(before.listing),
             fingerprint_after=fingerprint(after.listing),
             old_runs_on_new=not complaint,
             deploy_seconds=deploy_seconds,
             revert_seconds=revert_seconds,
-            difference=_difference(before, states[-1], written, after),
+            difference=left,
             additive=additive(before.listing, states[-1].listing),
             complaint=complaint,
             untried=untried,
         )
+
+    def _deploy(self, migrator: Migrator, before: State) -> tuple[list[State], dict[str, float]]:
+        """The state before the first and after each, and seconds by migration."""
+        states, seconds = [before], dict[str, float]()
+        for migration in self.pending:
+            seconds[migration.name] = _timed(migrator, migration, deploy=True)
+            states.append(_look(self.copy, before))
+        return states, seconds
+
+    def _write(self, migrator: Migrator, before: State, *, tried: bool) -> Written:
+        """There and back again, with rows of new code and then (``tried``) of old code."""
+        states, _ = self._deploy(migrator, before)
+        if self.journeys.new is not None:
+            journeys.write_new(self.copy, self.journeys.new)
+        complaint = (migrator.verify(self.standing) or self._complaint()) if tried else ""
+        written = _look(self.copy, before)
+        _refuse_changed(self.copy, states[-1], written)
+        _, after = self._revert(migrator, [*states[:-1], written])
+        return Written(complaint, _fewer(states, written, after), after)
 
     def _untried(self) -> str:
         """Old journeys where their own code runs: what fails here says nothing of the new schema."""
@@ -77,27 +104,10 @@ class Trial:
         failures = (journeys.write(self.copy, journey) for journey in self.journeys.old)
         return next((str(failure.what) for failure in failures if failure is not None), "")
 
-    def _written(self, before: State, deployed: State) -> State:
-        """The copy with the rows of the journeys. Raises Rejected when one changed more than rows."""
-        if self.journeys == Journeys():
-            return deployed
-        written = _look(self.copy, before)
-        if written.listing != deployed.listing:
-            raise Rejected(
-                N_("a journey.sql changes the schema: {difference}"),
-                todo=N_("Let it write rows only; what changes the schema is a migration."),
-                where=self.copy.spot.address,
-                cause=Cause.SCRIPT_ERROR,
-                difference=difference(deployed.listing, written.listing),
-            )
-        return written
-
-    def _revert(
-        self, migrator: Migrator, states: Sequence[State], written: State
-    ) -> tuple[dict[str, float], State]:
-        """Seconds by migration, and the state it leaves."""
+    def _revert(self, migrator: Migrator, states: Sequence[State]) -> tuple[dict[str, float], State]:
+        """Seconds by migration, and the state it leaves. ``states``: before the first and after each."""
         seconds: dict[str, float] = {}
-        present = written
+        present = states[-1]
         steps = list(zip(self.pending, states[:-1], states[1:], strict=True))
         for migration, wanted, deployed in reversed(steps):
             seconds[migration.name] = _timed(migrator, migration, deploy=False)
@@ -130,17 +140,47 @@ def _look(copy: Server, start: State | None) -> State:
         return State(listing, columns, rows)
 
 
-def _difference(before: State, deployed: State, written: State, after: State) -> str:
-    """What the way back left: of the schema anything, of the rows those the migration had left alone, as they
-    were once the journeys had ``written``.
-    """
+def _difference(before: State, deployed: State, after: State) -> str:
+    """What the way back left: of the schema anything, of the rows those the migration had left alone."""
     lines = [difference(before.listing, after.listing)]
-    for name, rows in sorted(before.rows.items()):
-        now, wanted = after.rows.get(name), written.rows.get(name, rows)
-        if deployed.rows.get(name) == rows and now is not None and now != wanted:
-            table = name.removeprefix("public.")
-            lines.append(f"table {table} has other rows: it had {wanted.rows}, and has {now.rows}")
+    for name, rows in _left_alone(before, deployed).items():
+        now = after.rows.get(name)
+        if now is not None and now != rows:
+            lines.append(_other_rows(name, rows, now))
     return "\n".join(line for line in lines if line)
+
+
+def _fewer(states: Sequence[State], written: State, after: State) -> str:
+    """The same once code wrote: a revert may change rows that came since, to bring values to where the old
+    schema holds them, but none may be missing.
+    """
+    lines = [difference(states[0].listing, after.listing)]
+    for name in _left_alone(states[0], states[-1]):
+        there, now = written.rows.get(name), after.rows.get(name)
+        if there is not None and now is not None and now.rows < there.rows:
+            lines.append(_other_rows(name, there, now))
+    return "\n".join(line for line in lines if line)
+
+
+def _left_alone(before: State, deployed: State) -> Mapping[str, contents.Content]:
+    return {name: rows for name, rows in sorted(before.rows.items()) if deployed.rows.get(name) == rows}
+
+
+def _other_rows(name: str, wanted: contents.Content, now: contents.Content) -> str:
+    table = name.removeprefix("public.")
+    return f"table {table} has other rows: it had {wanted.rows}, and has {now.rows}"
+
+
+def _refuse_changed(copy: Server, deployed: State, written: State) -> None:
+    """Raises Rejected when a journey changed more than rows."""
+    if written.listing != deployed.listing:
+        raise Rejected(
+            N_("a journey.sql changes the schema: {difference}"),
+            todo=N_("Let it write rows only; what changes the schema is a migration."),
+            where=copy.spot.address,
+            cause=Cause.SCRIPT_ERROR,
+            difference=difference(deployed.listing, written.listing),
+        )
 
 
 def _useless(server: Server, migration: MigrationScript, left: str) -> Rejected:
