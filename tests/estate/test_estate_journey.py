@@ -22,7 +22,7 @@ def test_it_is_kept_with_the_release_by_its_digest(repository: Repository) -> No
     assert after.digest != before.release.digest
 
 
-def test_without_one_the_release_is_the_one_it_was_and_lint_says_what_it_costs(
+def test_without_one_the_release_is_as_it_was_and_lint_says_the_price(
     repository: Repository,
 ) -> None:
     (repository.root / JOURNEY).unlink()
