@@ -261,6 +261,19 @@ def test_a_fence_is_lifted_when_the_migration_fails(stage: Stage) -> None:
     assert_whole(stage.theatre, stage.old)
 
 
+def test_a_closed_shop_waits_for_nobody(stage: Stage) -> None:
+    """A person may decide whether a broken gate goes back, but not while nobody is served."""
+    move = stage.move(strict(stage))
+    context = stage.theatre.context
+    plan = replace(plan_deploy(move), automatic=False)
+    request = Request("test", "team", "nobody", "ann", context.clock.now())
+    rollout = accept_plan(context, plan, move.target, request)
+    stage.shop.database.fail_next("deploy", Rejected(Message("locked").template))
+    end = stage.theatre.run(rollout.id)
+    assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED)
+    assert_whole(stage.theatre, stage.old)
+
+
 def test_without_a_rehearsal_before_it_the_rollout_refuses_what_breaks(stage: Stage) -> None:
     end = stage.theatre.deploy(strict(stage))
     assert end.state is RolloutState.FAILED

@@ -102,6 +102,7 @@ def traffic_goes_back_before_the_schema(world: World, cli: Cli, server: Postgres
     assert migrate["estimate"]["seconds"] == rehearsed["deploy_seconds"]["0002_gift"]
     order = kinds(plan["way_back"])
     assert order.index("shift_traffic") < order.index("revert_schema")
+    assert "--no-rehearsal --plan" in " ".join(cli("plan", UNIT, "--no-rehearsal").stdout.split())
     other = cli.data("plan", UNIT, "--no-rehearsal")
     assert other["rehearsed"] == []
     assert other["digest"] != plan["digest"]

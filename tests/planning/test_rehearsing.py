@@ -12,11 +12,12 @@ from lastgood.domain.digest import digest_bytes
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.plan import Difference, Plan, Reversibility, StepKind
 from lastgood.domain.rehearsal import OldCode, Rehearsed
-from lastgood.domain.release import CanaryStep, DatabaseTarget, Migration, Release, RoleSpec
+from lastgood.domain.release import CanaryStep, DatabaseTarget, Migration, Release, RoleSpec, SecretVersion
 from lastgood.domain.unit import Role, Target, UnitId
 from lastgood.planning.fence import refuse_unfenceable
 from lastgood.planning.moves import Move, begun, plan_deploy, plan_rollback
 from lastgood.planning.rehearsing import Written, judge, refuse_different, written
+from lastgood.planning.renewal import Renewal, renewed_steps
 from lastgood.planning.schema import Classes, SchemaState, schema_move
 from lastgood.ports.drivers import Rehearsal
 
@@ -126,6 +127,17 @@ def test_a_rollback_the_next_day_knows_it_too(old: OldCode, first: str) -> None:
     assert min(order.index("back:shift"), order.index(reverts)) == next(
         position for position, step in enumerate(order) if step.startswith(first)
     )
+
+
+def test_a_fenced_way_back_stays_one_when_a_secret_was_revoked() -> None:
+    made = move(OldCode.BREAKS)
+    new = replace(made.base, secrets=(SecretVersion("TOKEN", "2"),))
+    back = begun(plan_deploy(made).way_back, frozenset({"fence", f"migrate:{RESOURCE}:2"}))
+    steps = renewed_steps(back, Renewal(made.base, new), made.target)
+    order = [step.id for step in steps]
+    assert order.index("back:fence") < order.index(f"back:revert:{RESOURCE}:2") < order.index("back:start")
+    assert order.index("back:start") < order.index("back:shift") < order.index("back:workers")
+    assert next(s for s in steps if s.id == "back:start").params["release"] == new.digest
 
 
 def test_what_it_took_is_the_estimate_unless_it_was_a_sample() -> None:

@@ -21,6 +21,7 @@ from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.release import Release
 from lastgood.domain.rollout import Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure, went_back
+from lastgood.planning.fence import FENCE
 from lastgood.planning.moves import begun
 from lastgood.planning.renewal import Renewal, renewed_steps, returns
 from lastgood.ports.clock import Clock
@@ -109,7 +110,7 @@ class RolloutPrograms:
             return RolloutState.FAILED, with_step(N_("nothing was changed: {what}"), failure)
         incident = open_incident(unit, rollout, failure, touched=bool(kinds & TOUCHING), now=now)
         self._set_aside(unit, rollout, failure, incident, now)
-        if not rollout.plan.automatic and not failure.interrupted_by:
+        if not rollout.plan.automatic and not failure.interrupted_by and not closed(began):
             # The unit may have any part of the new release: going back starts from there.
             unit.releases.set_current(rollout.unit, rollout.target, now)
             what = with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
@@ -214,6 +215,11 @@ class RolloutPrograms:
             unit.releases.set_current(rollout.unit, rollout.target, now)
             keep_renewed(unit, rollout, self.clock)
         return RolloutState.VERIFIED, Message(N_("put back as released, nothing differs any more"))
+
+
+def closed(began: frozenset[str]) -> bool:
+    """Whether the shop is behind a fence, where nobody is served: that waits for no person."""
+    return FENCE in began and "shift" not in began
 
 
 def late_wish(unit: UnitOfWork, program: str) -> Failure | None:

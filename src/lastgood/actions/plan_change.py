@@ -123,7 +123,8 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
             release=short(base.digest),
         )
     if so_far.rehearse:
-        move = rehearse_first(context, move, so_far.told, so_far.done)
+        before = [resource for resource, migrated in so_far.done.items() if migrated]
+        move = rehearse_first(context, move, so_far.told, before)
     plan = plan_deploy(move)
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)

@@ -27,6 +27,12 @@ def check_change(**fields: str) -> None:
         )
 
 
+def run_options(commit: str, *, rehearse: bool) -> str:
+    """What a deploy has to say to have the plan that was shown."""
+    named = f"--commit {commit} " if commit != "HEAD" else ""
+    return named if rehearse else f"{named}--no-rehearsal "
+
+
 def confirm_plan(
     session: Session, unit: UnitId, commit: str, shown: str, *, yes: bool, rehearse: bool = True
 ) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lastgood.cli.change import NO_TERMINAL, ask
+from lastgood.cli.change import NO_TERMINAL, ask, run_options
 from lastgood.cli.follow_change import document, follow_change, until_guarding, until_over
 from lastgood.cli.session import Session
 from lastgood.cli.telling import telling
@@ -32,7 +32,7 @@ def plan_units(
     from lastgood.cli.wave_view import waves_view
 
     session.show(waves_view(session.t, plan, plans, details=details))
-    options = f"--commit {commit} " if commit != "HEAD" else ""
+    options = run_options(commit, rehearse=rehearse)
     template = N_(
         'Run it with: lastgood deploy {unit} {options}--plan {digest} --reason "…" --owner … --impact "…"'
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lastgood.cli.arguments import Command, NoRehearsal, Revision, Units, commands, only, paragraphs
+from lastgood.cli.change import run_options
 from lastgood.cli.session import Session
 from lastgood.cli.telling import telling
 from lastgood.domain.message import N_
@@ -68,7 +69,10 @@ def plan(
             found = session.service.plan(known, commit, rehearse=not no_rehearsal, told=told)
     session.document({"digest": found.digest, "seconds": found.seconds, **plan_document(found)})
     if not session.json:
-        (_show_back if going_back else _show)(session, found, to if going_back else commit)
+        if going_back:
+            _show_back(session, found, to)
+        else:
+            _show(session, found, run_options(commit, rehearse=not no_rehearsal))
 
 
 def _show_back(session: Session, found: Plan, to: str) -> None:
@@ -79,12 +83,11 @@ def _show_back(session: Session, found: Plan, to: str) -> None:
     session.say(N_("Go there with: lastgood rollback {unit}"), unit=there)
 
 
-def _show(session: Session, found: Plan, commit: str) -> None:
+def _show(session: Session, found: Plan, options: str) -> None:
     from lastgood.cli.plan_view import plan_view
     from lastgood.domain.digest import short
 
     session.show(plan_view(session.t, found))
-    options = f"--commit {commit} " if commit != "HEAD" else ""
     template = N_(
         'Run it with: lastgood deploy {unit} {options}--plan {digest} --reason "…" --owner … --impact "…"'
     )
