@@ -83,8 +83,7 @@ def deploy(
         check_change(**request)
         deploy_units(session, units, commit, plan, request, yes, guard, detach, rehearse)
         return
-    unit = units[0]
-    known = parse(unit)
+    unit, known = units[0], parse(units[0])
     check_change(**request)
     digest = confirm_plan(session, known, commit, plan, yes=yes, rehearse=rehearse)
     with telling(session) as told:
