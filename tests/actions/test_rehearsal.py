@@ -21,6 +21,7 @@ from lastgood.domain.rollout import Request, Rollout, RolloutState
 from lastgood.domain.unit import Role
 from lastgood.engine.handlers import Probe, no_probe
 from lastgood.planning.moves import Move, plan_deploy
+from lastgood.testing.fake_database import FakeDatabase
 from tests.actions.restoring import INIT, SPOILS, Shop
 from tests.actions.test_killed import Kill, assert_whole, killed_and_resumed
 from tests.actions.theatre import OTHER, UNIT, Theatre
@@ -186,6 +187,24 @@ def test_data_that_moves_in_a_shape_old_code_knows_goes_on_as_before(stage: Stag
     plan = plan_deploy(stage.move(stage.release("spoils", SPOILS, OLD)))
     assert "fence" not in [step.id for step in plan.steps]
     assert plan.rehearsed[0].old is OldCode.PROVEN
+
+
+class Simple(FakeDatabase):
+    """A driver that rehearses in the rollout only."""
+
+    rehearse_writes = None  # type: ignore[assignment]
+
+
+def test_a_driver_that_tries_no_journeys_rehearses_in_the_rollout(stage: Stage) -> None:
+    there = stage.shop.database
+    simple = Simple(there.path, there.directory, there.resource)
+    stage.theatre.drivers.built[UNIT, "database"] = simple
+    move = stage.move(stage.release("gift", GIFT, NEW))
+    assert move.rehearsed == {}
+    assert any("not rehearsed yet" in str(note) for note in plan_deploy(move).notes)
+    end = stage.theatre.run(stage.accept(move).id)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert simple.rehearsals == 1
 
 
 def strict(stage: Stage) -> Release:

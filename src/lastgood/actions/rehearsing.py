@@ -123,7 +123,9 @@ def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> 
     copied = Copied(
         driver, resource, journeys, _scripts(context, schema.pending), _scripts(context, schema.standing)
     )
+    began = context.clock.monotonic()
     seen = _from(context, copied, source)
+    seconds = context.clock.monotonic() - began
     if driver.fingerprint() != live:
         raise Conflict(
             N_("the schema of {resource} changed while its migration was rehearsed"),
@@ -136,7 +138,7 @@ def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> 
     names = tuple(m.name for m in schema.pending)
     made = Rehearsed(
         key, resource, live, names, old, reason, sample, context.clock.now(), seen.deploy_seconds,
-        seen.revert_seconds,
+        seen.revert_seconds, seconds,
     )  # fmt: skip
     with context.store.write() as unit:
         unit.rehearsals.put(made)

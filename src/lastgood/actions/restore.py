@@ -136,12 +136,17 @@ def noted(writes: WritesSince) -> dict[str, object]:
 
 
 def _loaded(context: Context, capture: Capture) -> Estimate:
-    """The rehearsal loaded this very snapshot, unless there was one before the plan."""
+    """The rehearsal loaded this very snapshot; one before the plan made such a copy, too."""
     with context.store.read() as unit:
-        entries = [
-            e for e in unit.journal.entries(capture.rollout) if e.step == f"rehearse:{capture.resource}"
-        ]
-    marks = {e.mark: e.at for e in entries if "rehearsed" not in e.data}
+        marks = {
+            e.mark: e.at
+            for e in unit.journal.entries(capture.rollout)
+            if e.step == f"rehearse:{capture.resource}"
+        }
+        rehearsed = unit.rollouts.get(capture.rollout).plan.rehearsed
+    whole = next((r for r in rehearsed if r.resource == capture.resource and not r.sample), None)
+    if whole is not None:
+        return Estimate(whole.seconds, 1)
     if Mark.INTENT in marks and Mark.DONE in marks:
         return Estimate((marks[Mark.DONE] - marks[Mark.INTENT]).total_seconds(), 1)
     return Estimate()

@@ -33,7 +33,8 @@ class Rehearsed:
 
     ``key`` is the digest of all that it depends on: ``fingerprint`` (of the live schema), migrations,
     journeys and ``sample`` (rows of each table at most that the copy had; 0: the whole database). ``reason``
-    says what ``old`` rests on where that is not plain. Seconds by migration.
+    says what ``old`` rests on where that is not plain. Seconds by migration; ``seconds`` of all, with making
+    the copy.
     """
 
     key: str
@@ -46,3 +47,4 @@ class Rehearsed:
     at: datetime
     deploy_seconds: Mapping[str, float] = field(default_factory=dict)
     revert_seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0

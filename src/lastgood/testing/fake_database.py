@@ -123,12 +123,21 @@ class FakeDatabase(FakeRestoring):
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
-        return self.rehearse_writes(snapshot, pending, standing, Journeys())
+        return self._rehearse(snapshot, pending, standing, Journeys())
 
     def sample_rows(self) -> int:
         return self.sampled
 
     def rehearse_writes(
+        self,
+        source: Snapshot | None,
+        pending: Sequence[MigrationScript],
+        standing: Sequence[MigrationScript],
+        journeys: Journeys,
+    ) -> Rehearsal:
+        return self._rehearse(source, pending, standing, journeys)
+
+    def _rehearse(
         self,
         source: Snapshot | None,
         pending: Sequence[MigrationScript],
