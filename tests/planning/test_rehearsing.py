@@ -10,6 +10,7 @@ import pytest
 
 from lastgood.domain.digest import digest_bytes
 from lastgood.domain.errors import NotReversible
+from lastgood.domain.message import Message
 from lastgood.domain.plan import Difference, Plan, Reversibility, StepKind
 from lastgood.domain.rehearsal import OldCode, Rehearsed
 from lastgood.domain.release import CanaryStep, DatabaseTarget, Migration, Release, RoleSpec, SecretVersion
@@ -41,7 +42,9 @@ def release(*migrations: Migration, journey: str = "", canary: bool = False) -> 
 
 def rehearsed(old: OldCode, sample: int = 0) -> Rehearsed:
     at = datetime(2026, 3, 1, tzinfo=UTC)
-    return Rehearsed("k", RESOURCE, "fp", ("2",), old, "it said no", sample, at, {"2": 1.5}, {"2": 0.5})
+    return Rehearsed(
+        "k", RESOURCE, "fp", ("2",), old, Message("it said no"), sample, at, {"2": 1.5}, {"2": 0.5}
+    )
 
 
 def move(old: OldCode, *, back: bool = False, sample: int = 0, canary: bool = False) -> Move:
@@ -64,11 +67,11 @@ def kinds(plan: Plan) -> list[StepKind]:
 @pytest.mark.parametrize(
     ("seen", "journeys", "old"),
     [
-        (Rehearsal("a", "a", False, complaint="no"), COMPLETE, OldCode.BREAKS),
+        (Rehearsal("a", "a", False, complaint=Message("no")), COMPLETE, OldCode.BREAKS),
         (Rehearsal("a", "a", True), COMPLETE, OldCode.VERIFIED),
         (Rehearsal("a", "a", True, additive=False), COMPLETE, OldCode.PROVEN),
-        (Rehearsal("a", "a", True, additive=False, untried="once"), COMPLETE, OldCode.UNPROVEN),
-        (Rehearsal("a", "a", True, additive=True, untried="once"), COMPLETE, OldCode.ADDITIVE),
+        (Rehearsal("a", "a", True, additive=False, untried=Message("once")), COMPLETE, OldCode.UNPROVEN),
+        (Rehearsal("a", "a", True, additive=True, untried=Message("once")), COMPLETE, OldCode.ADDITIVE),
         (Rehearsal("a", "a", True, additive=False), replace(COMPLETE, complete=False), OldCode.UNPROVEN),
         (Rehearsal("a", "a", True, additive=True), Written("new"), OldCode.ADDITIVE),
     ],

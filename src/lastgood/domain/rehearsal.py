@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from lastgood.domain.message import Message
+
 
 class OldCode(str, Enum):
     """Whether the old release's code runs on the new schema, and how that is known.
@@ -42,7 +44,7 @@ class Rehearsed:
     fingerprint: str
     pending: tuple[str, ...]
     old: OldCode
-    reason: str
+    reason: Message
     sample: int
     at: datetime
     deploy_seconds: Mapping[str, float] = field(default_factory=dict)

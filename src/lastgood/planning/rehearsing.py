@@ -68,14 +68,14 @@ def _named(release: Release) -> str:
     return f"{release.unit} {short(release.digest)}"
 
 
-def judge(seen: Rehearsal, journeys: Written) -> tuple[OldCode, str]:
+def judge(seen: Rehearsal, journeys: Written) -> tuple[OldCode, Message]:
     """Whether old code runs on the new schema, and what that rests on where a person would ask."""
     if not seen.old_runs_on_new:
         return OldCode.BREAKS, seen.complaint
     if seen.additive is None:
-        return OldCode.VERIFIED, ""
+        return OldCode.VERIFIED, seen.untried
     if journeys.complete and not seen.untried:
-        return OldCode.PROVEN, ""
+        return OldCode.PROVEN, seen.untried
     return (OldCode.ADDITIVE if seen.additive else OldCode.UNPROVEN), seen.untried
 
 
@@ -91,7 +91,7 @@ def refuse_different(seen: Rehearsal, resource: str) -> None:
         )
 
 
-def refuse_breaking(old: OldCode, reason: str, resource: str) -> None:
+def refuse_breaking(old: OldCode, reason: Message, resource: str) -> None:
     """Raises NotReversible in a rollout whose plan knew nothing of a rehearsal, and so has no fence."""
     if old is OldCode.BREAKS:
         raise NotReversible(

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lastgood.domain.criterion import Signal
 from lastgood.domain.image import Image
+from lastgood.domain.message import Message
 from lastgood.domain.observation import Drift, EvidenceItem, Observation
 from lastgood.domain.plan import Reversibility
 from lastgood.domain.release import Artifact, FileEntry, RoleSpec, SecretVersion
@@ -192,8 +193,8 @@ class Rehearsal:
     difference: str = ""
     """Empty when the revert restored the schema exactly; else what stayed different."""
     additive: bool | None = None
-    complaint: str = ""
-    untried: str = ""
+    complaint: Message = field(default_factory=lambda: Message(""))
+    untried: Message = field(default_factory=lambda: Message(""))
 
 
 @runtime_checkable

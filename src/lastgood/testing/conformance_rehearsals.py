@@ -50,7 +50,7 @@ class RehearsesWritesConformance:
         before = driver.fingerprint()
         source = None if copied else driver.snapshot("r")
         seen = driver.rehearse_writes(source, [GIFTS], [ORDERS], Journeys(NEW, (OLD,)))
-        assert (seen.old_runs_on_new, seen.complaint, seen.untried) == (True, "", "")
+        assert (seen.old_runs_on_new, str(seen.complaint), str(seen.untried)) == (True, "", "")
         assert seen.additive is True
         assert seen.difference == ""
         assert seen.fingerprint_before == seen.fingerprint_after == before == driver.fingerprint()
@@ -60,14 +60,14 @@ class RehearsesWritesConformance:
         """Its verify scripts see nothing of it."""
         seen = driver.rehearse_writes(None, [STRICT], [ORDERS], Journeys(None, (OLD, OLD)))
         assert not seen.old_runs_on_new
-        assert "journey.sql of the old release" in seen.complaint or "one_of_each" in seen.complaint
+        assert "one_of_each" in str(seen.complaint) or "orders.note" in str(seen.complaint)
         assert seen.additive is False
         assert seen.difference == ""
 
     def test_an_old_journey_that_fails_on_its_own_schema_proves_nothing(self, driver: Database) -> None:
         twice = Journey("the old release", "INSERT INTO orders (id, note) VALUES (77, 'once');")
         seen = driver.rehearse_writes(None, [GIFTS], [ORDERS], Journeys(NEW, (twice,)))
-        assert seen.untried != ""
+        assert seen.untried
         assert (seen.old_runs_on_new, seen.additive) == (True, True)
 
     def test_a_new_journey_that_fails_is_refused(self, driver: Database) -> None:

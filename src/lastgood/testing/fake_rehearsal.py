@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lastgood.domain.errors import Cause, Rejected
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.drivers import MigrationScript, Rehearsal
 from lastgood.ports.rehearsing import Journey, Journeys
@@ -62,8 +62,12 @@ def rehearse(
         lines = _fewer(again, written, _look(copy, columns))
     return Rehearsal(
         before, copy.fingerprint(), not complaint, deploy_seconds, revert_seconds, "\n".join(lines),
-        _additive(states[0].listing, states[-1].listing), complaint, untried,
+        _additive(states[0].listing, states[-1].listing), _said(complaint), _said(untried),
     )  # fmt: skip
+
+
+def _said(text: str) -> Message:
+    return Message("{text}", {"text": text}) if text else Message("")
 
 
 def _deploy(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 
 from lastgood.domain.errors import Cause, DriverError, InvalidInput, Rejected
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import failures
 from lastgood.drivers.postgresql.connection import Server
 from lastgood.drivers.postgresql.scan import Statement, runnable
@@ -41,20 +41,20 @@ def write_new(server: Server, journey: Journey) -> None:
                 where=server.spot.address,
                 cause=Cause.SCRIPT_ERROR,
                 file=_file(journey),
-                error=str(failed.what),
+                error=failed.what,
             )
 
 
-def untried(server: Server, journey: Journey) -> str:
-    """Why it proves nothing, for it fails where its own code runs; ``""`` when it can be relied on.
+def untried(server: Server, journey: Journey) -> Message:
+    """Why it proves nothing, for it fails where its own code runs; empty when it can be relied on.
 
     Nothing of what it writes is kept.
     """
     try:
         failed = _run(server, journey, times=2, keep=False)
     except InvalidInput as unfit:
-        return str(unfit.what)
-    return str(failed.what) if failed is not None else ""
+        return unfit.what
+    return failed.what if failed is not None else Message("")
 
 
 def _run(server: Server, journey: Journey, *, times: int, keep: bool) -> DriverError | None:

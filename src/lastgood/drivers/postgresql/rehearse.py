@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lastgood.domain.errors import Cause, Rejected
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import contents, journeys
 from lastgood.drivers.postgresql.additions import additive
 from lastgood.drivers.postgresql.connection import Server
@@ -33,7 +33,7 @@ class State:
 class Written:
     """What became of rows that code wrote: what old code complained of, what the way back left, and where."""
 
-    complaint: str
+    complaint: Message
     difference: str
     after: State
 
@@ -57,7 +57,7 @@ class Trial:
         before = _look(self.copy, None)
         untried = self._untried()
         states, deploy_seconds = self._deploy(migrator, before)
-        complaint = migrator.verify(self.standing)
+        complaint = self._verified(migrator)
         revert_seconds, after = self._revert(migrator, states)
         left = _difference(before, states[-1], after)
         if self.journeys != Journeys() and not left:
@@ -89,20 +89,24 @@ class Trial:
         states, _ = self._deploy(migrator, before)
         if self.journeys.new is not None:
             journeys.write_new(self.copy, self.journeys.new)
-        complaint = (migrator.verify(self.standing) or self._complaint()) if tried else ""
+        complaint = (self._verified(migrator) or self._complaint()) if tried else Message("")
         written = _look(self.copy, before)
         _refuse_changed(self.copy, states[-1], written)
         _, after = self._revert(migrator, [*states[:-1], written])
         return Written(complaint, _fewer(states, written, after), after)
 
-    def _untried(self) -> str:
+    def _untried(self) -> Message:
         """Old journeys where their own code runs: what fails here says nothing of the new schema."""
         failures = (journeys.untried(self.copy, journey) for journey in self.journeys.old)
-        return next((failure for failure in failures if failure), "")
+        return next((failure for failure in failures if failure), Message(""))
 
-    def _complaint(self) -> str:
+    def _complaint(self) -> Message:
         failures = (journeys.write(self.copy, journey) for journey in self.journeys.old)
-        return next((str(failure.what) for failure in failures if failure is not None), "")
+        return next((failure.what for failure in failures if failure is not None), Message(""))
+
+    def _verified(self, migrator: Migrator) -> Message:
+        failed = migrator.verify(self.standing)
+        return Message("{failed}", {"failed": failed}) if failed else Message("")
 
     def _revert(self, migrator: Migrator, states: Sequence[State]) -> tuple[dict[str, float], State]:
         """Seconds by migration, and the state it leaves. ``states``: before the first and after each."""
