@@ -117,6 +117,9 @@ def writers_stop_before_the_schema_goes_back(world: World, cli: Cli) -> None:
     assert "Old code does not run on the new schema of orders@dev/us" in shown
     assert "channel_said" in shown
     assert "stop every writer first" in shown
+    chinese = "".join(cli("plan", UNIT, LASTGOOD_LANG="zh").stdout.split())
+    assert "旧代码不能在orders@dev/us的新结构上运行" in chinese
+    assert "因此部署和回退都先停止所有写入者" in chinese
     plan = cli.data("plan", UNIT)
     assert plan["rehearsed"][0]["old"] == "breaks"
     order = [step["id"] for step in plan["steps"]]
