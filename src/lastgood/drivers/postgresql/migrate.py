@@ -79,7 +79,7 @@ class Migrator:
             if not self._there(connection, migration):
                 return False, aside.report(connection, "kept_by", migration.name, key)
             self._refuse_unless_newest(connection, migration)
-            if not script.statements:
+            if not script.statements and Script.read(migration, "deploy", migration.deploy).statements:
                 raise Rejected(
                     N_("{file} is empty: it would take nothing back"),
                     todo=N_("Write the statements that undo deploy.sql."),
