@@ -1,9 +1,9 @@
 """What Django says of each migration of django-oscar: run in a process of its own, whose path has both.
 
-``sqlmigrate.py HOST PORT DATABASE FILE``: walks through all migrations in Django's own order. For each it asks for the
-SQL forward, runs that, and asks for the SQL backward: constraints are looked up in the database, so it has to
-be where the migration finds it. The text is that of ``manage.py sqlmigrate``, by the calls that it makes; one
-process for all, because each of 310 would load every model first.
+``sqlmigrate.py HOST PORT DATABASE FILE``: walks through all migrations in Django's own order. For each it
+asks for the SQL forward, runs that, and asks for the SQL backward: constraints are looked up in the database,
+so it has to be where the migration finds it. The text is that of ``manage.py sqlmigrate``, by the calls that
+it makes; one process for all, because each of 310 would load every model first.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+CONTRIBUTED = ("admin", "auth", "contenttypes", "sessions", "messages", "sites", "flatpages")
+OWN = {
+    "analytics": "Analytics", "checkout": "Checkout", "address": "Address", "shipping": "Shipping",
+    "catalogue": "Catalogue", "catalogue.reviews": "CatalogueReviews", "communication": "Communication",
+    "partner": "Partner", "basket": "Basket", "payment": "Payment", "offer": "Offer", "order": "Order",
+    "customer": "Customer", "search": "Search", "voucher": "Voucher", "wishlists": "Wishlists",
+}  # fmt: skip
 APPS = [
-    *(f"django.contrib.{a}" for a in ("admin", "auth", "contenttypes", "sessions", "messages", "sites", "flatpages")),
-    *(
-        f"oscar.apps.{place}.apps.{name}Config"
-        for place, name in (
-            ("analytics", "Analytics"), ("checkout", "Checkout"), ("address", "Address"), ("shipping", "Shipping"),
-            ("catalogue", "Catalogue"), ("catalogue.reviews", "CatalogueReviews"), ("communication", "Communication"),
-            ("partner", "Partner"), ("basket", "Basket"), ("payment", "Payment"), ("offer", "Offer"),
-            ("order", "Order"), ("customer", "Customer"), ("search", "Search"), ("voucher", "Voucher"),
-            ("wishlists", "Wishlists"),
-        )
-    ),
-]  # fmt: skip
+    *(f"django.contrib.{app}" for app in CONTRIBUTED),
+    *(f"oscar.apps.{place}.apps.{name}Config" for place, name in OWN.items()),
+]
 """Everything that has tables; the dashboard has none."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lastgood.domain.errors import Cause, Rejected
@@ -12,7 +12,7 @@ from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import contents
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Server
-from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, read_listing
+from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, in_order, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
 from lastgood.drivers.postgresql.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
@@ -58,6 +58,7 @@ def rehearse(
             if after.same_as(present) and not deployed.same_as(wanted):
                 raise _useless(server, migration, difference(wanted.listing, after.listing))
             present = after
+        present = replace(present, listing=in_order(before.listing, [s.listing for s in states], present.listing))
         return Rehearsal(
             fingerprint_before=fingerprint(before.listing),
             fingerprint_after=fingerprint(present.listing),
