@@ -17,7 +17,7 @@ from tests.drivers.postgresql.conftest import Lab
 from tests.oscar.conftest import PYTHON_ONLY, Step
 from tests.oscar.filling import ROWS, fill
 
-pytestmark = pytest.mark.xdist_group("oscar")
+pytestmark = [pytest.mark.xdist_group("oscar"), pytest.mark.timeout(400)]
 
 # Its deploy.sql removes a column that has to have a value, which its revert.sql can't give to rows.
 NO_WAY_BACK = "catalogue_0002_auto_20150217_1221"
