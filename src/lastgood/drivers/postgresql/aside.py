@@ -305,8 +305,10 @@ def _update(connection: Connection, kept: Kept, fields: Mapping[str, Field]) -> 
     rows = connection.execute(question).rowcount
     if kept.kind == "retyped":
         # Those that the way back did not change count as well: they are there again.
-        question = sql.SQL("SELECT count(*) FROM ONLY {} t, {} k WHERE {} AND k.lastgood_untouched")
-        return int(one(connection, question.format(kept.table, kept.store, _matching(kept, fields))))
+        there = sql.SQL("SELECT count(*) FROM ONLY {} t, {} k WHERE {} AND k.lastgood_untouched").format(
+            kept.table, kept.store, _matching(kept, fields)
+        )
+        return int(one(connection, there))
     return rows
 
 
