@@ -153,3 +153,38 @@ def test_a_restore_of_it_while_customers_order(grown: Lab) -> None:
     assert "exclusion constraint" in str(reasons)
     (number,) = ask("INSERT INTO orders (day, total) VALUES ('2026-01-01', 1) RETURNING id")[0]
     assert int(str(number)) > max(there)
+
+
+def test_a_migration_that_moved_rows_to_another_partition_is_undone_row_by_row(lab: Lab) -> None:
+    lab.ask(
+        "CREATE TABLE o (id int, day date, t int, n text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);"
+        "CREATE TABLE o1 PARTITION OF o FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');"
+        "CREATE TABLE o2 PARTITION OF o DEFAULT;"
+        "INSERT INTO o SELECT n, '2025-05-05', n, 'a' FROM generate_series(1, 8) n"
+    )
+    driver = lab.driver()
+    cut = driver.capture("cut")
+    driver.deploy(
+        script("0001_m", "UPDATE o SET day = '2026-06-06', t = 0 WHERE id < 7", "SELECT 1", "SELECT 1"), KEY
+    )
+    lab.ask("UPDATE o SET n = 'shop' WHERE id = 1; UPDATE o SET day = '2025-05-05' WHERE id = 2")
+    lab.ask("UPDATE o SET day = '2025-07-07' WHERE id = 3; DELETE FROM o WHERE id = 4")
+    lab.ask("INSERT INTO o VALUES (5, '2025-05-05', 55, 'new')")
+    lab.ask("UPDATE o SET day = '2026-01-01' WHERE id = 7")
+    lab.ask("BEGIN; DELETE FROM o WHERE id = 8; INSERT INTO o VALUES (8, '2027-01-01', 9, 'again'); COMMIT")
+    driver.prepare_copy(cut, "restore")
+    driver.carry_over(cut, "restore", ())
+    driver.swap(cut, "restore", ())
+    assert lab.ask("SELECT id, day::text, t, n FROM o ORDER BY id") == [
+        (1, "2025-05-05", 1, "shop"),
+        (2, "2025-05-05", 2, "a"),
+        (3, "2025-05-05", 3, "a"),
+        (5, "2025-05-05", 5, "a"),
+        (6, "2025-05-05", 6, "a"),
+        (7, "2026-01-01", 7, "a"),
+        (8, "2027-01-01", 9, "again"),
+    ]
+    assert lab.ask('SELECT key, "column" FROM lastgood.conflicts ORDER BY 1') == [
+        ('["3", "2025-07-07"]', "day"),
+        ('["5", "2025-05-05"]', ""),
+    ]
