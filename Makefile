@@ -28,6 +28,7 @@ demo-restore: ## a migration spoils the prices, and they come back with every or
 test: ## every test, against real servers (ARGS="-k name" for some)
 	@scripts/system-packages
 	@scripts/bootstrap dev demo docker
+	@scripts/oscar
 	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 .PHONY: lint

@@ -231,8 +231,9 @@ class Migrates(Protocol):
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
         """On a scratch database loaded from ``snapshot``: deploy ``pending``, run ``standing``'s verify
-        scripts, revert, compare. Raises Rejected when deploy or revert fails. The scratch database is
-        dropped whatever happens.
+        scripts, revert, compare. Of ``standing``, oldest first, only those count that pass before anything
+        is deployed, and the newest one. Raises Rejected when deploy or revert fails. The scratch database
+        is dropped whatever happens.
         """
 
 

@@ -218,6 +218,21 @@ class RehearsesConformance:
         assert not seen.old_runs_on_new
         assert seen.difference == ""
 
+    def test_what_a_later_standing_migration_took_away_says_nothing(self, driver: Database) -> None:
+        rename = script(
+            "0002_rename",
+            "ALTER TABLE orders RENAME COLUMN note TO remark;",
+            "SELECT remark FROM orders WHERE 1 = 0;",
+            "ALTER TABLE orders RENAME COLUMN remark TO note;",
+        )
+        more = script(
+            "0003_more", "CREATE TABLE more (id integer);", "SELECT id FROM more;", "DROP TABLE more;"
+        )
+        driver.deploy(rename, KEY)
+        snapshot = driver.snapshot("r")
+        assert driver.rehearse(snapshot, [more], [ORDERS, rename]).old_runs_on_new
+        assert not driver.rehearse(snapshot, [more], [ORDERS]).old_runs_on_new, "the newest one counts"
+
     def test_what_a_revert_leaves_is_named(self, driver: Database) -> None:
         leaves = script("0002_gifts", GIFTS.deploy, GIFTS.verify, "DROP TABLE gifts;")
         seen = driver.rehearse(driver.snapshot("r"), [leaves], [ORDERS])

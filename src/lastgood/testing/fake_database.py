@@ -114,7 +114,7 @@ class FakeDatabase(FakeRestoring):
             newer = newer[newer.index(name) + 1 :]
             if newer:
                 raise Conflict(N_("{newer} came after {name}"), newer=", ".join(newer), name=name)
-            if not script:
+            if not script and runnable(migration.deploy, f"deploy.sql of {name}"):
                 raise Rejected(N_("revert.sql of {name} is empty"), cause=Cause.SCRIPT_ERROR, name=name)
             run_script(connection, f"revert.sql of {name}", [(s.text, s.line) for s in script])
             connection.execute(f"DELETE FROM {OWN} WHERE name = ?", (name,))

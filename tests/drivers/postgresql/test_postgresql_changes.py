@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from lastgood.drivers.postgresql import changes
-from lastgood.drivers.postgresql.changes import Change, Kind, Transaction, transactions
+from lastgood.drivers.postgresql.changes import Change, Kind, Relation, Transaction, rejoined, transactions
 from tests.drivers.postgresql.conftest import Lab
 
 PUBLICATION = "Watched, all"
@@ -214,3 +214,21 @@ def test_a_transaction_of_ours_is_known(emptied_lab: Lab, slot: str) -> None:
 def test_positions_compare_as_numbers() -> None:
     assert changes.number("A/FF") > changes.number("9/FFFFFFFF")
     assert changes.position(changes.number("1A/16B3748")) == "1A/16B3748"
+
+
+def test_a_row_that_moved_to_another_partition_is_one_change_again() -> None:
+    orders = Relation("public", "orders", ("id", "day", "total"), ("id", "day"), 7)
+    same = Relation("public", "orders", ("id", "day", "total"), ("id", "day"), 7)
+    gone = Change(Kind.DELETE, orders, {"id": "1", "day": "mon"})
+    come = Change(Kind.INSERT, same, {}, {"id": "1", "day": "tue", "total": "5"})
+    other = Change(Kind.INSERT, orders, {}, {"id": "2", "day": "tue", "total": "5"})
+
+    def of(*changes: Change, keys: Mapping[int, frozenset[str]]) -> tuple[Change, ...]:
+        return rejoined(Transaction(1, "0/1", 0.0, changes), keys).changes
+
+    day = {7: frozenset({"day"})}
+    assert of(gone, come, keys=day) == (Change(Kind.UPDATE, same, gone.old, come.new),)
+    assert of(gone, other, keys=day) == (gone, other), "another row"
+    assert of(gone, other, come, keys=day) == (gone, other, come), "not right after it"
+    assert of(gone, come, keys={}) == (gone, come), "a table without partitions"
+    assert of(gone, come, keys={7: frozenset({"id", "day"})}) == (gone, come), "nothing of the key stays"

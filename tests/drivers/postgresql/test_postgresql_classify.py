@@ -38,6 +38,11 @@ EXACT = [
     "COMMENT ON TABLE t IS 'x'",
     "SET search_path = public",
     "SELECT count(*) FROM t",
+    "ALTER TABLE t ADD COLUMN a int DEFAULT 1 NOT NULL; ALTER TABLE t ALTER COLUMN a DROP DEFAULT",
+    'ALTER TABLE t ALTER "a" DROP DEFAULT, ALTER b DROP DEFAULT, ADD c int',
+    'SET CONSTRAINTS "c" IMMEDIATE',
+    "BEGIN; CREATE TABLE t (id int); COMMIT",
+    "start transaction;\nCREATE TABLE t (id int);\n-- done\nend work; -- really",
 ]
 BY_SNAPSHOT = [
     "DROP TABLE t",
@@ -51,6 +56,10 @@ BY_SNAPSHOT = [
     "ALTER TABLE t ALTER COLUMN a TYPE bigint",
     "ALTER TABLE t ALTER COLUMN a TYPE bigint USING a::bigint",
     "ALTER TABLE t ALTER COLUMN a DROP NOT NULL",
+    "ALTER TABLE t ALTER a DROP DEFAULT, ALTER b DROP NOT NULL",
+    'ALTER TABLE t ALTER a DROP DEFAULT, DROP "b"',
+    "ALTER TABLE t ALTER a DROP DEFAULT, DROP CONSTRAINT c",
+    "BEGIN; UPDATE t SET a = 1; COMMIT",
     "TRUNCATE t",
     "DELETE FROM t",
     "UPDATE t SET a = 1 WHERE b",
@@ -75,6 +84,12 @@ FORWARD_ONLY = [
     "CREATE TABEL t (id int)",
     "SELECT 'never closed",
     "ALTER SYSTEM SET fsync = off",
+    "BEGIN; CREATE TABLE t (id int); COMMIT; CREATE TABLE u (id int)",
+    "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE t (id int); COMMIT",
+    "BEGIN; CREATE TABLE t (id int); ROLLBACK",
+    "BEGIN; CREATE TABLE t (id int)",
+    "ALTER TABLE t ALTER a DROP IDENTITY",
+    "ALTER TABLE t ALTER a DROP EXPRESSION",
 ]
 
 

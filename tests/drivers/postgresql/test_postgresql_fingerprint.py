@@ -17,6 +17,7 @@ from lastgood.drivers.postgresql.fingerprint import (
     difference,
     fingerprint,
     from_plain,
+    in_order,
     read_listing,
     settled,
     to_plain,
@@ -201,3 +202,18 @@ def test_there_and_back_is_the_same(playground: tuple[Lab, Listing], pairs: list
     assert difference(before, after) == ""
     assert after == before
     assert (middle != before) == bool(done)
+
+
+def test_a_column_that_is_added_again_comes_last_and_nothing_else_may(lab: Lab) -> None:
+    lab.ask('CREATE TABLE t (a int, "b, c" int, d int, e int)')
+    before = listing(lab)
+    lab.ask('ALTER TABLE t DROP COLUMN "b, c", DROP COLUMN a')
+    gone = listing(lab)
+    lab.ask('ALTER TABLE t ADD COLUMN "b, c" int, ADD COLUMN a int')
+    after = listing(lab)
+    assert after != before
+    assert in_order(before, [before, gone], after) == before
+    assert in_order(before, [before, before], after) == after, "they never were away"
+    lab.ask("ALTER TABLE t DROP COLUMN d; ALTER TABLE t ADD COLUMN d int")
+    moved = listing(lab)
+    assert in_order(before, [before, gone], moved) == moved, "this one was there all the time"

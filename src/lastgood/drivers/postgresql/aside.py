@@ -302,7 +302,14 @@ def _update(connection: Connection, kept: Kept, fields: Mapping[str, Field]) -> 
     question = sql.SQL("UPDATE ONLY {} t SET {} = {} FROM {} k WHERE {} AND {}").format(
         kept.table, field.identifier, field.back, kept.store, _matching(kept, fields), condition
     )
-    return connection.execute(question).rowcount
+    rows = connection.execute(question).rowcount
+    if kept.kind == "retyped":
+        # Those that the way back did not change count as well: they are there again.
+        there = sql.SQL("SELECT count(*) FROM ONLY {} t, {} k WHERE {} AND k.lastgood_untouched").format(
+            kept.table, kept.store, _matching(kept, fields)
+        )
+        return int(one(connection, there))
+    return rows
 
 
 def _insert(connection: Connection, kept: Kept, fields: Mapping[str, Field]) -> int | None:

@@ -201,7 +201,9 @@ class Capturer:
                 Tally(lambda oid: publication.rows_of(connection, oid, names.get(oid, ""), rows))
             ) as tally,
         ):
-            tally.add(changes.transactions(reading, name, name, up_to=position))
+            keys = changes.partition_keys(reading)
+            stream = changes.transactions(reading, name, name, up_to=position)
+            tally.add(changes.rejoined(transaction, keys) for transaction in stream)
             return _tables(tally.written(), {**tally.names, **names}, keep)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -28,8 +29,15 @@ from lastgood.drivers.postgresql.pgoutput import (
 
 __all__ = [
     "Change", "Kind", "Relation", "Transaction",
-    "advance", "branch", "mark", "now", "number", "position", "transactions",
+    "advance", "branch", "mark", "now", "number", "partition_keys", "position", "rejoined", "transactions",
 ]  # fmt: skip
+
+_PARTITION_KEYS = """
+SELECT pg_partition_root(p.partrelid)::oid::bigint, array_agg(DISTINCT a.attname::text)
+FROM pg_partitioned_table p
+JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY(p.partattrs::int2[])
+GROUP BY 1
+"""
 
 PAGE = 10_000
 """Messages after which a page ends, with the transaction that is then complete."""
@@ -68,6 +76,36 @@ def transactions(
     finally:
         with contextlib.suppress(psycopg.Error):
             connection.execute("SELECT pg_drop_replication_slot(%s)", (reading,))
+
+
+def partition_keys(connection: Connection) -> Mapping[int, frozenset[str]]:
+    """The columns by which the parts of a table are told apart, by the oid of the topmost one."""
+    found: dict[int, frozenset[str]] = {}
+    for oid, columns in connection.execute(_PARTITION_KEYS):
+        found[oid] = frozenset(columns)
+    return found
+
+
+def rejoined(transaction: Transaction, keys: Mapping[int, frozenset[str]]) -> Transaction:
+    """An UPDATE that moved a row to another partition is logged as a DELETE and an INSERT right after it;
+    one change again, so that what a migration did to the row is still known of it.
+    """
+    done: list[Change] = []
+    for change in transaction.changes:
+        if done and _moved(done[-1], change, keys):
+            done[-1] = Change(Kind.UPDATE, change.relation, done[-1].old, change.new)
+        else:
+            done.append(change)
+    return replace(transaction, changes=tuple(done))
+
+
+def _moved(gone: Change, come: Change, keys: Mapping[int, frozenset[str]]) -> bool:
+    """Alike in all of the key but what decides on the partition; and there is such a rest."""
+    relation = come.relation
+    if (gone.kind, come.kind) != (Kind.DELETE, Kind.INSERT) or gone.relation != relation:
+        return False
+    rest = set(relation.key) - keys.get(relation.oid, frozenset(relation.key))
+    return bool(rest) and all(gone.old.get(column) == come.new.get(column) for column in rest)
 
 
 def branch(connection: Connection, slot: str, name: str, *, temporary: bool = False) -> None:

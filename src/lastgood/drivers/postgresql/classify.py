@@ -6,6 +6,7 @@ known to be harmless is forward only.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -94,6 +95,8 @@ def _judge(statement: Statement, created: set[str]) -> Verdict:
             created.add(_key(table))
     if isinstance(tree, exp.Command):
         return _command(statement)
+    if isinstance(tree, exp.Alter):
+        return _alter(tree, statement)
     judge = _JUDGES.get(type(tree))
     return judge(tree, created) if judge else _UNKNOWN
 
@@ -121,6 +124,8 @@ def _command(statement: Statement) -> Verdict:
     words = statement.words
     if words[:2] in _COMMANDS:
         return _ADDITIVE
+    if words[:2] == ("SET", "CONSTRAINTS"):
+        return _DEFINITION  # It says when they speak; what they forbid stays forbidden.
     if words[:2] == ("ALTER", "TABLE") and "VALIDATE" in words and "CONSTRAINT" in words:
         harmless = "," not in statement.text and not {"DROP", "TYPE", "DETACH"} & set(words)
         return _DEFINITION if harmless else _UNKNOWN
@@ -146,12 +151,23 @@ def _drop(tree: exp.Expr, created: set[str]) -> Verdict:
     return _LOOSENS if kind in ("CONSTRAINT", "INDEX", "TRIGGER") else _REMOVES
 
 
-def _alter(tree: exp.Expr, created: set[str]) -> Verdict:
+def _alter(tree: exp.Alter, statement: Statement) -> Verdict:
     actions = tree.args.get("actions") or []
     if not actions:
         return _UNKNOWN
-    verdicts = [_action(action) for action in actions]
+    # DROP NOT NULL, which lets NULLs in, and DROP DEFAULT look alike to the parser; the words tell.
+    pairs = list(itertools.pairwise(statement.words))
+    only_defaults = pairs.count(("DROP", "DEFAULT")) == sum(map(_drops_property, actions))
+    verdicts = [
+        _DEFINITION if only_defaults and _drops_property(action) else _action(action) for action in actions
+    ]
     return max(verdicts, key=lambda verdict: _RANK.index(verdict[0]))
+
+
+def _drops_property(action: exp.Expr) -> bool:
+    """Of a column: its default, or what it may not be."""
+    alters = isinstance(action, exp.AlterColumn) and not action.args.get("dtype")
+    return bool(alters and action.args.get("drop") and not action.args.get("default"))
 
 
 def _action(action: exp.Expr) -> Verdict:
@@ -162,10 +178,7 @@ def _action(action: exp.Expr) -> Verdict:
     if isinstance(action, exp.AlterColumn):
         if action.args.get("dtype"):
             return _RETYPES
-        if action.args.get("drop") and not action.args.get("default"):
-            # DROP NOT NULL and DROP DEFAULT look alike here; the first lets NULLs in.
-            return _LOOSENS
-        return _DEFINITION
+        return _LOOSENS if _drops_property(action) else _DEFINITION
     if isinstance(action, (exp.AlterRename, exp.RenameColumn)):
         return _DEFINITION
     return _UNKNOWN
@@ -216,7 +229,6 @@ def _key(table: exp.Table) -> str:
 _JUDGES: Mapping[type, Callable[[exp.Expr, set[str]], Verdict]] = {
     exp.Create: _create,
     exp.Drop: _drop,
-    exp.Alter: _alter,
     exp.Insert: _write,
     exp.Update: _write,
     exp.Delete: _write,

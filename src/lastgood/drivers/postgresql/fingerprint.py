@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lastgood.domain.digest import digest
@@ -11,6 +11,7 @@ from lastgood.drivers.postgresql.catalogue import QUERIES, WITH
 from lastgood.drivers.postgresql.connection import Connection
 
 _CAST_ARRAY = re.compile(r"\(ARRAY\[")
+_NAME = re.compile(r'"(?:[^"]|"")*"|[^", ]+')
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 
 
@@ -74,6 +75,22 @@ def difference(wanted: Listing, found: Listing, *, limit: int = 20) -> str:
     if len(lines) > limit:
         lines[limit:] = [f"… and {len(lines) - limit} more"]
     return "\n".join(lines)
+
+
+def in_order(before: Listing, between: Sequence[Listing], after: Listing) -> Listing:
+    """``after``, but with the order of ``before`` where only columns that were gone ``between`` come last
+    instead: there the server puts a column that is added again, and no script can put it elsewhere.
+    """
+    mended = dict(after)
+    for key, part in before.items():
+        if key[0] != "column order" or key not in after or after[key] == part:
+            continue
+        wanted, found = _NAME.findall(part.definition), _NAME.findall(after[key].definition)
+        orders = [_NAME.findall(state[key].definition) for state in between if key in state]
+        stayed = [name for name in wanted if all(name in order for order in orders)]
+        if sorted(wanted) == sorted(found) and found[: len(stayed)] == stayed:
+            mended[key] = part
+    return mended
 
 
 def settled(definition: str) -> str:

@@ -102,7 +102,8 @@ class Migrator:
             undoes = recording.wanted(migration)
             if undoes:
                 undoing.undo(connection, migration.name, key, self.server.spot.address)
-            if not script.statements and not undoes:
+            deployed = Script.read(migration, "deploy", migration.deploy)
+            if not script.statements and not undoes and deployed.statements:
                 raise Rejected(
                     N_("{file} is empty: it would take nothing back"),
                     todo=N_("Write the statements that undo deploy.sql."),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import contents, journeys
 from lastgood.drivers.postgresql.additions import additive
 from lastgood.drivers.postgresql.connection import Server
-from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, read_listing
+from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, in_order, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
 from lastgood.drivers.postgresql.recording import wanted
 from lastgood.ports.drivers import MigrationScript, Rehearsal
@@ -55,14 +55,16 @@ class Trial:
         Raises Rejected when a script fails, or when a revert changes nothing although its deploy did.
         """
         migrator = Migrator(self.copy)
+        speaking = _speaking(migrator, self.standing)
         before = _look(self.copy, None)
         untried = self._untried()
         states, deploy_seconds = self._deploy(migrator, before)
-        complaint = self._verified(migrator)
+        complaint = _verified(migrator, speaking)
         revert_seconds, after = self._revert(migrator, states)
+        after = _in_order(states, after)
         left = _difference(before, _moved(self.pending, states), after)
         if self.journeys != Journeys() and not left:
-            written = self._write(migrator, before, tried=not (untried or complaint))
+            written = self._write(migrator, before, None if untried or complaint else speaking)
             complaint = complaint or written.complaint
             left, after = written.difference, written.after
         return Rehearsal(
@@ -85,15 +87,20 @@ class Trial:
             states.append(_look(self.copy, before))
         return states, seconds
 
-    def _write(self, migrator: Migrator, before: State, *, tried: bool) -> Written:
-        """There and back again, with rows of new code and then (``tried``) of old code."""
+    def _write(self, migrator: Migrator, before: State, tried: Sequence[MigrationScript] | None) -> Written:
+        """There and back again, with rows of new code and then of old code, whose verify scripts are
+        ``tried`` before; None: it is known already what becomes of old code.
+        """
         states, _ = self._deploy(migrator, before)
         if self.journeys.new is not None:
             journeys.write_new(self.copy, self.journeys.new)
-        complaint = (self._verified(migrator) or self._complaint()) if tried else Message("")
+        complaint = Message("")
+        if tried is not None:
+            complaint = _verified(migrator, tried) or self._complaint()
         written = _look(self.copy, before)
         _refuse_changed(self.copy, states[-1], written)
         _, after = self._revert(migrator, [*states[:-1], written])
+        after = _in_order(states, after)
         return Written(complaint, _fewer(states, written, after), after)
 
     def _untried(self) -> Message:
@@ -104,10 +111,6 @@ class Trial:
     def _complaint(self) -> Message:
         failures = (journeys.write(self.copy, journey) for journey in self.journeys.old)
         return next((failure.what for failure in failures if failure is not None), Message(""))
-
-    def _verified(self, migrator: Migrator) -> Message:
-        failed = migrator.verify(self.standing)
-        return Message("{failed}", {"failed": failed}) if failed else Message("")
 
     def _revert(self, migrator: Migrator, states: Sequence[State]) -> tuple[dict[str, float], State]:
         """Seconds by migration, and the state it leaves. ``states``: before the first and after each."""
@@ -121,6 +124,24 @@ class Trial:
                 raise _useless(self.copy, migration, difference(former.listing, after.listing))
             present = after
         return seconds, present
+
+
+def _verified(migrator: Migrator, speaking: Sequence[MigrationScript]) -> Message:
+    failed = migrator.verify(speaking)
+    return Message("{failed}", {"failed": failed}) if failed else Message("")
+
+
+def _in_order(states: Sequence[State], after: State) -> State:
+    """``after``, with columns that were gone in between where they stood."""
+    return replace(after, listing=in_order(states[0].listing, [s.listing for s in states], after.listing))
+
+
+def _speaking(migrator: Migrator, standing: Sequence[MigrationScript]) -> list[MigrationScript]:
+    """Those whose verify.sql tells something about the release that stands: it passes before anything is
+    changed. What a later migration of that release took away, an earlier one still asks for. The newest
+    one always counts.
+    """
+    return [m for m in standing[:-1] if not migrator.verify([m])] + list(standing[-1:])
 
 
 def _timed(migrator: Migrator, migration: MigrationScript, *, deploy: bool) -> float:

@@ -52,7 +52,8 @@ class Salvager:
         stream = changes.transactions(
             self.live, self.slot, self.capture, after=self.ledger.position, up_to=position
         )
-        for batch in _batches(stream):
+        keys = changes.partition_keys(self.live)
+        for batch in _batches(changes.rejoined(t, keys) for t in stream):
             self._commit(carrier, batch, batch[-1].end)
         self._commit(carrier, [], position)
         changes.advance(self.live, self.slot, position)

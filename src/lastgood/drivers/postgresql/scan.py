@@ -34,6 +34,8 @@ NO_TRANSACTION = "no transaction"
 UNDO_ROWS = "undo rows"
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _CONTROL = {"BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"}
+_OPENING = {"BEGIN", "BEGIN WORK", "BEGIN TRANSACTION", "START TRANSACTION"}
+_CLOSING = {f"{word}{rest}" for word in ("COMMIT", "END") for rest in ("", " WORK", " TRANSACTION")}
 _ALONE = {"VACUUM", "CHECKPOINT"}
 _ALONE_PAIRS = {
     ("CREATE", "DATABASE"), ("DROP", "DATABASE"), ("CREATE", "TABLESPACE"), ("DROP", "TABLESPACE"),
@@ -102,7 +104,9 @@ def marks(script: str, file: str) -> frozenset[str]:
 
 
 def split(script: str, file: str) -> tuple[Statement, ...]:
-    """The statements of ``script``; comments and white space alone are none. Raises InvalidInput."""
+    """The statements of ``script``; comments and white space alone are none, and neither are a BEGIN and a
+    COMMIT around everything: that is what a migration is here anyway. Raises InvalidInput.
+    """
     statements: list[Statement] = []
     current: list[Token] = []
     nesting = Nesting()
@@ -115,7 +119,7 @@ def split(script: str, file: str) -> tuple[Statement, ...]:
         if current or token.kind not in ("space", "line", "block"):
             current.append(token)
     _finish(script, current, statements)
-    return tuple(statements)
+    return _unwrapped(tuple(statements))
 
 
 class Nesting:
@@ -160,6 +164,14 @@ def runnable(script: str, file: str) -> tuple[Statement, ...]:
         template = _unfit_template(statement.words)
         if template:
             raise _unfit(template, file, statement.line, " ".join(statement.words[:3]))
+    return statements
+
+
+def _unwrapped(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """Many tools write BEGIN and COMMIT around their scripts; only the bare words, which change nothing."""
+    edges = [" ".join(s.text.upper().split()) for s in (*statements[:1], *statements[-1:])]
+    if len(statements) > 1 and edges[0] in _OPENING and edges[1] in _CLOSING:
+        return statements[1:-1]
     return statements
 
 
