@@ -57,10 +57,14 @@ class Event:
     body: bytes
 
 
+class EndedEarly(Exception):
+    """The log ended before the position that was asked for."""
+
+
 def read(connect: Callable[[], Any], after: Position, up_to: Position) -> Iterator[Event]:
     """All events behind ``after`` that end at ``up_to`` or before, from a session of its own.
 
-    Raises pymysql.Error, also where the server has no such position any more.
+    Raises pymysql.Error, also where the server has no such position any more, and EndedEarly.
     """
     if up_to <= after:
         return
@@ -83,11 +87,11 @@ def read(connect: Callable[[], Any], after: Position, up_to: Position) -> Iterat
 
 def _events(connection: Any, after: Position, up_to: Position, checksum: int) -> Iterator[Event]:
     """``checksum``: bytes behind each event, until the file says how many."""
-    file = after.file
+    file, position = after.file, after
     while True:
         packet = connection._read_packet().get_all_data()
         if packet[0] == _EOF and len(packet) < 9:
-            return
+            raise EndedEarly(f"the server sent its log only up to {position}, not to {up_to}")
         seconds, kind, _, _, end, flags = _HEADER.unpack_from(packet, 1)
         if kind == FORMAT:
             checksum = CHECKSUM if packet[-CHECKSUM - 1] else 0
@@ -95,9 +99,9 @@ def _events(connection: Any, after: Position, up_to: Position, checksum: int) ->
         if kind == ROTATE:
             file = body[8:].decode()
             continue
-        position = Position.at(file, end)
         if kind == FORMAT or not end:
             continue
+        position = Position.at(file, end)
         if position > up_to:
             return
         yield Event(kind, seconds, flags, position, body)

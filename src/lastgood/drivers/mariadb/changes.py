@@ -1,12 +1,13 @@
 """What the binary log holds of one database, as transactions of changed rows, read without consuming it.
 
 A transaction is lastgood's own when it writes a row of our own tables: a migration writes its progress in
-the same transaction as its rows. DDL commits by itself: it is ours when its session is one that the log has
-shown to be ours.
+the same transaction as its rows. A definition commits by itself, and is logged as its text: ``MARK`` in front
+says that it is ours.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +15,31 @@ from typing import Any
 
 from lastgood.drivers.mariadb import binlog
 from lastgood.drivers.mariadb.binlog import Event, Position
+from lastgood.drivers.mariadb.connection import Connection, rows
 from lastgood.drivers.mariadb.tablemap import Reader, TableMap, parse
 from lastgood.relational.changes import Change, Kind, Relation, Row, Transaction
 
 OURS = "lastgood_"
 """Tables of ours begin so."""
 
-STANDALONE, DDL = 1, 32
+MARK = "/* lastgood */ "
+"""Begins every definition that a migration sends."""
+
+STANDALONE = 1
+_NAME = r"(?:`(?:[^`]|``)+`|[^\s`.,;()]+)"
+_PLACE = rf"(?:(?P<schema{{0}}>{_NAME})\s*\.\s*)?(?P<table{{0}}>{_NAME})"
+_LEAD = r"^\s*(?:/\*.*?\*/\s*)*"
+_TRUNCATE = re.compile(rf"{_LEAD}TRUNCATE\s+(?:TABLE\s+)?{_PLACE.format('')}", re.I | re.S)
+_RENAME = re.compile(rf"{_LEAD}RENAME\s+TABLES?\s+(?:IF\s+EXISTS\s+)?(?P<pairs>.*)$", re.I | re.S)
+_PAIR = re.compile(
+    rf"\s*{_PLACE.format(1)}\s*(?:(?:NO)?WAIT\s*\d*\s+)?TO\s+{_PLACE.format(2)}\s*(?:,|;|$)", re.I | re.S
+)
+_ALTER = re.compile(
+    rf"{_LEAD}ALTER\s+(?:ONLINE\s+)?(?:IGNORE\s+)?TABLE\s+(?:IF\s+EXISTS\s+)?{_PLACE.format(1)}\s.*?"
+    rf"\bRENAME\s+(?!COLUMN\b|INDEX\b|KEY\b)(?:TO\s+|AS\s+|=\s*)?{_PLACE.format(2)}",
+    re.I | re.S,
+)
+_ROWS = re.compile(rf"{_LEAD}(?:INSERT|UPDATE|DELETE|REPLACE|LOAD)\b", re.I | re.S)
 
 
 class Incomplete(Exception):
@@ -28,14 +47,11 @@ class Incomplete(Exception):
 
 
 @dataclass(frozen=True)
-class Statement:
-    """One that was logged as text: DDL of the session ``thread``. ``end`` is behind it."""
+class Renamed:
+    """Tables have other names from ``end`` on, each the one then by the one before."""
 
-    text: str
-    schema: str
-    thread: int
+    names: Mapping[str, str]
     end: str
-    seconds: float
 
 
 @dataclass
@@ -65,7 +81,7 @@ class Parser:
     _sequence: int = 0
     _seconds: int = 0
 
-    def feed(self, event: Event) -> Transaction | Statement | None:
+    def feed(self, event: Event) -> Transaction | Renamed | None:
         """What ends with ``event``. Raises Incomplete."""
         kind = event.kind
         if kind == binlog.TABLE_MAP:
@@ -103,8 +119,8 @@ class Parser:
         self._drop()
         return done
 
-    def _query(self, event: Event) -> Transaction | Statement | None:
-        thread, _, length, _, variables = struct.unpack_from("<IIBHH", event.body)
+    def _query(self, event: Event) -> Transaction | Renamed | None:
+        _, _, length, _, variables = struct.unpack_from("<IIBHH", event.body)
         begin = 13 + variables
         schema = event.body[begin : begin + length].decode("utf-8", "surrogateescape")
         text = event.body[begin + length + 1 :].decode("utf-8", "surrogateescape")
@@ -118,7 +134,24 @@ class Parser:
             return None
         if word.startswith(("BEGIN", "SAVEPOINT", "XA ")):
             return None
-        return Statement(text, schema, thread, str(event.end), float(event.seconds))
+        return self._defined(text, schema, event)
+
+    def _defined(self, text: str, schema: str, event: Event) -> Transaction | Renamed | None:
+        """By a statement; in a transaction that is open it makes the table that is then filled."""
+        own = text.startswith(MARK)
+        if self._open:
+            self._own |= own
+        if schema == self.schema and _ROWS.match(text):
+            raise Incomplete("rows were written by statements that the log has as text only")
+        emptied = _TRUNCATE.match(text)
+        if emptied:
+            if (plain(emptied["schema"]) or schema) != self.schema:
+                return None
+            relation = Relation(self.schema, name := plain(emptied["table"]), (), (), self._number(name))
+            change = Change(Kind.TRUNCATE, relation)
+            return Transaction(self._sequence, str(event.end), float(event.seconds), (change,), own)
+        names = dict(renames(text, schema, self.schema))
+        return Renamed(names, str(event.end)) if names else None
 
     def _describe(self, body: bytes) -> None:
         number = int.from_bytes(body[:6], "little")
@@ -130,10 +163,14 @@ class Parser:
     def _table(self, found: TableMap) -> _Table | None:
         if found.schema != self.schema:
             return None
-        number = self._numbers.setdefault(found.name, len(self._numbers) + 1)
         columns = tuple(name for name, _ in found.columns)
-        relation = Relation(found.schema, found.name, columns, found.key, number)
+        relation = Relation(
+            found.schema, found.name, columns, found.key or columns, self._number(found.name)
+        )
         return _Table(relation, found.columns, found.unreadable)
+
+    def _number(self, name: str) -> int:
+        return self._numbers.setdefault(name, len(self._numbers) + 1)
 
     def _rows(self, kind: int, body: bytes) -> None:
         reader = Reader(body)
@@ -180,21 +217,63 @@ def _row(plan: Any, body: bytes, at: int) -> tuple[dict[str, str | None], int]:
 def _change(kind: int, relation: Relation, first: Row, second: Row) -> Change:
     if kind == binlog.WRITE:
         return Change(Kind.INSERT, relation, new=first)
-    old = {column: first[column] for column in relation.key}
+    old = {column: first.get(column) for column in relation.key}
     if kind == binlog.DELETE:
         return Change(Kind.DELETE, relation, old, before=first)
-    if all(second[column] == value for column, value in old.items()):
+    if all(second.get(column) == value for column, value in old.items()):
         old = {}
     return Change(Kind.UPDATE, relation, old, second, first)
 
 
+def plain(name: str | None) -> str:
+    """A name as a statement writes it, without its quotes."""
+    if not name:
+        return ""
+    return name[1:-1].replace("``", "`") if name.startswith("`") else name
+
+
+def renames(text: str, schema: str, ours: str) -> Iterator[tuple[str, str]]:
+    """Of tables in ``ours``, by a statement sent while ``schema`` was the default."""
+    single = _ALTER.match(text)
+    several = _RENAME.match(text)
+    pairs = [single] if single else list(_PAIR.finditer(several["pairs"])) if several else []
+    for pair in pairs:
+        here, there = (plain(pair[f"schema{n}"]) or schema for n in (1, 2))
+        if here == there == ours:
+            yield plain(pair["table1"]), plain(pair["table2"])
+
+
 def read(
     connect: Callable[[], Any], parser: Parser, after: Position, up_to: Position
-) -> Iterator[Transaction | Statement]:
+) -> Iterator[Transaction | Renamed]:
     """In order of commit; transactions that changed nothing here are left out. Raises pymysql.Error and
     Incomplete.
     """
+    try:
+        yield from _read(connect, parser, after, up_to)
+    except binlog.EndedEarly as error:
+        raise Incomplete(str(error)) from None
+
+
+def _read(
+    connect: Callable[[], Any], parser: Parser, after: Position, up_to: Position
+) -> Iterator[Transaction | Renamed]:
     for event in binlog.read(connect, after, up_to):
         found = parser.feed(event)
-        if isinstance(found, Statement) or (found is not None and (found.changes or found.own)):
+        if isinstance(found, Renamed) or (found is not None and found.changes):
             yield found
+
+
+def now(connection: Connection) -> Position:
+    """Behind everything that was acknowledged before. Raises pymysql.Error."""
+    found = rows(connection, "SHOW MASTER STATUS")
+    return Position.at(str(found[0][0]), int(found[0][1]))
+
+
+def charsets(connection: Connection) -> dict[int, str]:
+    """Names by the id of a collation."""
+    found = rows(
+        connection,
+        "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability",
+    )
+    return {int(n): str(name) for n, name in found if n is not None}

@@ -20,9 +20,9 @@ _NO_META = frozenset({
 _TWO_BYTES = frozenset({values.VARCHAR, values.BIT, values.NEWDECIMAL, values.VAR_STRING, values.STRING})
 _SIGNED = frozenset({
     values.TINY, values.SHORT, values.INT24, values.LONG, values.LONGLONG, values.NEWDECIMAL, values.FLOAT,
-    values.DOUBLE,
+    values.DOUBLE, values.YEAR,
 })  # fmt: skip
-_TEXTS = frozenset({values.STRING, values.VAR_STRING, values.VARCHAR, *values.BLOBS})
+_TEXTS = frozenset({values.STRING, values.VAR_STRING, values.VARCHAR, values.GEOMETRY, *values.BLOBS})
 _KNOWN = _NO_META | _TWO_BYTES | values.BLOBS | {
     values.FLOAT, values.DOUBLE, values.TIMESTAMP2, values.DATETIME2, values.TIME2, values.GEOMETRY,
 }  # fmt: skip
