@@ -18,8 +18,8 @@ from lastgood.drivers.mariadb import failures
 from lastgood.drivers.mariadb.connection import Connection, quoted, rows, run
 from lastgood.drivers.mariadb.ledger import Key, Ledger
 from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
-from lastgood.relational.changes import Change, Kind, Row, Transaction
-from lastgood.relational.conflicts import (
+from lastgood.sql.changes import Change, Kind, Row, Transaction
+from lastgood.sql.conflicts import (
     BOTH,
     DELETED,
     INSERTED,

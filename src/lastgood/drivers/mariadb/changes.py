@@ -17,7 +17,7 @@ from lastgood.drivers.mariadb import binlog
 from lastgood.drivers.mariadb.binlog import Event, Position
 from lastgood.drivers.mariadb.connection import Connection, rows
 from lastgood.drivers.mariadb.tablemap import Reader, TableMap, parse
-from lastgood.relational.changes import Change, Kind, Relation, Row, Transaction
+from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
 
 OURS = "lastgood_"
 """Tables of ours begin so."""
@@ -164,9 +164,7 @@ class Parser:
         if found.schema != self.schema:
             return None
         columns = tuple(name for name, _ in found.columns)
-        relation = Relation(
-            found.schema, found.name, columns, found.key or columns, self._number(found.name)
-        )
+        relation = Relation(found.schema, found.name, columns, found.key or columns, self._number(found.name))
         return _Table(relation, found.columns, found.unreadable)
 
     def _number(self, name: str) -> int:

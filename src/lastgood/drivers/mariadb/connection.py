@@ -24,6 +24,12 @@ Row = tuple[Any, ...]
 PREFIX = "lastgood_"
 APPLICATION = "lastgood"
 CONNECT_TIMEOUT = 5
+# Scripts are split by the rules of the server's own default, in which a backslash escapes; and what does
+# not fit is refused, not cut.
+MODE = (
+    "CONCAT(REPLACE(REPLACE(@@GLOBAL.sql_mode, 'NO_BACKSLASH_ESCAPES', ''), 'ANSI_QUOTES', ''), "
+    "',STRICT_TRANS_TABLES')"
+)
 PATIENCE = 31_536_000
 """Seconds that stand for "no limit" where the server has none: a year."""
 
@@ -104,8 +110,10 @@ class Server:
         *,
         lock_timeout: float | None = None,
         statement_timeout: float | None = None,
+        keep_mode: bool = False,
     ) -> None:
-        """Set the session's time-outs (seconds; statement 0: none): nobody waits behind us any longer.
+        """Set the session's time-outs (seconds; statement 0: none): nobody waits behind us any longer; and
+        how it reads what is sent, unless ``keep_mode``.
 
         Locks are bounded in whole seconds. MySQL bounds only the time of statements that read.
         """
@@ -117,12 +125,11 @@ class Server:
             limit = f"max_execution_time = {round(statement * 1000)}"
         run(
             connection,
-            f"SET SESSION lock_wait_timeout = {whole}, SESSION innodb_lock_wait_timeout = {whole}, "
-            f"SESSION {limit}, "
-            # Scripts are split by the rules of the server's own default, in which a backslash escapes.
-            "SESSION sql_mode = REPLACE(REPLACE(@@GLOBAL.sql_mode, 'NO_BACKSLASH_ESCAPES', ''), "
-            "'ANSI_QUOTES', '')",
+            f"SET NAMES utf8mb4, SESSION lock_wait_timeout = {whole}, "
+            f"SESSION innodb_lock_wait_timeout = {whole}, SESSION {limit}",
         )
+        if not keep_mode:
+            run(connection, f"SET SESSION sql_mode = {MODE}")
 
     @contextlib.contextmanager
     def reading(self, *, statement_timeout: float | None = None) -> Iterator[Connection]:
@@ -164,6 +171,12 @@ def is_mariadb(connection: Connection) -> bool:
     """Else it is MySQL, or a server that calls itself so."""
     untyped: Any = connection
     return "mariadb" in str(untyped.server_version).lower()
+
+
+def session_id(connection: Connection) -> int:
+    """The server's number of this session."""
+    untyped: Any = connection
+    return int(untyped.thread_id())
 
 
 def close(connection: Connection) -> None:

@@ -17,7 +17,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pymysql
@@ -103,7 +103,9 @@ class Fence:
                     self._give_up(admin, gate, number, thread)
         self._judge()
 
-    def _patiently(self, admin: Connection, swap: Connection, statement: str, number: int) -> threading.Thread:
+    def _patiently(
+        self, admin: Connection, swap: Connection, statement: str, number: int
+    ) -> threading.Thread:
         """Until the RENAME has all live tables; it does not stand in everybody's way longer than a lock may
         be waited for, and tries again.
         """

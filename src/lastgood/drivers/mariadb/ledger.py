@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lastgood.domain.salvage import Salvage
 from lastgood.drivers.mariadb.connection import PREFIX, Connection, quoted, rows, run
-from lastgood.relational.conflicts import WHOLE, Conflict
+from lastgood.sql.conflicts import WHOLE, Conflict
 
 Key = tuple[str | None, ...]
 

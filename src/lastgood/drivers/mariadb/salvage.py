@@ -15,7 +15,7 @@ from lastgood.drivers.mariadb.changes import Parser, Renamed
 from lastgood.drivers.mariadb.connection import Connection, run
 from lastgood.drivers.mariadb.ledger import Ledger
 from lastgood.drivers.mariadb.shapes import Shapes
-from lastgood.relational.changes import Kind, Transaction
+from lastgood.sql.changes import Kind, Transaction
 
 BATCH = 2_000
 """Changes after which a batch is committed, with the transaction that is then complete."""

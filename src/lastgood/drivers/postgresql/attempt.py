@@ -13,7 +13,7 @@ from lastgood.drivers.postgresql.ledger import Ledger
 from lastgood.drivers.postgresql.merging import Row
 from lastgood.drivers.postgresql.shapes import Shapes
 from lastgood.drivers.postgresql.staging import Operation, Stage, read_rows
-from lastgood.relational.conflicts import NO_COLUMN, ORPHAN, REFERRED, ROUNDED, Conflict
+from lastgood.sql.conflicts import NO_COLUMN, ORPHAN, REFERRED, ROUNDED, Conflict
 
 REMEMBERED = 200_000
 """Diverged rows of a table up to which their keys are kept in memory."""

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.pgoutput import MARK, Parser, number, position
-from lastgood.relational.changes import Change, Kind, Relation, Transaction
+from lastgood.sql.changes import Change, Kind, Relation, Transaction
 
 __all__ = [
     "Change", "Kind", "Relation", "Transaction",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lastgood.drivers.postgresql.changes import Change, Kind, Relation, Transaction
 from lastgood.drivers.postgresql.shapes import Shape, Shapes, label
-from lastgood.relational.conflicts import Values
+from lastgood.sql.conflicts import Values
 
 Key = tuple[str | None, ...]
 

@@ -11,7 +11,7 @@ from lastgood.domain.salvage import Salvage
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.entries import Key
 from lastgood.drivers.postgresql.merging import Row
-from lastgood.relational.conflicts import Conflict
+from lastgood.sql.conflicts import Conflict
 
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS lastgood;

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from lastgood.relational.changes import Kind
-from lastgood.relational.conflicts import (
+from lastgood.sql.changes import Kind
+from lastgood.sql.conflicts import (
     BOTH,
     DELETED,
     FOLLOWS,

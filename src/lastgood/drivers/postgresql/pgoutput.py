@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from lastgood.relational.changes import Change, Kind, Relation, Row, Transaction
+from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
 
 MARK = "lastgood"
 """Prefix of the message by which a transaction of ours is known in the log."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lastgood.relational.changes import Change, Kind, Row, Transaction
+from lastgood.sql.changes import Change, Kind, Row, Transaction
 
 _MEMORY_KIB = 64 << 10
 _BATCH = 10_000
