@@ -217,6 +217,7 @@ def _make(directory: Path, durable: bool, settings: Mapping[str, str]) -> Mariad
         "log-bin": str(server.data / "binlog"),
         "binlog-format": "ROW",
         "binlog-row-image": "FULL",
+        "binlog-row-metadata": "FULL",
         "server-id": "1",
         "sync-binlog": "1" if durable else "0",
         "innodb-flush-log-at-trx-commit": "1" if durable else "2",

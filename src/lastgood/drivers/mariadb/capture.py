@@ -22,8 +22,9 @@ from lastgood.drivers.mariadb.binlog import Position
 from lastgood.drivers.mariadb.changes import Incomplete, Parser, Renamed
 from lastgood.drivers.mariadb.connection import PREFIX, Connection, Server, one, rows
 from lastgood.drivers.mariadb.shapes import read_shapes
-from lastgood.drivers.mariadb.snapshot import Snapshotter, write_durably
+from lastgood.drivers.mariadb.snapshot import Snapshotter
 from lastgood.sql.changes import Transaction
+from lastgood.sql.keeping import write_durably
 from lastgood.sql.writes import Tally
 
 _NO_CAPTURE = N_("no capture is open for snapshot {name}: it was ended, or lost with its server")

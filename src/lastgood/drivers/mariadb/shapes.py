@@ -22,13 +22,13 @@ _KEYS = """
 SELECT table_name, column_name, sub_part FROM information_schema.statistics
 WHERE table_schema = %s AND index_name = 'PRIMARY' ORDER BY table_name, seq_in_index
 """
+# Each names its database, so that no table of another one is opened: some are locked while we look.
 _REFERENCES = """
 SELECT c.constraint_name, c.table_name, c.delete_rule, c.update_rule, k.column_name,
        k.referenced_table_schema, k.referenced_table_name, k.referenced_column_name
 FROM information_schema.referential_constraints c
 JOIN information_schema.key_column_usage k
-  ON k.constraint_schema = c.constraint_schema AND k.constraint_name = c.constraint_name
- AND k.table_name = c.table_name
+  ON k.table_schema = %s AND k.constraint_name = c.constraint_name AND k.table_name = c.table_name
 WHERE c.constraint_schema = %s ORDER BY c.table_name, c.constraint_name, k.ordinal_position
 """
 _BINARY = frozenset({
@@ -169,7 +169,7 @@ def _column(
 def _references(connection: Connection, schema: str) -> list[Reference]:
     found: dict[tuple[str, str], Reference] = {}
     for name, child, on_delete, on_update, column, there, parent, referred in rows(
-        connection, _REFERENCES, schema
+        connection, _REFERENCES, schema, schema
     ):
         known = found.get((child, name))
         columns = (*(known.columns if known else ()), column)

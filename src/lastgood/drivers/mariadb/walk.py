@@ -18,6 +18,7 @@ import pymysql
 from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures, progress
+from lastgood.drivers.mariadb.changes import MARK
 from lastgood.drivers.mariadb.connection import Connection, Server, run
 from lastgood.drivers.mariadb.effects import harmless
 from lastgood.drivers.mariadb.failures import Spot
@@ -220,7 +221,7 @@ class Walk:
         self.spot = replace(
             self.server.spot, file=self.script.file, line=statement.line, statement=statement.text
         )
-        run(self.connection, statement.text)
+        run(self.connection, MARK + statement.text)
         if statement.kind is Kind.SESSION:
             self.server.guard(self.connection, keep_mode=True)
 
@@ -228,7 +229,7 @@ class Walk:
         self.spot = replace(self.server.spot, statement=undo.text)
         if undo.mode:
             run(self.connection, "SET SESSION sql_mode = %s", undo.mode)
-        run(self.connection, undo.text)
+        run(self.connection, MARK + undo.text)
         self.server.guard(self.connection)
 
     def _commit(self) -> None:
