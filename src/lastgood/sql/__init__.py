@@ -1,1 +1,1 @@
-"""What databases have in common: listings of schemas, classes of statements, answers of queries. Pure."""
+"""What the drivers of databases share: listings, classes of statements, answers, rehearsals, snapshots."""

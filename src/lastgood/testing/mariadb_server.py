@@ -209,6 +209,8 @@ def _make(directory: Path, durable: bool, settings: Mapping[str, str]) -> Mariad
     server = MariadbServer(home, home / "data", sockets / "socket", _free_port())
     lines = {
         "datadir": str(server.data),
+        # A server that starts deletes what it takes for its own leftovers in a directory that it shares.
+        "tmpdir": str(home / "tmp"),
         "socket": str(server.socket),
         "port": str(server.port),
         "bind-address": "127.0.0.1",
@@ -233,6 +235,7 @@ def _make(directory: Path, durable: bool, settings: Mapping[str, str]) -> Mariad
     }
     lines.update({name.replace("_", "-"): value for name, value in settings.items()})
     text = "".join(f"{name} = {value}\n" for name, value in lines.items())
+    (home / "tmp").mkdir(exist_ok=True)
     (home / "my.cnf").write_text(f"[mariadbd]\n{text}")
     user = ("--user=root",) if os.geteuid() == 0 else ()
     done = subprocess.run(

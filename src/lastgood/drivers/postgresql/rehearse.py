@@ -1,33 +1,19 @@
-"""A migration tried out on a copy: there and back again, and everything as it was."""
+"""A migration tried out on a copy of the database."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from lastgood.domain.errors import Cause, Rejected
-from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import contents
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Server
-from lastgood.drivers.postgresql.fingerprint import Listing, difference, fingerprint, read_listing
+from lastgood.drivers.postgresql.fingerprint import read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
 from lastgood.drivers.postgresql.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
-
-
-@dataclass(frozen=True)
-class State:
-    """Schema and rows of the copy; ``rows`` over ``columns``, those of the start where they still are."""
-
-    listing: Listing
-    columns: Mapping[str, Mapping[str, str]]
-    rows: Mapping[str, contents.Content]
-
-    def same_as(self, other: State) -> bool:
-        return self.listing == other.listing and self.rows == other.rows
+from lastgood.sql.rehearsal import Content, Rehearser, State
 
 
 def rehearse(
@@ -37,42 +23,10 @@ def rehearse(
     pending: Sequence[MigrationScript],
     standing: Sequence[MigrationScript],
 ) -> Rehearsal:
-    """Source of ``Migrates.rehearse``: each migration is deployed, then each reverted, newest first.
-
-    Raises Rejected when a script fails, or when a revert changes nothing although its deploy did.
-    """
+    """Source of ``Migrates.rehearse``. Raises as ``Rehearser.rehearse`` does."""
     with scratch(server, dump, binaries) as copy:
-        migrator = Migrator(copy)
-        before = _look(copy, None)
-        states = [before]
-        deploy_seconds: dict[str, float] = {}
-        revert_seconds: dict[str, float] = {}
-        for migration in pending:
-            deploy_seconds[migration.name] = _timed(migrator, migration, deploy=True)
-            states.append(_look(copy, before))
-        complaint = migrator.verify(standing)
-        present = states[-1]
-        for migration, wanted, deployed in reversed(list(zip(pending, states[:-1], states[1:], strict=True))):
-            revert_seconds[migration.name] = _timed(migrator, migration, deploy=False)
-            after = _look(copy, before)
-            if after.same_as(present) and not deployed.same_as(wanted):
-                raise _useless(server, migration, difference(wanted.listing, after.listing))
-            present = after
-        return Rehearsal(
-            fingerprint_before=fingerprint(before.listing),
-            fingerprint_after=fingerprint(present.listing),
-            old_runs_on_new=not complaint,
-            deploy_seconds=deploy_seconds,
-            revert_seconds=revert_seconds,
-            difference=_difference(before, states[-1], present),
-        )
-
-
-def _timed(migrator: Migrator, migration: MigrationScript, *, deploy: bool) -> float:
-    start = time.monotonic()
-    act = migrator.deploy if deploy else migrator.revert
-    act(migration, "rehearsal")
-    return time.monotonic() - start
+        rehearser = Rehearser(Migrator(copy), partial(_look, copy), server.spot.address, usual="public.")
+        return rehearser.rehearse(pending, standing)
 
 
 def _look(copy: Server, start: State | None) -> State:
@@ -82,31 +36,9 @@ def _look(copy: Server, start: State | None) -> State:
         contents.whole_rows(connection)
         found = contents.tables(connection)
         columns = {name: table.columns for name, table in found.items()}
-        rows: dict[str, contents.Content] = {}
+        rows: dict[str, Content] = {}
         for name, table in found.items():
             wanted = start.columns.get(name, table.columns) if start else table.columns
             if all(table.columns.get(column) == kind for column, kind in wanted.items()):
                 rows[name] = contents.content(connection, table, list(wanted))
         return State(listing, columns, rows)
-
-
-def _difference(before: State, deployed: State, after: State) -> str:
-    """What the way back left: of the schema anything, of the rows those the migration had left alone."""
-    lines = [difference(before.listing, after.listing)]
-    for name, rows in sorted(before.rows.items()):
-        now = after.rows.get(name)
-        if deployed.rows.get(name) == rows and now is not None and now != rows:
-            table = name.removeprefix("public.")
-            lines.append(f"table {table} has other rows: it had {rows.rows}, and has {now.rows}")
-    return "\n".join(line for line in lines if line)
-
-
-def _useless(server: Server, migration: MigrationScript, left: str) -> Rejected:
-    return Rejected(
-        N_("revert.sql of {name} changes nothing, although deploy.sql did: {difference}"),
-        todo=N_("Write the statements that undo deploy.sql."),
-        where=server.spot.address,
-        cause=Cause.SCRIPT_ERROR,
-        name=migration.name,
-        difference=left or "rows are still changed",
-    )
