@@ -36,7 +36,9 @@ _OTHER = N_(
 
 @dataclass(frozen=True)
 class Capturer:
-    """Captures of the database of ``server``, each with a snapshot of ``snapshots``; notes in ``directory``."""
+    """Captures of the database of ``server``, each with a snapshot of ``snapshots``; ``directory`` has the
+    notes.
+    """
 
     server: Server
     snapshots: Snapshotter
@@ -56,6 +58,11 @@ class Capturer:
                 self._refuse()
                 taken = self.snapshots.snapshot(key)
                 self._open(connection, taken)
+                if self.lost(connection, taken) is not None:
+                    # Taken by a call that died long ago: what was written since is not known any more.
+                    self.snapshots.discard(taken)
+                    taken = self.snapshots.snapshot(key)
+                    self._open(connection, taken)
             else:
                 taken = known.snapshot
             for note in self.directory.glob("*.json"):
@@ -147,14 +154,16 @@ class Capturer:
         if keyless:
             yield Message(
                 N_(
-                    "tables without a primary key: what was written to them is listed, not carried over: {tables}"
+                    "tables without a primary key, to which what was written is listed, not carried over: "
+                    "{tables}"
                 ),
                 {"tables": ", ".join(sorted(keyless))},
             )
         if others:
             yield Message(
                 N_(
-                    "tables that are not InnoDB may have been written to while the snapshot was taken: {tables}"
+                    "tables that are not InnoDB, so that the snapshot may not have them of one moment: "
+                    "{tables}"
                 ),
                 {"tables": ", ".join(sorted(others))},
             )

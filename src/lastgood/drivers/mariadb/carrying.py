@@ -17,7 +17,7 @@ import pymysql
 from lastgood.drivers.mariadb import failures
 from lastgood.drivers.mariadb.connection import Connection, quoted, rows, run
 from lastgood.drivers.mariadb.ledger import Key, Ledger
-from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
+from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes, escaped
 from lastgood.sql.changes import Change, Kind, Row, Transaction
 from lastgood.sql.conflicts import (
     BOTH,
@@ -74,13 +74,14 @@ class Carrier:
     def _empty(self, table: str) -> None:
         self.flush()
         if table in self.shapes.tables:
-            run(self.connection, f"DELETE FROM {self.shapes.name(table)}")
+            run(self.connection, f"DELETE FROM {quoted(self.shapes.schema, table)}")
             self.ledger.settle_table(table)
 
     def flush(self) -> None:
         """What was put off is done: new rows by the hundred, one by one where the copy refuses them."""
         waiting, self._inserts, self._fresh = self._inserts, {}, set()
-        for (table, columns), changes in waiting.items():
+        # Those first that the others refer to.
+        for (table, columns), changes in sorted(waiting.items(), key=lambda w: self.shapes.depth(w[0][0])):
             for start in range(0, len(changes), CHUNK):
                 part = changes[start : start + CHUNK]
                 if len(part) < 2 or not self._insert_all(table, columns, part):
@@ -114,7 +115,7 @@ class Carrier:
         given = [shape.columns[c] for c in columns if not shape.columns[c].generated]
         one = "(" + ", ".join(["%s"] * len(given)) + ")"
         statement = (
-            f"INSERT INTO {self.shapes.name(table)} ({', '.join(quoted(c.name) for c in given)}) "
+            f"INSERT INTO {self.shapes.name(table)} ({', '.join(escaped(c.name) for c in given)}) "
             f"VALUES {', '.join([one] * len(changes))}"
         )
         values = [c.given(change.new[c.name]) for change in changes for c in given]
@@ -173,7 +174,7 @@ class Carrier:
             self._refuse(table, key, there, None, new, reason)
             return
         given = {c: new[c] for c in shape.written if c in new}
-        names = ", ".join(quoted(c) for c in given)
+        names = ", ".join(escaped(c) for c in given)
         places = ", ".join(["%s"] * len(given))
         error = self._try(
             f"INSERT INTO {self.shapes.name(table)} ({names}) VALUES ({places})",
@@ -223,7 +224,7 @@ class Carrier:
         """Columns of the copy's row ``home``, which is ``now`` in the live database afterwards."""
         table = shape.name
         if wanted:
-            assignments = ", ".join(f"{quoted(c)} = %s" for c in wanted)
+            assignments = ", ".join(f"{escaped(c)} = %s" for c in wanted)
             error = self._try(
                 f"UPDATE {self.shapes.name(table)} SET {assignments} WHERE {self._where(shape)}",
                 [*(shape.columns[c].given(v) for c, v in wanted.items()), *self._given(shape, home)],
@@ -312,7 +313,7 @@ class Carrier:
 
     @staticmethod
     def _where(shape: Shape) -> str:
-        return " AND ".join(f"{quoted(column)} = %s" for column in shape.key)
+        return " AND ".join(f"{escaped(column)} = %s" for column in shape.key)
 
     @staticmethod
     def _given(shape: Shape, key: Key) -> list[Any]:

@@ -1,4 +1,6 @@
-"""MariaDB as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures, Observes, GivesEvidence."""
+"""MariaDB as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
+Observes and GivesEvidence.
+"""
 
 from __future__ import annotations
 

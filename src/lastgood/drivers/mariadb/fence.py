@@ -25,7 +25,17 @@ import pymysql
 from lastgood.domain.errors import Cause, DriverError, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures
-from lastgood.drivers.mariadb.connection import PREFIX, Connection, Server, close, one, quoted, rows, run
+from lastgood.drivers.mariadb.connection import (
+    PREFIX,
+    Connection,
+    Server,
+    close,
+    one,
+    quoted,
+    rows,
+    run,
+    session_id,
+)
 
 AHEAD, GATE, SENTRY = f"{PREFIX}ahead", f"{PREFIX}gate", f"{PREFIX}sentry"
 """``AHEAD`` comes before ``GATE``: who holds that name holds every live table."""
@@ -86,7 +96,7 @@ class Fence:
         statement = self._prepare(admin)
         with self.server.at("").patient_session() as gate, self.server.at("").patient_session() as swap:
             run(gate, f"LOCK TABLES {quoted(self.failed, GATE)} WRITE")
-            number = swap.thread_id()
+            number = session_id(swap)
             thread = threading.Thread(target=self._rename, args=(swap, statement), daemon=True)
             done = False
             try:
@@ -183,6 +193,13 @@ class Fence:
             return
         if failures.lost(error):
             raise failures.outcome_unknown(error, self.server.spot, "restore")
+        if failures.number(error) == _HELD:
+            raise Rejected(
+                N_("what was written meanwhile took longer than {seconds} seconds to carry over"),
+                todo=N_("Nothing was changed. Try again when less is written."),
+                where=self.server.spot.address,
+                seconds=LONGEST,
+            )
         raise failures.translate(error, self.server.spot)
 
 

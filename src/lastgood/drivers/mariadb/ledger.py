@@ -18,7 +18,8 @@ _CREATE = (
     "CREATE TABLE IF NOT EXISTS {restores} ("
     "id varchar(64) CHARACTER SET ascii COLLATE ascii_bin PRIMARY KEY, `key` text NOT NULL, "
     "snapshot text NOT NULL, position text NOT NULL, carried longtext NOT NULL, numbers longtext NOT NULL, "
-    "names longtext NOT NULL, failed varchar(64) NOT NULL, fenced_at datetime(6), fence_seconds double, swap_seconds double"
+    "names longtext NOT NULL, failed varchar(64) NOT NULL, fenced_at datetime(6), fence_seconds double, "
+    "swap_seconds double"
     ") ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     "CREATE TABLE IF NOT EXISTS {conflicts} ("
     "id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, restore text NOT NULL, `table` varchar(64) NOT NULL, "
@@ -73,8 +74,8 @@ class Ledger:
             return None
         of, snapshot, position, carried, numbers, names, failed, fence, swap = found[0]
         return cls(
-            connection, schema, of, snapshot, position, json.loads(carried), json.loads(numbers), json.loads(names),
-            failed, fence, swap,
+            connection, schema, of, snapshot, position, json.loads(carried), json.loads(numbers),
+            json.loads(names), failed, fence, swap,
         )  # fmt: skip
 
     @classmethod
@@ -88,8 +89,8 @@ class Ledger:
             run(connection, statement.format(**names))
         run(
             connection,
-            f"INSERT INTO {names['restores']} (id, `key`, snapshot, position, carried, numbers, names, failed) "
-            "VALUES (SHA2(%s, 256), %s, %s, %s, '{}', '{}', '{}', '')",
+            f"INSERT INTO {names['restores']} (id, `key`, snapshot, position, carried, numbers, names, "
+            "failed) VALUES (SHA2(%s, 256), %s, %s, %s, '{}', '{}', '{}', '')",
             key, key, snapshot, position,
         )  # fmt: skip
 

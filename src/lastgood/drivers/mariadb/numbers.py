@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pymysql
 
 from lastgood.drivers.mariadb import failures
-from lastgood.drivers.mariadb.connection import Connection, one, rows, run
+from lastgood.drivers.mariadb.connection import Connection, one, quoted, rows, run
 from lastgood.drivers.mariadb.shapes import Shapes
 
 SPARE = 1_000
@@ -32,13 +32,11 @@ class Numbers:
 def read(connection: Connection, shapes: Shapes) -> Numbers:
     """From ``shapes`` just read, and its sequences asked. Waits for whoever locks them."""
     sequences = {
-        s.name: int(one(connection, f"SELECT next_not_cached_value FROM {shapes.name(s.name)}"))
+        s.name: int(one(connection, f"SELECT next_not_cached_value FROM {quoted(shapes.schema, s.name)}"))
         for s in shapes.tables.values()
         if s.kind == "SEQUENCE"
     }
-    return Numbers(
-        {s.name: s.auto_increment for s in shapes.tables.values() if s.auto_increment}, sequences
-    )
+    return Numbers({s.name: s.auto_increment for s in shapes.tables.values() if s.auto_increment}, sequences)
 
 
 def closed(connection: Connection, before: Numbers, schema: str) -> Numbers:
@@ -61,16 +59,16 @@ def surpass(copy: Connection, shapes: Shapes, failed: Numbers, seen: Mapping[str
     """Put the copy's tables where those of the failed database are or beyond; ``seen``: the highest number
     that was given to a row. Raises pymysql.Error.
     """
-    own = dict(rows(copy, _NEXT, shapes.schema))
+    own = {str(name): int(number or 0) for name, number in rows(copy, _NEXT, shapes.schema)}
     for shape in shapes.tables.values():
-        name = shapes.name(shape.name)
+        name = quoted(shapes.schema, shape.name)
         if shape.kind == "SEQUENCE":
             wanted = failed.sequences.get(shape.name, 0)
             if wanted > int(one(copy, f"SELECT next_not_cached_value FROM {name}")):
                 run(copy, f"SELECT SETVAL({name}, {wanted}, 0)")
         elif shape.numbered:
             wanted = max(failed.next.get(shape.name, 0), seen.get(shape.name, 0) + 1)
-            if wanted > int(own.get(shape.name) or 0):
+            if wanted > own.get(shape.name, 0):
                 run(copy, f"ALTER TABLE {name} AUTO_INCREMENT = {wanted}")
 
 
@@ -86,5 +84,3 @@ def _inside(connection: Connection) -> list[tuple[str, int]]:
             raise _Denied from None
         raise
     return [(str(name), int(number)) for name, number in found]
-
-

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pymysql
 
@@ -111,9 +112,7 @@ class Restorer:
             salvager.catch_up()
             ledger, copy = salvager.ledger, salvager.ledger.schema
             now = datetime.now(UTC)
-            ledger.failed = (
-                f"{self.server.database}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
-            )
+            ledger.failed = f"{self.server.database}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             ledger.fence()
             handed_out = numbers.read(salvager.live, read_shapes(salvager.live, self.server.database))
             closing = Fence(self.server, copy, ledger.failed)
@@ -177,7 +176,7 @@ class Restorer:
         if lost is not None:
             raise self._lost(lost.template, **lost.params)
 
-    def _lost(self, what: str, **params: object) -> Rejected:
+    def _lost(self, what: str, **params: Any) -> Rejected:
         return Rejected(
             what,
             todo=N_("What was written since is in the live database only: go back by script, or by hand."),

@@ -61,7 +61,7 @@ class Column:
     @property
     def text(self) -> str:
         """Read as in ``values``."""
-        name = quoted(self.name)
+        name = escaped(self.name)
         if self.binary:
             return f"CONCAT('0x', HEX({name}))"
         if self.kind in ("float", "double"):
@@ -79,7 +79,14 @@ class Column:
         return int(value) if self.kind == "bit" else value
 
     def read(self, value: str | None) -> str | None:
-        return canonical_float(value) if value is not None and self.kind in ("float", "double") else value
+        if value is None:
+            return None
+        if self.kind in ("float", "double"):
+            return canonical_float(value)
+        if "zerofill" in self.exact:
+            whole, point, rest = value.partition(".")
+            return f"{int(whole)}{point}{rest}"
+        return value
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,21 @@ class Shapes:
     references: Sequence[Reference]
 
     def name(self, table: str) -> str:
-        """For a statement."""
-        return quoted(self.schema, table)
+        """For a statement that has parameters."""
+        return escaped(self.schema, table)
+
+    def depth(self, table: str) -> int:
+        """How many tables stand between it and one that refers to nothing; a circle counts once."""
+        return self._depth(table, frozenset())
+
+    def _depth(self, table: str, seen: frozenset[str]) -> int:
+        parents = {r.parent for r in self.references if r.child == table} - seen - {table}
+        return max((1 + self._depth(parent, seen | {table}) for parent in parents), default=0)
+
+
+def escaped(*names: str) -> str:
+    """An identifier in a statement that has parameters."""
+    return quoted(*names).replace("%", "%%")
 
 
 def read_shapes(connection: Connection, schema: str, *, ours: bool = False) -> Shapes:
