@@ -8,16 +8,14 @@ is a conflict. Foreign keys act in the copy as they did in the live database, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import pymysql
-
-from lastgood.drivers.mariadb import failures
-from lastgood.drivers.mariadb.connection import Connection, quoted, rows, run
+from lastgood.drivers.mariadb.connection import Connection
+from lastgood.drivers.mariadb.copying import Copy
 from lastgood.drivers.mariadb.ledger import Key, Ledger
-from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes, escaped
+from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
+from lastgood.drivers.mariadb.values import alike
 from lastgood.sql.changes import Change, Kind, Row, Transaction
 from lastgood.sql.conflicts import (
     BOTH,
@@ -36,10 +34,6 @@ NO_KEY = "the old shape has no key that finds its rows"
 CHUNK = 500
 """Rows that one INSERT gives."""
 
-_REFUSED = (pymysql.err.IntegrityError, pymysql.err.DataError, pymysql.err.OperationalError)
-_OUR_FAULT = frozenset({1205, 1213, 1021, 1114, 1142, 1143, 1044, 1045, 1317, 1927, 1969, 3100})
-"""Locks, a full disk, rights, a session that ended: not the row's fault."""
-
 
 @dataclass
 class Carrier:
@@ -50,9 +44,13 @@ class Carrier:
     now: Shapes
     keep: frozenset[str]
     ledger: Ledger
+    copy: Copy = field(init=False)
     _inserts: dict[tuple[str, tuple[str, ...]], list[Change]] = field(default_factory=dict)
     _fresh: set[tuple[str, Key]] = field(default_factory=set)
     _seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.copy = Copy(self.connection, self.shapes)
 
     def carry(self, transaction: Transaction) -> None:
         """Inside the caller's transaction; ``flush`` has to follow. Raises pymysql.Error."""
@@ -74,7 +72,7 @@ class Carrier:
     def _empty(self, table: str) -> None:
         self.flush()
         if table in self.shapes.tables:
-            run(self.connection, f"DELETE FROM {quoted(self.shapes.schema, table)}")
+            self.copy.empty(table)
             self.ledger.settle_table(table)
 
     def flush(self) -> None:
@@ -94,9 +92,9 @@ class Carrier:
         if change.kind is not Kind.INSERT or shape is None or not shape.key or self.ledger.lists(table):
             return False
         columns = tuple(change.new)
-        if not self._plain(shape, columns) or self._key(shape, change.new) is None:
+        if not self._plain(shape, columns) or not shape.required <= set(columns):
             return False
-        key = self._key(shape, change.new)
+        key = self.copy.key(shape, change.new)
         if key is None or (table, key) in self._fresh or self.ledger.moved(table, key)[0]:
             return False
         self._fresh.add((table, key))
@@ -108,18 +106,11 @@ class Carrier:
         return now is not None and all(
             c in shape.columns and c in now.columns and now.columns[c].exact == shape.columns[c].exact
             for c in columns
-        ) and shape.required <= set(columns)  # fmt: skip
+        )  # fmt: skip
 
     def _insert_all(self, table: str, columns: Sequence[str], changes: Sequence[Change]) -> bool:
         shape = self.shapes.tables[table]
-        given = [shape.columns[c] for c in columns if not shape.columns[c].generated]
-        one = "(" + ", ".join(["%s"] * len(given)) + ")"
-        statement = (
-            f"INSERT INTO {self.shapes.name(table)} ({', '.join(escaped(c.name) for c in given)}) "
-            f"VALUES {', '.join([one] * len(changes))}"
-        )
-        values = [c.given(change.new[c.name]) for change in changes for c in given]
-        if self._try(statement, values) is not None:
+        if self.copy.insert(shape, columns, [change.new for change in changes]) is not None:
             return False
         self._count(table, len(changes))
         return True
@@ -130,11 +121,11 @@ class Carrier:
         if shape is None or not shape.key:
             return
         if change.kind is Kind.INSERT:
-            key = self._key(shape, change.new)
-            if key is not None and not self._find(shape, key):
+            key = self.copy.key(shape, change.new)
+            if key is not None and not self.copy.find(shape, key):
                 self.ledger.move(table, key, None)
         elif change.kind is Kind.UPDATE:
-            key, now = self._key(shape, change.before), self._key(shape, change.new)
+            key, now = self.copy.key(shape, change.before), self.copy.key(shape, change.new)
             if key is not None and now is not None and key != now:
                 self.ledger.move(table, now, self.ledger.moved(table, key)[1])
                 self.ledger.rename(table, key, now)
@@ -142,7 +133,7 @@ class Carrier:
     def _write(self, table: str, change: Change) -> None:
         """What the shop wrote goes to the copy where the migration is not in its way."""
         shape = self.shapes.tables.get(table)
-        key = self._key(shape, change.before or change.new) if shape is not None and shape.key else None
+        key = self.copy.key(shape, change.before or change.new) if shape is not None and shape.key else None
         if shape is None or key is None:
             self._elsewhere(table, change, NO_TABLE if shape is None else NO_KEY)
         elif change.kind is Kind.INSERT:
@@ -167,19 +158,14 @@ class Carrier:
 
     def _insert(self, shape: Shape, key: Key, new: Row) -> None:
         table = shape.name
-        there = self._find(shape, key)
+        there = self.copy.find(shape, key)
         missing = sorted(shape.required - set(new))
         if there is not None or missing:
             reason = DELETED if there is not None else f"the old shape needs {', '.join(missing)}"
             self._refuse(table, key, there, None, new, reason)
             return
         given = {c: new[c] for c in shape.written if c in new}
-        names = ", ".join(escaped(c) for c in given)
-        places = ", ".join(["%s"] * len(given))
-        error = self._try(
-            f"INSERT INTO {self.shapes.name(table)} ({names}) VALUES ({places})",
-            [shape.columns[c].given(v) for c, v in given.items()],
-        )
+        error = self.copy.insert(shape, list(given), [given])
         if error is not None:
             self._refuse(table, key, None, None, new, error)
             return
@@ -192,9 +178,9 @@ class Carrier:
     def _update(self, shape: Shape, key: Key, change: Change) -> None:
         table, before, after = shape.name, change.before, change.new
         known, home = self.ledger.moved(table, key)
-        now = self._key(shape, after)
+        now = self.copy.key(shape, after)
         assert now is not None, "its columns were there before"
-        there = self._find(shape, home) if home is not None else None
+        there = self.copy.find(shape, home) if home is not None else None
         whole = self.ledger.lists_whole(table, key)
         self.ledger.rename(table, key, now)
         if there is None or home is None or (whole and any(after.get(c) != v for c, v in there.items())):
@@ -206,10 +192,11 @@ class Carrier:
         if whole:
             self.ledger.settle(table, now)
         wanted, clash = {}, {}
+        same = self._same(shape)
         for column, value in after.items():
             if column not in there or value == before.get(column):
                 continue
-            if there[column] in (before.get(column), value):
+            if same(column, there[column], before.get(column)) or same(column, there[column], value):
                 wanted[column] = value
             else:
                 clash[column] = Conflict(there[column], before.get(column), value, BOTH)
@@ -224,11 +211,7 @@ class Carrier:
         """Columns of the copy's row ``home``, which is ``now`` in the live database afterwards."""
         table = shape.name
         if wanted:
-            assignments = ", ".join(f"{escaped(c)} = %s" for c in wanted)
-            error = self._try(
-                f"UPDATE {self.shapes.name(table)} SET {assignments} WHERE {self._where(shape)}",
-                [*(shape.columns[c].given(v) for c, v in wanted.items()), *self._given(shape, home)],
-            )
+            error = self.copy.update(shape, home, wanted)
             if error is not None:
                 for column, value in wanted.items():
                     conflict = Conflict(there[column], None, value, error)
@@ -244,14 +227,12 @@ class Carrier:
     def _delete(self, shape: Shape, key: Key) -> None:
         table = shape.name
         _, home = self.ledger.moved(table, key)
-        there = self._find(shape, home) if home is not None else None
+        there = self.copy.find(shape, home) if home is not None else None
         if there is None or home is None or self.ledger.lists_whole(table, key):
             self.ledger.settle(table, key)
             self.ledger.move(table, key, key)
             return
-        error = self._try(
-            f"DELETE FROM {self.shapes.name(table)} WHERE {self._where(shape)}", self._given(shape, home)
-        )
+        error = self.copy.delete(shape, home)
         self.ledger.settle(table, key)
         self.ledger.move(table, key, key)
         if error is not None:
@@ -286,48 +267,18 @@ class Carrier:
         """Where a column's type is another one now, what the copy took is compared with what it was given."""
         if self._plain(shape, list(given)) or not given:
             return
-        held = self._find(shape, key) or {}
-        wrong = {c: v for c, v in given.items() if held.get(c) != v}
+        held = self.copy.find(shape, key) or {}
+        same = self._same(shape)
+        wrong = {c: v for c, v in given.items() if not same(c, held.get(c), v)}
         for column, value in wrong.items():
             conflict = Conflict(there.get(column), None, value, ROUNDED)
             self.ledger.conflict(shape.name, key, column, conflict, self._seconds)
 
-    def _find(self, shape: Shape, key: Key) -> dict[str, str | None] | None:
-        columns = [shape.columns[c] for c in shape.written]
-        found = rows(
-            self.connection,
-            f"SELECT {', '.join(c.text for c in columns)} FROM {self.shapes.name(shape.name)} "
-            f"WHERE {self._where(shape)}",
-            *self._given(shape, key),
+    def _same(self, shape: Shape) -> Callable[[str, str | None, str | None], bool]:
+        """Whether two texts are one value of a column, which may have another type in the live database."""
+        return lambda column, one, other: (
+            one == other or (not self._plain(shape, (column,)) and alike(one, other))
         )
-        if not found:
-            return None
-        return {c.name: c.read(value) for c, value in zip(columns, found[0], strict=True)}
-
-    @staticmethod
-    def _key(shape: Shape, row: Row) -> Key | None:
-        """None: the row lacks a column of the key."""
-        if not all(column in row for column in shape.key):
-            return None
-        return tuple(row[column] for column in shape.key)
-
-    @staticmethod
-    def _where(shape: Shape) -> str:
-        return " AND ".join(f"{escaped(column)} = %s" for column in shape.key)
-
-    @staticmethod
-    def _given(shape: Shape, key: Key) -> list[Any]:
-        return [shape.columns[c].given(v) for c, v in zip(shape.key, key, strict=True)]
-
-    def _try(self, statement: str, values: Sequence[Any]) -> str | None:
-        """Why the copy refuses it, None when it is done: a statement that fails leaves nothing behind."""
-        try:
-            run(self.connection, statement, *values)
-        except _REFUSED as error:
-            if failures.lost(error) or failures.number(error) in _OUR_FAULT:
-                raise
-            return failures.text(error)
-        return None
 
     def _count(self, table: str, rows_: int) -> None:
         self.ledger.carried[table] = self.ledger.carried.get(table, 0) + rows_

@@ -48,7 +48,8 @@ def _by_settings(connection: Connection, server: Server) -> Message | None:
             return Message(
                 N_(
                     "the log of {address} holds too little ({name} is {value}): "
-                    "SET GLOBAL {name} = {wanted}, and the same in its configuration; sessions that are open keep what they have"
+                    "SET GLOBAL {name} = {wanted}, and the same in its configuration; sessions that are open "
+                    "keep what they have"
                 ),
                 {**params, "name": name, "value": value, "wanted": wanted},
             )

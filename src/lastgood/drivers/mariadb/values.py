@@ -8,9 +8,11 @@ https://mariadb.com/docs/server/reference/clientserver-protocol/replication-prot
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 
 Decoder = Callable[[bytes, int], tuple[str, int]]
 """Of a row image and where the value begins: the value and where the next one begins."""
@@ -214,3 +216,19 @@ def members(size: int, names: Sequence[str]) -> Decoder:
 def canonical_float(value: str) -> str:
     """The text of a DOUBLE as the server prints it, as it is written here."""
     return repr(float(value))
+
+
+def alike(one: str | None, other: str | None) -> bool:
+    """Whether two texts are the same value of types that differ in how they are written only: more places
+    behind the point, a number as a text.
+    """
+    if one == other or one is None or other is None:
+        return one == other
+    return _shortest(one) == _shortest(other)
+
+
+def _shortest(text: str) -> str:
+    try:
+        return str(Decimal(text).normalize())
+    except InvalidOperation:
+        return re.sub(r"(:\d\d)\.?0*$|(:\d\d\.\d*?)0+$", r"\1\2", text)
