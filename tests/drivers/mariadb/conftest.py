@@ -58,7 +58,7 @@ class Lab:
             port=self.server.port,
             user=user,
             database=self.name if name is None else name or None,
-            **{"autocommit": True, "charset": "utf8mb4", **settings},
+            **{"autocommit": True, "charset": "utf8mb4", "ssl_disabled": True, **settings},
         )
 
     def databases(self) -> list[str]:
