@@ -31,9 +31,10 @@ _QUESTIONS: Mapping[str, str] = {
                trx_rows_modified AS rows_modified, trx_query AS query
         FROM information_schema.INNODB_TRX ORDER BY trx_started""",
     "statistics": """
-        SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Threads_running', 'Threads_connected',
-            'Slow_queries', 'Aborted_clients', 'Aborted_connects', 'Innodb_deadlocks',
-            'Innodb_row_lock_waits', 'Innodb_row_lock_time', 'Binlog_snapshot_file', 'Binlog_snapshot_position')""",
+        SHOW GLOBAL STATUS WHERE Variable_name IN (
+            'Uptime', 'Threads_running', 'Threads_connected', 'Slow_queries', 'Aborted_clients',
+            'Aborted_connects', 'Innodb_deadlocks', 'Innodb_row_lock_waits', 'Innodb_row_lock_time',
+            'Binlog_snapshot_file', 'Binlog_snapshot_position')""",
 }
 
 

@@ -19,8 +19,6 @@ from lastgood.drivers.mariadb.scan import Kind, Statement, runnable
 from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised
 from lastgood.ports.drivers import MigrationScript
 
-_UNKNOWN = Statement("?", 1, ())
-
 
 def read_script(migration: MigrationScript, part: str, text: str) -> Script:
     """Raises InvalidInput when a statement is of a kind that a migration can't have."""
@@ -140,8 +138,7 @@ class Migrator:
             name=left.name,
             act=left.act,
         )
-        # Its scripts are not here: what was sent last is known by what it changed.
-        walk = Walk(self.server, connection, left, Script("", (_UNKNOWN,) * (left.done + 1)), watch)
+        walk = Walk(self.server, connection, left, Script("", ()), watch)
         error = walk.back(interrupted)
         if _stopped(connection):
             raise error

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
     state varchar(10) NOT NULL,
     done int NOT NULL,
     undone int NOT NULL,
-    sent tinyint NOT NULL,
+    sent longtext NOT NULL,
     back longtext NOT NULL,
     stands longtext NOT NULL,
     begun longtext NOT NULL,
@@ -52,7 +52,7 @@ class Undo:
 class Progress:
     """``done`` statements of the script are over, ``undone`` of those in ``undo`` too when it goes back.
 
-    ``sent``: the next one may have been sent, and ``seen`` is the schema before it. ``begun`` is the
+    ``sent`` is the one that may have been sent since, and ``seen`` is the schema before it. ``begun`` is the
     schema at the start. ``undo`` holds what undoes each statement, in the order in which they were done;
     ``stands``
     says what nothing undoes. ``error``: why it went back, as the last word to whoever asks again.
@@ -66,7 +66,7 @@ class Progress:
     state: str = RUNNING
     done: int = 0
     undone: int = 0
-    sent: bool = False
+    sent: str = ""
     undo: list[list[Undo]] = field(default_factory=list)
     stands: list[str] = field(default_factory=list)
     seen: Listing = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Progress:
             connection,
             f"REPLACE INTO {TABLE} (slot, {_FIELDS}) "
             "VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            self.name, self.digest, self.key, self.act, self.state, self.done, self.undone, int(self.sent),
+            self.name, self.digest, self.key, self.act, self.state, self.done, self.undone, self.sent,
             json.dumps([[[u.text, u.mode] for u in group] for group in self.undo]),
             json.dumps(self.stands), json.dumps(to_plain(self.begun)), json.dumps(to_plain(self.seen)),
             json.dumps(self.error),
@@ -106,7 +106,7 @@ def read(connection: Connection) -> Progress | None:
         return None
     name, digest, key, act, state, done, undone, sent, undo, stands, begun, seen, error = found[0]
     return Progress(
-        name, digest, key, act, from_plain(json.loads(begun)), state, done, undone, bool(sent),
+        name, digest, key, act, from_plain(json.loads(begun)), state, done, undone, sent,
         [[Undo(*u) for u in group] for group in json.loads(undo)], json.loads(stands),
         from_plain(json.loads(seen)), json.loads(error),
     )  # fmt: skip

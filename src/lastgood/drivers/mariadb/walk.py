@@ -24,7 +24,7 @@ from lastgood.drivers.mariadb.failures import Spot
 from lastgood.drivers.mariadb.fingerprint import TABLE, read_listing
 from lastgood.drivers.mariadb.locks import BlockerWatch, describe
 from lastgood.drivers.mariadb.progress import Progress, Undo
-from lastgood.drivers.mariadb.scan import Kind, Statement
+from lastgood.drivers.mariadb.scan import Kind, Statement, split
 from lastgood.drivers.mariadb.undo import reversal
 from lastgood.sql.listing import Listing, difference
 
@@ -100,19 +100,19 @@ class Walk:
     def back(self, error: DriverError) -> DriverError:
         """Take back what was done, and say what to raise: ``error``, with what stands when anything does."""
         state = self.progress
-        if state.state != progress.UNDOING:
-            state.state, state.sent, state.undone, state.error = progress.UNDOING, False, 0, kept(error)
-            state.write(self.connection)
         self._settle_sent()
+        if state.state != progress.UNDOING:
+            state.state, state.undone, state.error = progress.UNDOING, 0, kept(error)
+            state.write(self.connection)
         statements = state.way_back
         while state.undone < len(statements):
-            self._note_sent()
             undo = statements[state.undone]
+            self._note_sent(undo.text)
             try:
                 self._patiently(partial(self._undo_one, undo))
             except StatementFailed as failed:
                 state.stands.append(f"{undo.text} ({failed.error})")
-            state.undone, state.sent = state.undone + 1, False
+            state.undone, state.sent = state.undone + 1, ""
             state.write(self.connection)
         return self._conclude()
 
@@ -146,8 +146,8 @@ class Walk:
             if state.state == progress.UNDOING:
                 state.undone += 1
             else:
-                self._done(self.script.statements[state.done], state.seen, now)
-        state.sent = False
+                self._done(split(state.sent, "")[0], state.seen, now)
+        state.sent = ""
         state.write(self.connection)
 
     def _session_again(self) -> None:
@@ -156,14 +156,14 @@ class Walk:
             if statement.kind is Kind.SESSION:
                 self._run(statement)
 
-    def _note_sent(self) -> Listing:
+    def _note_sent(self, text: str) -> Listing:
         seen = read_listing(self.connection)
-        self.progress.sent, self.progress.seen = True, seen
+        self.progress.sent, self.progress.seen = text, seen
         self.progress.write(self.connection)
         return seen
 
     def _define(self, statement: Statement) -> None:
-        seen = self._note_sent()
+        seen = self._note_sent(statement.text)
         try:
             self._patiently(lambda: self._run(statement))
         except StatementFailed:
@@ -171,11 +171,11 @@ class Walk:
             now = read_listing(self.connection)
             if now != seen:
                 self._done(statement, seen, now)
-            self.progress.sent = False
+            self.progress.sent = ""
             self.progress.write(self.connection)
             raise
         self._done(statement, seen, read_listing(self.connection))
-        self.progress.sent = False
+        self.progress.sent = ""
         self.progress.write(self.connection)
 
     def _done(self, statement: Statement, seen: Listing, now: Listing) -> None:
