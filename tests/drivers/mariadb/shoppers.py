@@ -59,6 +59,8 @@ class Shopper(threading.Thread):
                 if self.acts < self.allowed:
                     self._act(connection)
                     self.acts += 1
+                    # They run in this very process: not faster than all of it can be carried over.
+                    self.over.wait(0.01)
                 else:
                     self.over.wait(0.005)
 

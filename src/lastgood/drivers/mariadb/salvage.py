@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ BATCH = 2_000
 
 CLOSE = 0.1
 PASSES = 12
-"""Seconds of a pass after which little is left, and passes after which it won't get less."""
+SHRINKS = 0.8
+"""Seconds of a pass after which little is left; how many passes at most; and by how much one has to be shorter
+than the one before, for else it won't get less."""
 
 
 @dataclass
@@ -55,13 +58,17 @@ class Salvager:
     def catch_up(self) -> None:
         """Carry over until little is left, so that nobody is held up by what was written before.
 
-        Where writers are as fast as we are, it does not get less, and that is the time that the fence takes.
+        Each pass only has what was written during the one before; where writers are as fast as we are, it
+        does not get less, and that is the time that the fence takes.
         """
+        before = math.inf
         for _ in range(PASSES):
             begun = time.monotonic()
             self.carry_over()
-            if time.monotonic() - begun < CLOSE:
+            took = time.monotonic() - begun
+            if took < CLOSE or took > SHRINKS * before:
                 return
+            before = took
 
     def _commit(self, carrier: Carrier, batch: list[Transaction | Renamed], end: str) -> None:
         connection = self.ledger.connection
