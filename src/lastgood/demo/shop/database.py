@@ -57,10 +57,10 @@ class MariaDb:
             connect_timeout=5,
             autocommit=True,
             charset="utf8mb4",
-            # Names in double quotes, as in every other database, and no locks on rows that are not there.
-            init_command="set session sql_mode = concat(@@sql_mode, ',ANSI_QUOTES'), "
-            "session transaction_isolation = 'READ-COMMITTED'",
         )
+        # Names in double quotes, as in every other database, and no locks on rows that are not there.
+        self.execute("set session sql_mode = concat(@@sql_mode, ',ANSI_QUOTES')")
+        self.execute("set session transaction isolation level read committed")
 
     @property
     def closed(self) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from lastgood.drivers.mariadb.fingerprint import COLUMN, TABLE, TRIGGER
+from lastgood.drivers.mariadb.fingerprint import COLUMN, TRIGGER
+from lastgood.drivers.mariadb.progress import Owned
 from lastgood.drivers.mariadb.scan import Statement
 from lastgood.sql.listing import Listing, Part
 
@@ -27,31 +29,28 @@ def parse(statement: Statement) -> exp.Expr | None:
     return trees[0] if len(trees) == 1 else None
 
 
-def harmless(statement: Statement, begun: Listing) -> bool:
-    """Whether all that it writes is in what ``begun`` did not have: whoever drops that has taken it back."""
+def harmless(statement: Statement, own: Collection[Owned], seen: Listing) -> bool:
+    """Whether all that it writes is in ``own``: whoever drops that has taken it back."""
     if statement.words[:1] and statement.words[0] in READS:
         return True
     tree = parse(statement)
-    if isinstance(tree, exp.Insert):
-        target = tree.find(exp.Table)
-        return target is not None and (TABLE, target.name) not in begun
-    if isinstance(tree, exp.Delete):
-        target = tree.this
-        return (
-            isinstance(target, exp.Table)
-            and (TABLE, target.name) not in begun
-            and not tree.args.get("tables")
-        )
+    target = tree.find(exp.Table) if isinstance(tree, exp.Insert) else None
+    if isinstance(tree, exp.Delete) and not tree.args.get("tables"):
+        target = tree.this if isinstance(tree.this, exp.Table) else None
+    if target is not None:
+        return (target.name, "") in own and not _has_trigger(seen, target.name)
     if isinstance(tree, exp.Update) and isinstance(tree.this, exp.Table) and not tree.this.args.get("joins"):
         table = tree.this.name
-        if (TABLE, table) not in begun:
-            return True
-        if any(_writes_along(kind, part, table) for (kind, _), part in begun.items()):
+        if any(_writes_along(kind, part, table) for (kind, _), part in seen.items()):
             return False
         columns = [e.this.name for e in tree.expressions if isinstance(e, exp.EQ)]
-        fresh = all((COLUMN, f"{table}.{c}") not in begun for c in columns)
-        return fresh and len(columns) == len(tree.expressions)
+        made = (table, "") in own or all((table, column) in own for column in columns)
+        return made and len(columns) == len(tree.expressions)
     return False
+
+
+def _has_trigger(seen: Listing, table: str) -> bool:
+    return any(kind == TRIGGER and part.parent == table for (kind, _), part in seen.items())
 
 
 def _writes_along(kind: str, part: Part, table: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pymysql
 
-from lastgood.domain.errors import Cause, Conflict, Rejected
+from lastgood.domain.errors import Cause, Conflict, InvalidInput, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures, progress, revisions
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run, session_id
@@ -46,6 +46,7 @@ class Migrator:
             if left is None:
                 if self._there(connection, migration):
                     return {}
+                self._refuse_elsewhere(connection, script, verify)
                 self._refuse_untransactional(connection, script)
             walk = self._walk(connection, watch, migration, key, DEPLOY, script, left)
 
@@ -66,6 +67,7 @@ class Migrator:
                     return {}
                 self._refuse_unless_newest(connection, migration)
                 self._refuse_empty(script)
+                self._refuse_elsewhere(connection, script)
                 self._refuse_untransactional(connection, script)
             walk = self._walk(connection, watch, migration, key, REVERT, script, left)
             self._go(walk, lambda: revisions.remove(connection, migration.name))
@@ -212,6 +214,25 @@ class Migrator:
                 cause=Cause.SCRIPT_ERROR,
                 file=script.file,
             )
+
+    def _refuse_elsewhere(self, connection: Connection, *scripts: Script) -> None:
+        """What names a database is done in that one also when it is rehearsed in a copy."""
+        databases = {str(name) for (name,) in rows(connection, "SHOW DATABASES")} | {
+            self.server.settings.database
+        }
+        tables = {str(name) for (name,) in rows(connection, "SHOW TABLES")}
+        for script in scripts:
+            for statement in script.statements:
+                named = sorted((databases & statement.before_dots) - tables - {"information_schema"})
+                if named:
+                    raise InvalidInput(
+                        N_("{file} names the database {database} in line {line}"),
+                        todo=N_("Leave it out: a rehearsal runs the script in a copy with another name."),
+                        where=f"{script.file}:{statement.line}",
+                        file=script.file,
+                        database=named[0],
+                        line=statement.line,
+                    )
 
     def _refuse_untransactional(self, connection: Connection, script: Script) -> None:
         """Rows of such a table are changed for good with each statement."""

@@ -32,20 +32,28 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
     sent longtext NOT NULL,
     back longtext NOT NULL,
     stands longtext NOT NULL,
+    own longtext NOT NULL,
     begun longtext NOT NULL,
     seen longtext NOT NULL,
     error longtext NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 """
-_FIELDS = "name, digest, `key`, act, state, done, undone, sent, back, stands, begun, seen, error"
+_FIELDS = "name, digest, `key`, act, state, done, undone, sent, back, stands, own, begun, seen, error"
+
+
+Owned = tuple[str, str]
+"""A table and its column, or the whole of it: ``""``."""
 
 
 @dataclass(frozen=True)
 class Undo:
-    """A statement that undoes one; ``mode``: the ``sql_mode`` it has to run in, empty: any."""
+    """A statement that undoes one; ``mode``: the ``sql_mode`` it has to run in, empty: any; ``table``: the
+    one that it changes, empty: it does more.
+    """
 
     text: str
     mode: str = ""
+    table: str = ""
 
 
 @dataclass
@@ -54,8 +62,8 @@ class Progress:
 
     ``sent`` is the one that may have been sent since, and ``seen`` is the schema before it. ``begun`` is the
     schema at the start. ``undo`` holds what undoes each statement, in the order in which they were done;
-    ``stands``
-    says what nothing undoes. ``error``: why it went back, as the last word to whoever asks again.
+    ``stands`` says what nothing undoes, ``own`` what the migration itself has made. ``error``: why it went
+    back, as the last word to whoever asks again.
     """
 
     name: str
@@ -69,6 +77,7 @@ class Progress:
     sent: str = ""
     undo: list[list[Undo]] = field(default_factory=list)
     stands: list[str] = field(default_factory=list)
+    own: list[Owned] = field(default_factory=list)
     seen: Listing = field(default_factory=dict)
     error: Mapping[str, Any] = field(default_factory=dict)
 
@@ -84,11 +93,11 @@ class Progress:
         run(
             connection,
             f"REPLACE INTO {TABLE} (slot, {_FIELDS}) "
-            "VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             self.name, self.digest, self.key, self.act, self.state, self.done, self.undone, self.sent,
-            json.dumps([[[u.text, u.mode] for u in group] for group in self.undo]),
-            json.dumps(self.stands), json.dumps(to_plain(self.begun)), json.dumps(to_plain(self.seen)),
-            json.dumps(self.error),
+            json.dumps([[[u.text, u.mode, u.table] for u in group] for group in self.undo]),
+            json.dumps(self.stands), json.dumps(self.own), json.dumps(to_plain(self.begun)),
+            json.dumps(to_plain(self.seen)), json.dumps(self.error),
         )  # fmt: skip
 
 
@@ -104,11 +113,11 @@ def read(connection: Connection) -> Progress | None:
     found = rows(connection, f"SELECT {_FIELDS} FROM {TABLE} WHERE slot = 1")
     if not found:
         return None
-    name, digest, key, act, state, done, undone, sent, undo, stands, begun, seen, error = found[0]
+    name, digest, key, act, state, done, undone, sent, undo, stands, own, begun, seen, error = found[0]
     return Progress(
         name, digest, key, act, from_plain(json.loads(begun)), state, done, undone, sent,
         [[Undo(*u) for u in group] for group in json.loads(undo)], json.loads(stands),
-        from_plain(json.loads(seen)), json.loads(error),
+        [(t, c) for t, c in json.loads(own)], from_plain(json.loads(seen)), json.loads(error),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ escapes, and double quotes hold a string.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Token:
 class Statement:
     """``text`` is exactly what is sent; ``line`` (from 1) is where it starts; ``words`` are its bare
     words in capitals, those inside strings, names and comments left out; ``names`` are words and names
-    that may be those of tables, as they are written; ``variables``: it uses variables of the session.
+    that may be those of tables, as they are written; ``before_dots`` are those that may be of a database;
+    ``variables``: it uses variables of the session.
     """
 
     text: str
@@ -78,6 +80,7 @@ class Statement:
     words: tuple[str, ...]
     names: frozenset[str] = frozenset()
     variables: bool = False
+    before_dots: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> Kind:
@@ -242,8 +245,14 @@ def _finish(script: str, current: list[Token], statements: list[Statement]) -> N
     words = tuple(t.text.upper() for t in current if t.kind == "word")
     names = frozenset(unquoted(t.text) for t in current if t.kind in ("word", "name"))
     variables = any(t.kind == "variable" for t in current)
+    bare = [t for t in current if t.kind not in ("space", "line", "block")]
+    before_dots = frozenset(
+        unquoted(token.text)
+        for token, following in itertools.pairwise(bare)
+        if following.text == "." and token.kind in ("word", "name")
+    )
     line = script.count("\n", 0, start) + 1
-    statements.append(Statement(text, line, words, names, variables))
+    statements.append(Statement(text, line, words, names, variables, before_dots))
 
 
 def unquoted(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import secrets
 import shutil
@@ -17,7 +16,7 @@ from lastgood.drivers.mariadb import contents
 from lastgood.drivers.mariadb.binaries import Binaries
 from lastgood.drivers.mariadb.connection import Connection, Server, one, quoted, rows, run
 from lastgood.drivers.mariadb.fingerprint import EVENT, TABLE, TRIGGER
-from lastgood.drivers.mariadb.scan import tokens, unquoted
+from lastgood.drivers.mariadb.scan import split
 from lastgood.sql.listing import Listing
 
 PREFIX = "lastgood_scratch_"
@@ -63,12 +62,7 @@ def refuse_programs_of(database: str, listing: Listing, server: Server) -> None:
 
 def names_database(text: str, database: str) -> bool:
     """Whether a name in ``text`` begins with that of the database."""
-    found = [t for t in tokens(text, "") if t.kind not in ("space", "line", "block")]
-    return any(
-        unquoted(token.text) == database and following.text == "."
-        for token, following in itertools.pairwise(found)
-        if token.kind in ("word", "name")
-    )
+    return any(database in statement.before_dots for statement in split(text, ""))
 
 
 def check_room(connection: Connection, server: Server) -> None:

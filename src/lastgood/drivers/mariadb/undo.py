@@ -7,7 +7,7 @@ that rows were lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lastgood.drivers.mariadb.connection import quoted
@@ -23,7 +23,7 @@ from lastgood.drivers.mariadb.fingerprint import (
     VIEW,
     statement_of,
 )
-from lastgood.drivers.mariadb.progress import Undo
+from lastgood.drivers.mariadb.progress import Owned, Undo
 from lastgood.drivers.mariadb.scan import Statement, Token, tokens, unquoted
 from lastgood.drivers.mariadb.types import fits
 from lastgood.sql.listing import Listing, Part
@@ -51,8 +51,12 @@ class Renames:
     columns: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def reversal(statement: Statement, before: Listing, after: Listing) -> Reversal:
-    """How ``statement``, which made ``after`` of ``before``, is taken back."""
+def reversal(
+    statement: Statement, before: Listing, after: Listing, owned_before: Collection[Owned] = ()
+) -> Reversal:
+    """How ``statement``, which made ``after`` of ``before``, is taken back; the migration itself had made
+    ``owned_before``.
+    """
     found = Reversal()
     renames = _renames(statement)
     tables = {
@@ -60,7 +64,10 @@ def reversal(statement: Statement, before: Listing, after: Listing) -> Reversal:
     }
     if tables:
         pairs = ", ".join(f"{quoted(n)} TO {quoted(o)}" for o, n in reversed(tables.items()))
-        found.statements.append(Undo(f"RENAME TABLE {pairs}"))
+        own = {table for table, column in owned_before if not column}
+        # What the migration made it may drop again, and then there is nothing to rename.
+        exists = "IF EXISTS " if own & set(tables) else ""
+        found.statements.append(Undo(f"RENAME TABLE {exists}{pairs}"))
     after = _renamed(after, {new: old for old, new in tables.items()})
     _programs(before, after, found, dropping=True)
     _made(before, after, found)
@@ -80,10 +87,36 @@ def reversal(statement: Statement, before: Listing, after: Listing) -> Reversal:
     return found
 
 
+def owned(own: Iterable[Owned], statement: Statement, before: Listing, after: Listing) -> list[Owned]:
+    """What a migration has made itself, after ``statement``: tables and sequences (with no column), and
+    columns of others. What it renamed is not made by it.
+    """
+    renames = _renames(statement)
+    moved = _moved(renames, after)
+    found = {(moved.get(t, t), renames.columns.get((t, c), c)) for t, c in own}
+    back = {new: old for old, new in moved.items()}
+    for kind, name in after:
+        table = after[kind, name].parent
+        if kind in (TABLE, SEQUENCE) and (kind, back.get(name, name)) not in before:
+            found.add((name, ""))
+        elif kind == COLUMN and (TABLE, back.get(table, table)) in before:
+            old, column = back.get(table, table), name[len(table) + 1 :]
+            if (COLUMN, f"{old}.{column}") not in before and column not in _new_names(renames, old):
+                found.add((table, column))
+    there = {name for kind, name in after if kind in (TABLE, SEQUENCE)}
+    return sorted(item for item in found if item[0] in there)
+
+
+def _moved(renames: Renames, after: Listing) -> dict[str, str]:
+    """Tables and views that really have their new names."""
+    there = {name for kind, name in after if kind in (TABLE, VIEW)}
+    return {old: new for old, new in renames.tables.items() if new in there}
+
+
 def _made(before: Listing, after: Listing, found: Reversal) -> None:
     for kind, name in sorted(after.keys() - before.keys(), reverse=True):
         if kind in (TABLE, VIEW, SEQUENCE):
-            found.statements.append(Undo(f"DROP {kind.upper()} {quoted(name)}"))
+            found.statements.append(Undo(f"DROP {kind.upper()} IF EXISTS {quoted(name)}"))
 
 
 def _missing(before: Listing, after: Listing, found: Reversal) -> None:
@@ -107,7 +140,7 @@ def _programs(before: Listing, after: Listing, found: Reversal, *, dropping: boo
             continue
         table_gone = kind == TRIGGER and new is not None and (TABLE, new.parent) not in before
         if dropping and new is not None and not table_gone:
-            found.statements.append(Undo(f"DROP {kind.upper()} {quoted(name)}"))
+            found.statements.append(Undo(f"DROP {kind.upper()} IF EXISTS {quoted(name)}"))
         if not dropping and old is not None and not (kind == TRIGGER and (TABLE, old.parent) not in after):
             definition = _ORDERED.sub("", old.definition)
             found.statements.append(Undo(statement_of(definition), definition.rpartition("; sql_mode ")[2]))
@@ -116,6 +149,7 @@ def _programs(before: Listing, after: Listing, found: Reversal, *, dropping: boo
 def _table(name: str, before: Listing, after: Listing, renames: Renames, found: Reversal) -> None:
     old, new = _parts(before, name), _parts(after, name)
     clauses: list[str] = []
+    first: list[str] = []
     for kind, part in sorted(new.keys() - old.keys(), key=_constraints_first):
         if kind != COLUMN or (part not in _new_names(renames, name)):
             clauses.append(_drop(kind, part, new[kind, part]))
@@ -138,12 +172,13 @@ def _table(name: str, before: Listing, after: Listing, renames: Renames, found: 
             clauses.append(f"CHANGE COLUMN {quoted(part_now)} {was.definition}")
         else:
             if now is not None:
-                clauses.append(_drop(kind, part, now))
+                # The server takes no constraint of a name that the same statement drops.
+                (first if kind == CONSTRAINT else clauses).append(_drop(kind, part, now))
             clauses.append(f"ADD {was.definition}")
-    clauses += _order(name, old, new, renames)
     clauses += _options(old[TABLE, ""].definition, new[TABLE, ""].definition, name, found)
-    if clauses:
-        found.statements.append(Undo(f"ALTER TABLE {quoted(name)} {', '.join(clauses)}"))
+    for group in (first, clauses, list(_order(name, old, new, renames))):
+        if group:
+            found.statements.append(Undo(f"ALTER TABLE {quoted(name)} {', '.join(group)}", table=name))
 
 
 def _parts(listing: Listing, table: str) -> dict[tuple[str, str], Part]:
@@ -215,7 +250,11 @@ def _renamed(listing: Listing, back: dict[str, str]) -> Listing:
             name = back.get(name, name)
         elif part.parent in back and kind in (COLUMN, INDEX, CONSTRAINT):
             name = parent + name[len(part.parent) :]
-        found[kind, name] = Part(parent, part.definition)
+        definition = part.definition
+        if kind == CONSTRAINT:
+            for new, old in back.items():
+                definition = definition.replace(f" REFERENCES {quoted(new)} ", f" REFERENCES {quoted(old)} ")
+        found[kind, name] = Part(parent, definition)
     return found
 
 

@@ -21,11 +21,11 @@ from lastgood.drivers.mariadb import failures, progress
 from lastgood.drivers.mariadb.changes import MARK
 from lastgood.drivers.mariadb.connection import Connection, Server, run
 from lastgood.drivers.mariadb.failures import Spot
-from lastgood.drivers.mariadb.fingerprint import TABLE, read_listing
+from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.locks import BlockerWatch, describe
 from lastgood.drivers.mariadb.progress import Progress, Undo
 from lastgood.drivers.mariadb.scan import Kind, Statement, split
-from lastgood.drivers.mariadb.undo import reversal
+from lastgood.drivers.mariadb.undo import owned, reversal
 from lastgood.sql.listing import Listing, difference
 
 RETRY_PAUSE = 0.2
@@ -180,14 +180,14 @@ class Walk:
 
     def _done(self, statement: Statement, seen: Listing, now: Listing) -> None:
         """Note what takes it back. What is lost of a table that this very migration made is no loss."""
-        found = reversal(statement, seen, now)
+        found = reversal(statement, seen, now, self.progress.own)
         state = self.progress
-        state.undo.append(found.statements)
+        made = {table for table, column in state.own if not column}
+        state.undo.append([undo for undo in found.statements if undo.table not in made])
         state.stands += [
-            f"{words} ({_short(statement.text)})"
-            for table, words in found.lost
-            if not table or (TABLE, table) in state.begun
+            f"{words} ({_short(statement.text)})" for table, words in found.lost if table not in made
         ]
+        state.own = owned(state.own, statement, seen, now)
         state.done += 1
 
     def _rows(self) -> None:
@@ -212,11 +212,11 @@ class Walk:
         # A driver that only answers signals does without the parser.
         from lastgood.drivers.mariadb.effects import harmless
 
-        begun = self.progress.begun
+        state = self.progress
         return [
             f"the rows as they were ({_short(s.text)})"
             for s in group
-            if s.kind is Kind.ROWS and not harmless(s, begun)
+            if s.kind is Kind.ROWS and not harmless(s, state.own, state.seen)
         ]
 
     def _run(self, statement: Statement) -> None:
