@@ -1,4 +1,4 @@
-"""A change spoils data on MariaDB while customers order: back to before it, and every order is there, once."""
+"""A change spoils data on MariaDB while customers order: back to before it, every order there, once."""
 
 from __future__ import annotations
 

@@ -84,9 +84,8 @@ def test_what_the_server_does_not_move_is_in_the_way(day: Day) -> None:
     assert "view unpaid" in str(refused(day))
     ask("CREATE OR REPLACE VIEW unpaid AS SELECT id FROM orders WHERE NOT paid")
     ask(f"CREATE DATABASE {name}_other", "")
-    ask(
-        f"CREATE TABLE {name}_other.t (id int PRIMARY KEY, o bigint, FOREIGN KEY (o) REFERENCES {name}.orders (id))"
-    )
+    refers = f"FOREIGN KEY (o) REFERENCES {name}.orders (id)"
+    ask(f"CREATE TABLE {name}_other.t (id int PRIMARY KEY, o bigint, {refers})")
     assert f"{name}_other.t" in str(refused(day))
     ask(f"DROP DATABASE {name}_other")
     day.lab.driver().refuse_restore(day.taken, ())

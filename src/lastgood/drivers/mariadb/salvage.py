@@ -24,8 +24,8 @@ BATCH = 2_000
 CLOSE = 0.1
 PASSES = 12
 SHRINKS = 0.8
-"""Seconds of a pass after which little is left; how many passes at most; and by how much one has to be shorter
-than the one before, for else it won't get less."""
+"""Seconds of a pass after which little is left; passes at most; and by how much each has to be shorter than
+the one before, for else it won't get less."""
 
 
 @dataclass
