@@ -176,7 +176,8 @@ class Capturer:
         names: dict[int, str] = {}
 
         def transactions() -> Iterator[Transaction]:
-            parser = Parser(self.server.database, changes.charsets(connection))
+            there = changes.sequences(connection, self.server.database)
+            parser = Parser(self.server.database, changes.charsets(connection), there)
             now: dict[str, str] = {}
             stream = changes.read(self.server.connect, parser, Position.read(snapshot.cut), position)
             for found in stream:

@@ -25,6 +25,9 @@ OURS = "lastgood_"
 MARK = "/* lastgood */ "
 """Begins every definition that a migration sends."""
 
+NEXT = "next_not_cached_value"
+"""Of a sequence's only row."""
+
 STANDALONE = 1
 _NAME = r"(?:`(?:[^`]|``)+`|[^\s`.,;()]+)"
 _PLACE = rf"(?:(?P<schema{{0}}>{_NAME})\s*\.\s*)?(?P<table{{0}}>{_NAME})"
@@ -67,11 +70,14 @@ class _Table:
 class Parser:
     """Makes transactions of events fed in order; those of other databases than ``schema`` are passed by.
 
-    ``charsets``: names of character sets by the id of a collation.
+    ``charsets``: names of character sets by the id of a collation. ``sequences`` are told apart from tables;
+    ``advanced`` is how far each has come: the next number that was not set aside.
     """
 
     schema: str
     charsets: Mapping[int, str]
+    sequences: frozenset[str] = frozenset()
+    advanced: dict[str, int] = field(default_factory=dict)
     _tables: dict[int, _Table | None] = field(default_factory=dict)
     _known: dict[bytes, _Table | None] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -186,12 +192,19 @@ class Parser:
         if kind == binlog.UPDATE:
             plans.append(_present(table, reader.take((width + 7) // 8)))
         at, end = reader.at, len(body)
+        if table.relation.name in self.sequences:
+            self._advance(table.relation.name, _row(plans[0], body, at)[0])
+            return
         while at < end:
             first, at = _row(plans[0], body, at)
             second: Row = {}
             if kind == binlog.UPDATE:
                 second, at = _row(plans[1], body, at)
             self._changes.append(_change(kind, table.relation, first, second))
+
+    def _advance(self, name: str, row: Row) -> None:
+        number = int(row.get(NEXT) or 0)
+        self.advanced[name] = max(number, self.advanced.get(name, number))
 
 
 def _present(table: _Table, bitmap: bytes) -> list[tuple[str, Callable[[bytes, int], tuple[str, int]]]]:
@@ -231,7 +244,7 @@ def plain(name: str | None) -> str:
 
 
 def renames(text: str, schema: str, ours: str) -> Iterator[tuple[str, str]]:
-    """Of tables in ``ours``, by a statement sent while ``schema`` was the default."""
+    """Of tables in ``ours``, by a statement sent while ``schema`` was the default. Raises Incomplete."""
     single = _ALTER.match(text)
     several = _RENAME.match(text)
     pairs = [single] if single else list(_PAIR.finditer(several["pairs"])) if several else []
@@ -239,6 +252,8 @@ def renames(text: str, schema: str, ours: str) -> Iterator[tuple[str, str]]:
         here, there = (plain(pair[f"schema{n}"]) or schema for n in (1, 2))
         if here == there == ours:
             yield plain(pair["table1"]), plain(pair["table2"])
+        elif ours in (here, there):
+            raise Incomplete("tables were moved from one database to another")
 
 
 def read(
@@ -266,6 +281,18 @@ def now(connection: Connection) -> Position:
     """Behind everything that was acknowledged before. Raises pymysql.Error."""
     found = rows(connection, "SHOW MASTER STATUS")
     return Position.at(str(found[0][0]), int(found[0][1]))
+
+
+def sequences(connection: Connection, *schemas: str) -> frozenset[str]:
+    """Names of those that are there."""
+    found: set[str] = set()
+    for schema in schemas:
+        question = (
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = %s AND table_type = 'SEQUENCE'"
+        )
+        found |= {str(name) for (name,) in rows(connection, question, schema)}
+    return frozenset(found)
 
 
 def charsets(connection: Connection) -> dict[int, str]:

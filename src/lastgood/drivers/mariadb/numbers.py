@@ -49,21 +49,20 @@ def closed(connection: Connection, before: Numbers, schema: str) -> Numbers:
             database, _, table = name.partition("/")
             if database == schema and _PLAIN.fullmatch(table):
                 exact[table] = number
-    found = {table: exact.get(table, number + SPARE) for table, number in before.next.items()}
-    return Numbers({**found, **{t: max(n, found.get(t, 0)) for t, n in exact.items() if n}}, {
-        name: number + SPARE for name, number in before.sequences.items()
-    })  # fmt: skip
+    found = {table: max(number, exact.get(table) or number + SPARE) for table, number in before.next.items()}
+    new = {table: number for table, number in exact.items() if number and table not in found}
+    return Numbers({**found, **new}, before.sequences)
 
 
 def surpass(copy: Connection, shapes: Shapes, failed: Numbers, seen: Mapping[str, int]) -> None:
     """Put the copy's tables where those of the failed database are or beyond; ``seen``: the highest number
-    that was given to a row. Raises pymysql.Error.
+    that was given to a row, and the next one of a sequence. Raises pymysql.Error.
     """
     own = {str(name): int(number or 0) for name, number in rows(copy, _NEXT, shapes.schema)}
     for shape in shapes.tables.values():
         name = quoted(shapes.schema, shape.name)
         if shape.kind == "SEQUENCE":
-            wanted = failed.sequences.get(shape.name, 0)
+            wanted = max(failed.sequences.get(shape.name, 0), seen.get(shape.name, 0))
             if wanted > int(one(copy, f"SELECT next_not_cached_value FROM {name}")):
                 run(copy, f"SELECT SETVAL({name}, {wanted}, 0)")
         elif shape.numbered:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lastgood.domain.salvage import Salvage
@@ -40,18 +40,27 @@ class Salvager:
     shapes: Shapes
     now: Shapes
     keep: frozenset[str]
+    charsets: Mapping[int, str] = field(init=False)
+    sequences: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Asked before the tables are closed.
+        self.charsets = changes.charsets(self.live)
+        self.sequences = changes.sequences(self.live, self.now.schema, self.shapes.schema)
 
     def carry_over(self) -> Salvage:
         """Everything acknowledged before this call. Raises pymysql.Error and Incomplete; what is committed
         stays.
         """
         position = changes.now(self.live)
-        parser = Parser(self.now.schema, changes.charsets(self.live))
+        parser = Parser(self.now.schema, self.charsets, self.sequences)
         carrier = Carrier(self.ledger.connection, self.shapes, self.now, self.keep, self.ledger)
         after = Position.read(self.ledger.position)
         stream = changes.read(self.connect, parser, after, position)
         for batch, end in _batches(stream):
             self._commit(carrier, batch, end)
+        numbers = self.ledger.numbers
+        numbers |= {name: max(n, numbers.get(name, n)) for name, n in parser.advanced.items()}
         self._commit(carrier, [], str(position))
         return self.ledger.salvage()
 
