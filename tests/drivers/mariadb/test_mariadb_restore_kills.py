@@ -87,8 +87,9 @@ def check(day: Day) -> None:
 @pytest.mark.parametrize(
     "point",
     [
-        "<restore.Ledger.begin", "<ledger.Ledger.write#2", ">salvage.Salvager._commit",
-        ">fence.Fence._prepare", ">fence.Fence._closed", "<numbers.surpass", "<fence.Fence._judge",
+        ">restore.make_like", "<restore.Ledger.begin", ">restore.Ledger.begin", "<ledger.Ledger.write#2",
+        ">salvage.Salvager._commit", ">restore.Ledger.fence", ">fence.Fence._prepare", ">fence.Fence._closed",
+        "<numbers.surpass", "<fence.Fence._judge", ">restore.Ledger.swapped",
     ],
 )  # fmt: skip
 def test_killed_it_goes_on(day: Day, point: str) -> None:

@@ -76,7 +76,7 @@ def migrations(draw: st.DrawFn, tables: list[Table]) -> str:
 
 
 @settings(
-    max_examples=3, deadline=None, derandomize=False, phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    max_examples=4, deadline=None, derandomize=False, phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(data=st.data(), seed=st.integers(0, 1 << 30))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
+
 from lastgood.drivers.mariadb import changes
-from lastgood.drivers.mariadb.changes import Parser, renames
+from lastgood.drivers.mariadb.changes import Incomplete, Parser, renames
 from lastgood.drivers.mariadb.shapes import read_shapes
 from lastgood.drivers.mariadb.values import alike
 from lastgood.sql.changes import Transaction
@@ -105,10 +107,12 @@ def test_tables_that_a_statement_renames() -> None:
         ("ALTER TABLE a RENAME COLUMN x TO y", []),
         ("ALTER TABLE a RENAME INDEX x TO y", []),
         ("ALTER TABLE other.a RENAME other.b", []),
-        ("RENAME TABLE a TO other.b", []),
         ("CREATE TABLE a (id int)", []),
     ):
         assert list(renames(text, ours, ours)) == expected, text
+    for text in ("RENAME TABLE a TO other.b", "RENAME TABLE other.a TO shop.b"):
+        with pytest.raises(Incomplete):
+            list(renames(text, ours, ours))
 
 
 def test_values_of_types_that_differ_in_how_they_are_written() -> None:
