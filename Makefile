@@ -24,6 +24,12 @@ demo-restore: ## a migration spoils the prices, and they come back with every or
 	@scripts/bootstrap demo
 	@$(BIN)/lastgood demo --restore
 
+.PHONY: demo-mariadb
+demo-mariadb: ## the first one with MariaDB in the place of PostgreSQL (as root)
+	@scripts/system-packages
+	@scripts/bootstrap demo
+	@$(BIN)/lastgood demo --database mariadb
+
 .PHONY: test
 test: ## every test, against real servers (ARGS="-k name" for some)
 	@scripts/system-packages

@@ -21,7 +21,7 @@ def repository(tmp_path: Path) -> Path:
     directory = tmp_path / "estate"
     estate.write_estate(
         directory,
-        postgres_url_base="postgresql://postgres@127.0.0.1:5432",
+        database_url_base="postgresql://postgres@127.0.0.1:5432",
         caddy_admin="http://127.0.0.1:2019",
         pointers_dir=tmp_path / "pointers",
         files_root=tmp_path / "files",

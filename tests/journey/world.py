@@ -79,7 +79,7 @@ drivers:
 """
 
 DATABASE = """
-driver: postgresql
+driver: %(driver)s
 scope: site
 owner: team-shop
 users: [page]
@@ -125,7 +125,9 @@ class World:
         for environment, port in self.ports.items():
             self.write(f"services/page/environments/{environment}/us.yaml", f"port: {port}\n")
         if self.database_url:
-            self.write("databases/orders/database.yaml", DATABASE % {"url": self.database_url})
+            driver = "mariadb" if self.database_url.startswith("mysql:") else "postgresql"
+            parts = {"url": self.database_url, "driver": driver}
+            self.write("databases/orders/database.yaml", DATABASE % parts)
             self.migration("0001_init", INIT)
         self.commit("first", text="one")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +13,28 @@ from rich.console import Console
 from rich.table import Table
 
 from lastgood.cli.helping import Command, Group
+from lastgood.demo.acts import Acts
 from lastgood.demo.container_story import ContainerStory
 from lastgood.demo.figures import report_data
 from lastgood.demo.report import write_report
 from lastgood.demo.report_data import ReportData
 from lastgood.demo.restore_story import RestoreStory
 from lastgood.demo.screen import LiveScreen, NoScreen, PlainScreen
-from lastgood.demo.story import Story
+from lastgood.demo.story import MariadbStory, Story
 from lastgood.demo.world import default_directory, find_world, stop_world
 from lastgood.domain.digest import plain
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
+from lastgood.testing.mariadb_server import find_binary
 from lastgood.translation import Translator, translator
+
+
+class DatabaseKind(str, Enum):
+    """What ``--database`` may be."""
+
+    POSTGRESQL = "postgresql"
+    MARIADB = "mariadb"
+
 
 NEXT = (
     "lastgood status",
@@ -42,9 +53,7 @@ NEXT_IN_CONTAINERS = (
 )
 
 
-def run(
-    directory: Path | None = None, *, docker: bool = False, restore: bool = False, as_json: bool = False
-) -> int:
+def run(directory: Path | None = None, *, story: type[Acts] = Story, as_json: bool = False) -> int:
     """Play the demonstration; returns 0 only when everything it promises was seen to be so."""
     where = (directory or default_directory()).resolve()
     console = Console()
@@ -53,7 +62,6 @@ def run(
         screen = NoScreen()
     elif console.is_terminal:
         screen = LiveScreen(where, console)
-    story = ContainerStory if docker else RestoreStory if restore else Story
     with screen:
         told = story(where, screen).tell()
     data = report_data(told)
@@ -64,6 +72,31 @@ def run(
     else:
         _tell_end(console, data, report)
     return 0 if data.proven else 1
+
+
+def _story(docker: bool, restore: bool, database: DatabaseKind) -> type[Acts]:
+    """Raises InvalidInput when the options ask for two stories, or for a server that is not installed."""
+    if docker and restore:
+        raise InvalidInput(N_("--docker and --restore are two stories"), todo=N_("Leave one of them out."))
+    if database is DatabaseKind.POSTGRESQL:
+        return ContainerStory if docker else RestoreStory if restore else Story
+    if docker or restore:
+        raise InvalidInput(
+            N_("--database mariadb is a story of its own"), todo=N_("Leave --docker and --restore out.")
+        )
+    try:
+        for name in ("mariadbd", "mariadb-install-db", "mariadb"):
+            find_binary(name)
+    except FileNotFoundError:
+        raise InvalidInput(
+            N_("there is no {name} on PATH"),
+            todo=N_(
+                "Install the server (Debian: apt-get install mariadb-server); it need not run, the "
+                "demonstration starts its own."
+            ),
+            name=name,
+        ) from None
+    return MariadbStory
 
 
 def env(directory: Path | None = None) -> int:
@@ -167,7 +200,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     cls=Group,
-    epilog="lastgood demo --docker\nlastgood demo --restore",
+    epilog="lastgood demo --docker\nlastgood demo --restore\nlastgood demo --database mariadb",
     help=N_("About a minute; it needs no root. It ends non-zero unless all that it promises was seen."),
 )
 Directory = Annotated[
@@ -181,6 +214,7 @@ Restore = Annotated[
     bool,
     typer.Option("--restore", help=N_("A migration spoils data; a restore brings it back with every order.")),
 ]
+Database = Annotated[DatabaseKind, typer.Option("--database", help=N_("What the shop keeps its orders in."))]
 AsJson = Annotated[bool, typer.Option("--json", help=N_("The outcome as one JSON document."))]
 
 
@@ -190,16 +224,13 @@ def demo(
     directory: Directory = None,
     docker: Docker = False,
     restore: Restore = False,
+    database: Database = DatabaseKind.POSTGRESQL,
     json: AsJson = False,
 ) -> None:
     # What is typed is explained by the app's own help; the directory is kept for the sub-commands.
     context.obj = directory
     if context.invoked_subcommand is None:
-        if docker and restore:
-            raise InvalidInput(
-                N_("--docker and --restore are two stories"), todo=N_("Leave one of them out.")
-            )
-        raise typer.Exit(run(directory, docker=docker, restore=restore, as_json=json))
+        raise typer.Exit(run(directory, story=_story(docker, restore, database), as_json=json))
 
 
 @app.command("stop", cls=Command, help=N_("End everything the demonstration left running."))

@@ -15,7 +15,7 @@ RELEASE = re.compile(r'release: "\d"')
 def write_container_estate(world: World, windows: dict[str, str]) -> None:
     """As ``estate.write_estate``, for a world with containers."""
     given = {
-        "postgres_url_base": world.postgres,
+        "database_url_base": world.database_server,
         "docker_host": world.servers["docker"],
         "registry": world.servers["registry"],
         "haproxy_socket": world.servers["haproxy"],

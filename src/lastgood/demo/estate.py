@@ -23,6 +23,8 @@ UNITS = tuple(
 SITES = tuple(unit for unit in UNITS if unit.environment == "prod")
 """Where the shop with containers opens."""
 SECOND = Path("databases/shop/migrations/0002_gift_notes")
+POSTGRESQL, MARIADB = "postgresql", "mariadb"
+"""Drivers of the shop's databases: what is written otherwise for one of them lies in a folder of its name."""
 WINDOWS = {"watch": "4s", "guard": "6s", "verify": "4s"}
 
 
@@ -34,7 +36,7 @@ def database_name(unit: UnitId) -> str:
 def write_estate(
     directory: Path,
     *,
-    postgres_url_base: str,
+    database_url_base: str,
     caddy_admin: str,
     pointers_dir: Path,
     files_root: Path,
@@ -43,15 +45,17 @@ def write_estate(
     python: str,
     windows: Mapping[str, str] | None = None,
     payment_key_file: Path | None = None,
+    database: str = POSTGRESQL,
 ) -> None:
     """Make the repository and its files; nothing is committed yet.
 
-    ``postgres_url_base`` is a URL without a database; ``ports`` says where customers reach each unit;
+    ``database_url_base`` is a URL without a database; ``ports`` says where customers reach each unit;
     ``windows`` may hold other durations for watch, guard and verify. The payment key is read from
-    ``payment_key_file``, else from SHOP_PAYMENT_KEY. Raises DriverError when git fails.
+    ``payment_key_file``, else from SHOP_PAYMENT_KEY. ``database`` is the driver of the shop's databases.
+    Raises DriverError when git fails.
     """
     given = {
-        "postgres_url_base": postgres_url_base,
+        "database_url_base": database_url_base,
         "caddy_admin": caddy_admin,
         "pointers_dir": str(pointers_dir),
         "files_root": str(files_root),
@@ -59,7 +63,7 @@ def write_estate(
         "python": python,
         **(windows or {}),
     }
-    write_files(directory, "processes", given, ports, payment_key_file)
+    write_files(directory, "processes", given, ports, payment_key_file, database)
     _copy_shop(HERE / "shop", directory)
 
 
@@ -69,14 +73,15 @@ def write_files(
     settings: Mapping[str, str],
     ports: Mapping[UnitId, int],
     payment_key_file: Path | None,
+    database: str = POSTGRESQL,
 ) -> None:
     """Say how the shop runs, in ``processes`` or in ``containers``, with ``settings`` filled in."""
     directory.mkdir(parents=True, exist_ok=True)
     secret = f"file: {json.dumps(str(payment_key_file))}" if payment_key_file else "env: SHOP_PAYMENT_KEY"
     # Inside a quoted YAML text the escapes are JSON's.
     texts = {key: json.dumps(value)[1:-1] for key, value in {**WINDOWS, **settings}.items()}
-    texts["payment_key"] = secret
-    for folder in ("first", f"{runtime}/first"):
+    texts |= {"payment_key": secret, "database_driver": database}
+    for folder in ("first", f"{runtime}/first", f"{database}/first"):
         for source, target in _files(HERE / "estate_files" / folder, directory):
             text = source.read_text(encoding="utf-8")
             _write(target, Template(text).substitute(texts) if source.suffix == ".yaml" else text)
@@ -92,12 +97,12 @@ def commit_good(directory: Path) -> str:
     return commit(directory, "Open the shop: three environments, three sites")
 
 
-def commit_bad(directory: Path) -> str:
+def commit_bad(directory: Path, database: str = POSTGRESQL) -> str:
     """Commit release 2: code, a payment setting for prod and a schema change, all lint clean.
 
     It starts healthy; where the setting is in force one checkout in five fails. Returns the commit.
     """
-    add_gift_notes(directory)
+    add_gift_notes(directory, database)
     require_three_ds(directory)
     _copy_shop(HERE / "shop_next", directory)
     return commit(directory, "Gift notes, and 3-D Secure for real cards")
@@ -113,10 +118,11 @@ def commit_spoiled(directory: Path) -> str:
     return commit(directory, "Prices in euros, and 3-D Secure for real cards")
 
 
-def add_gift_notes(directory: Path) -> None:
+def add_gift_notes(directory: Path, database: str = POSTGRESQL) -> None:
     """The schema change that gift notes need."""
-    for source, target in _files(HERE / "estate_files" / "second" / "add", directory):
-        _write(target, source.read_text(encoding="utf-8"))
+    for folder in ("second/add", f"{database}/second/add"):
+        for source, target in _files(HERE / "estate_files" / folder, directory):
+            _write(target, source.read_text(encoding="utf-8"))
 
 
 def require_three_ds(directory: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from lastgood.demo.report_data import LedgerRow, Words
+from lastgood.demo.shop.database import Connection, MariaDb, connect
 from lastgood.demo.shoppers import Seen
 
 # "visitor" is whoever buys by hand on the shop's page; nobody wrote down what he was told.
@@ -97,7 +97,7 @@ def check(
     """Compare after the shoppers have stopped; waits up to ``patience`` seconds for the workers to drain.
 
     ``database_urls`` is keyed by the shoppers' site labels; ``since`` (seconds since 1970) is when the
-    service was said to be back. Raises psycopg.Error when a database can't be read.
+    service was said to be back. Raises the database's own error when one can't be read.
     """
     everything = list(read(jsonl))
     bad = [seen for seen in everything if failed(seen)]
@@ -111,7 +111,7 @@ def check(
 
 
 def _site(site: str, url: str, checkouts: list[Seen], deadline: float) -> SiteLedger:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with closing(connect(url)) as connection:
         rows = _drained(connection, deadline)
         notes = _notes(connection)
     told = {seen.order: seen for seen in checkouts if seen.order}
@@ -147,17 +147,21 @@ def _site(site: str, url: str, checkouts: list[Seen], deadline: float) -> SiteLe
     )
 
 
-def _drained(connection: psycopg.Connection, deadline: float) -> list[Any]:
+def _drained(connection: Connection, deadline: float) -> list[Any]:
     """The orders, when each has at least one shipment or the time is up."""
     while True:
-        rows = connection.execute(READ).fetchall()
+        rows = list(connection.execute(READ).fetchall())
         if all(row[4] for row in rows) or time.monotonic() >= deadline:
             return rows
         time.sleep(0.1)
 
 
-def _notes(connection: psycopg.Connection) -> dict[int, str]:
-    there = connection.execute("select to_regclass('gift_notes') is not null").fetchone()
+def _notes(connection: Connection) -> dict[int, str]:
+    schema = "database()" if isinstance(connection, MariaDb) else "current_schema()"
+    there = connection.execute(
+        "select count(*) from information_schema.tables "
+        f"where table_name = 'gift_notes' and table_schema = {schema}"
+    ).fetchone()
     if not there or not there[0]:
         return {}
     return dict(connection.execute("select order_id, note from gift_notes").fetchall())

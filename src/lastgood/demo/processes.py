@@ -47,7 +47,8 @@ def end_all(directory: Path) -> int:
         ended += engine.pid != 0
         engine.end()
     # SIGINT is PostgreSQL's fast shutdown; its children have a title for a name, and it ends them itself.
-    return ended + _end(_found(_postgres(directory)), signal.SIGINT)
+    ended += _end(_found(_postgres(directory)), signal.SIGINT)
+    return ended + _end(_found(_mariadb(directory)), signal.SIGTERM)
 
 
 def engines(directory: Path) -> list[DockerEngine]:
@@ -89,6 +90,11 @@ def _of(program: str, files: str) -> Belongs:
 def _postgres(directory: Path) -> Belongs:
     data = _data(directory)
     return lambda line, env: Path(line[0]).name == "postgres" and env.get("PGDATA") == data
+
+
+def _mariadb(directory: Path) -> Belongs:
+    settings = f"--defaults-file={directory}/mariadb/my.cnf"
+    return lambda line, _: Path(line[0]).name == "mariadbd" and settings in line
 
 
 def _data(directory: Path) -> str:

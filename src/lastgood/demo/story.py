@@ -15,6 +15,8 @@ from lastgood.domain.message import N_
 class Story(Acts):
     """Processes behind Caddy, from dev to staging to prod."""
 
+    database = estate.POSTGRESQL
+
     def _open(self) -> World:
         self._act(N_("A world starts: PostgreSQL, Caddy, an estate in Git"))
         return start_world(self._directory)
@@ -27,10 +29,10 @@ class Story(Acts):
     def _write_estate(self) -> None:
         world = self._world
         estate.write_estate(
-            world.estate, postgres_url_base=world.postgres, caddy_admin=world.servers["caddy"],
+            world.estate, database_url_base=world.database_server, caddy_admin=world.servers["caddy"],
             pointers_dir=world.pointers, files_root=world.files_root, process_root=world.process_root,
             ports=world.ports, python=sys.executable, windows=WINDOWS,
-            payment_key_file=world.payment_key_file,
+            payment_key_file=world.payment_key_file, database=self.database,
         )  # fmt: skip
         self._told.good_commit = estate.commit_good(world.estate)
 
@@ -55,4 +57,14 @@ class Story(Acts):
         time.sleep(LINGER)
 
     def _commit_bad(self) -> str:
-        return estate.commit_bad(self._world.estate)
+        return estate.commit_bad(self._world.estate, self.database)
+
+
+class MariadbStory(Story):
+    """The same with MariaDB in the place of PostgreSQL."""
+
+    database = estate.MARIADB
+
+    def _open(self) -> World:
+        self._act(N_("A world starts: MariaDB, Caddy, an estate in Git"))
+        return start_world(self._directory, database=estate.MARIADB)

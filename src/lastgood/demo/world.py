@@ -20,11 +20,12 @@ from typing import Any
 
 import psutil
 
-from lastgood.demo.estate import UNITS, database_name
+from lastgood.demo.estate import MARIADB, POSTGRESQL, UNITS, database_name
 from lastgood.demo.processes import end_all
 from lastgood.domain.errors import Conflict, DriverError, NotAllowed
 from lastgood.domain.message import N_
 from lastgood.domain.unit import UnitId
+from lastgood.testing import mariadb_server
 from lastgood.testing.caddy_server import CaddyServer
 from lastgood.testing.postgres_server import ServerFailed, find, start_detached
 
@@ -61,13 +62,13 @@ Started = tuple[str, ProcessMark]
 
 @dataclass(frozen=True)
 class World:
-    """Where everything is. ``postgres`` is a URL without a database; ``ports`` is where customers go.
+    """Where everything is. ``database_server`` is a URL without a database; ``ports`` is where customers go.
 
     ``servers`` are addresses of the others by name, as a driver's settings want them.
     """
 
     directory: Path
-    postgres: str
+    database_server: str
     servers: Mapping[str, str]
     ports: Mapping[UnitId, int]
     processes: Mapping[str, ProcessMark] = field(default_factory=dict)
@@ -112,7 +113,7 @@ class World:
         return self.directory / "customers.jsonl"
 
     def database_url(self, unit: UnitId) -> str:
-        return f"{self.postgres}/{database_name(unit)}"
+        return f"{self.database_server}/{database_name(unit)}"
 
     def shop_url(self, unit: UnitId) -> str:
         return f"http://127.0.0.1:{self.ports[unit]}"
@@ -133,21 +134,31 @@ def default_directory() -> Path:
     return Path(base) / "lastgood-demo"
 
 
-def start_world(directory: Path, postgres_settings: Mapping[str, str] = MappingProxyType({})) -> World:
+def start_world(
+    directory: Path,
+    postgres_settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    database: str = POSTGRESQL,
+) -> World:
     """A fresh world in ``directory``; what an earlier one left there is stopped and removed first.
 
-    Raises Conflict when the directory holds something else, NotAllowed when it can't be written,
-    DriverError when a server does not start.
+    ``database`` is the driver of its databases. Raises Conflict when the directory holds something else,
+    NotAllowed when it can't be written, DriverError when a server does not start.
     """
     directory = prepare(directory)
     ports = dict(zip(UNITS, free_ports(len(UNITS)), strict=True))
-    starts = {
+    starts: dict[str, Callable[[], Started]] = {
         "postgres": lambda: start_postgres(directory, UNITS, postgres_settings),
         "caddy": lambda: _start_caddy(directory),
     }
+    if database == MARIADB:
+        starts["mariadb"] = lambda: start_mariadb(directory, UNITS)
+        del starts["postgres"]
     started = start_all(directory, starts)
-    (url, postgres), (admin, caddy) = started["postgres"], started["caddy"]
-    world = World(directory, url, {"caddy": admin}, ports, {"postgres": postgres, "caddy": caddy})
+    admin = started["caddy"][0]
+    (url,) = (address for name, (address, _) in started.items() if name != "caddy")
+    marks = {name: mark for name, (_, mark) in started.items()}
+    world = World(directory, url, {"caddy": admin}, ports, marks)
     return settle(world)
 
 
@@ -197,7 +208,7 @@ def find_world(directory: Path) -> World | None:
         return None
     return World(
         Path(plain["directory"]),
-        plain["postgres"],
+        plain["database_server"],
         plain["servers"],
         {UnitId.parse(unit): port for unit, port in plain["ports"].items()},
         {name: ProcessMark(**mark) for name, mark in plain["processes"].items()},
@@ -245,6 +256,9 @@ def clear_world(directory: Path) -> None:
         )
     stop_world(directory)
     server = find(directory / "postgres")
+    other = mariadb_server.find(directory / "mariadb")
+    if other and not other.socket.is_relative_to(directory):
+        shutil.rmtree(other.socket.parent, ignore_errors=True)
     for path in (server.data.parent, server.socket) if server else ():
         # PostgreSQL's user could not enter this directory, or its path was too long for a socket.
         if not path.is_relative_to(directory) and path.name.startswith("lastgood-pg-"):
@@ -287,6 +301,16 @@ def start_postgres(
     return server.url().rpartition("/")[0], ProcessMark.of(server.pid)
 
 
+def start_mariadb(directory: Path, units: Iterable[UnitId]) -> Started:
+    """A server with a database for each of ``units``."""
+    try:
+        server = mariadb_server.start_detached(directory / "mariadb")
+        server.ask("".join(f"CREATE DATABASE `{database_name(unit)}`;" for unit in units))
+    except (mariadb_server.MariadbServerFailed, FileNotFoundError) as problem:
+        raise not_started("MariaDB", directory, problem) from problem
+    return server.url().rpartition("/")[0], ProcessMark.of(server.pid)
+
+
 def _start_caddy(directory: Path) -> Started:
     home = directory / "caddy"
     home.mkdir()
@@ -312,7 +336,7 @@ def not_started(server: str, directory: Path, problem: Exception) -> DriverError
 def _save(world: World) -> None:
     plain = {
         "directory": str(world.directory),
-        "postgres": world.postgres,
+        "database_server": world.database_server,
         "servers": dict(world.servers),
         "ports": {str(unit): port for unit, port in world.ports.items()},
         "processes": {name: {"pid": m.pid, "started": m.started} for name, m in world.processes.items()},

@@ -18,6 +18,7 @@ from lastgood.domain.salvage import TableWrites
 from lastgood.drivers.postgresql import publication, snapshot
 from lastgood.drivers.postgresql import slots as slots_module
 from lastgood.drivers.postgresql.driver import PostgresqlDriver
+from lastgood.sql import keeping
 from tests.drivers.postgresql.capturing import SHOP, publications, slots, told
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.waiting import until
@@ -27,7 +28,7 @@ FAILING: dict[str, tuple[Any, str]] = {
     "publish": (publication, "_note"),
     "dump": (snapshot.Snapshotter, "_dump_to"),
     "keep": (slots_module, "keep"),
-    "write": (snapshot.Cut, "write"),
+    "write": (keeping.Cut, "write"),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from lastgood.domain.errors import Cause, InvalidInput, Rejected
 from lastgood.domain.restore_point import Snapshot
-from lastgood.drivers.postgresql import snapshot
+from lastgood.sql import keeping
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
 from tests.drivers.postgresql.conftest import Lab
 from tests.drivers.postgresql.waiting import until
@@ -138,7 +138,7 @@ def test_a_locked_table_holds_a_snapshot_up_and_is_named(shop: Lab) -> None:
 
 
 def test_space_is_checked_first(shop: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "RESERVE", 1 << 60)
+    monkeypatch.setattr(keeping, "RESERVE", 1 << 60)
     with pytest.raises(Rejected, match=r"may need \d+ MiB, and \d+ MiB are free"):
         shop.driver().snapshot("huge")
     assert list((shop.tools.directory / "snapshots").iterdir()) == []

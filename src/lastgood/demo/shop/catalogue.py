@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
+from .database import Connection
 from .settings import Settings
 
 
@@ -41,14 +40,12 @@ def price_here(base_cents: int, settings: Settings) -> int:
     return round(gross / float(10 ** (2 - settings.minor_digits)))
 
 
-def products(connection: psycopg.Connection, settings: Settings) -> list[Product]:
+def products(connection: Connection, settings: Settings) -> list[Product]:
     rows = connection.execute("select sku, name, picture, base_cents from products order by sku").fetchall()
     return [Product(sku, name, picture, price_here(cents, settings)) for sku, name, picture, cents in rows]
 
 
-def price_cart(
-    connection: psycopg.Connection, settings: Settings, cart: Sequence[Mapping[str, Any]]
-) -> list[Line]:
+def price_cart(connection: Connection, settings: Settings, cart: Sequence[Mapping[str, Any]]) -> list[Line]:
     """Lines with today's prices. Raises CartError for an empty cart, unknown goods or odd quantities."""
     if not isinstance(cart, list) or not 0 < len(cart) <= 50:
         raise CartError("a cart has 1 to 50 lines")

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import psycopg
+from .database import Connection
 
 RELEASE = os.environ.get("SHOP_RELEASE", "1")
 FORM = ""
 
 
-def keep(connection: psycopg.Connection, order: int, request: Mapping[str, Any]) -> None:
+def keep(connection: Connection, order: int, request: Mapping[str, Any]) -> None:
     """Called inside the transaction that records ``order``."""

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
 from . import extras
 from .catalogue import CartError, Line, price_cart
-from .database import Pool
+from .database import Connection, Error, Pool, clock, insert_once
 from .payments import PaymentClient, PaymentFailed
 from .settings import Settings
 
@@ -63,31 +61,27 @@ class Checkout:
         try:
             payment = self._payments.pay(key, total, self._settings.currency, card)
             return self._record(request, key, customer, lines, payment, card)
-        except (PaymentFailed, psycopg.Error) as problem:
+        except (PaymentFailed, *Error) as problem:
             self._fail(key, str(problem))
             raise CheckoutFailed(502, f"{scheme(card)}: {problem}") from problem
 
     def _open_attempt(
-        self, connection: psycopg.Connection, key: str, customer: str, lines: list[Line]
+        self, connection: Connection, key: str, customer: str, lines: list[Line]
     ) -> Receipt | None:
         """None when this request is the first with its key and has the attempt on record now."""
         total = sum(line.total for line in lines)
-        new = connection.execute(
-            "insert into attempts (key, customer, total) values (%s, %s, %s)"
-            " on conflict (key) do nothing returning key",
-            (key, customer, total),
-        ).fetchone()
-        if new:
+        row = 'attempts ("key", customer, total) values (%s, %s, %s)'
+        if insert_once(connection, row, (key, customer, total)):
             return None
-        row = connection.execute(
+        found = connection.execute(
             "select a.state, a.reason, o.id, o.total from attempts a"
-            " left join orders o on o.attempt = a.key where a.key = %s",
+            ' left join orders o on o.attempt = a."key" where a."key" = %s',
             (key,),
         ).fetchone()
-        if row and row[0] == "ok":
-            return Receipt(row[2], row[3])
-        if row and row[0] == "failed":
-            raise CheckoutFailed(502, row[1])
+        if found and found[0] == "ok":
+            return Receipt(found[2], found[3])
+        if found and found[0] == "failed":
+            raise CheckoutFailed(502, found[1])
         raise CheckoutFailed(409, "this checkout is already being worked on")
 
     def _record(
@@ -102,7 +96,7 @@ class Checkout:
         total = sum(line.total for line in lines)
         with self._pool.transaction() as connection:
             row = connection.execute(
-                "insert into orders (attempt, customer, total, currency, remark, release)"
+                'insert into orders (attempt, customer, total, currency, remark, "release")'
                 " values (%s, %s, %s, %s, %s, %s) returning id",
                 (
                     key,
@@ -127,14 +121,15 @@ class Checkout:
             )
             extras.keep(connection, order, request)
             connection.execute(
-                "update attempts set state = 'ok', finished_at = clock_timestamp() where key = %s", (key,)
+                f"update attempts set state = 'ok', finished_at = {clock(connection)} where \"key\" = %s",
+                (key,),
             )
         return Receipt(order, total)
 
     def _fail(self, key: str, reason: str) -> None:
         with self._pool.transaction() as connection:
             connection.execute(
-                "update attempts set state = 'failed', reason = %s, finished_at = clock_timestamp()"
-                " where key = %s and state = 'pending'",
+                f"update attempts set state = 'failed', reason = %s, finished_at = {clock(connection)}"
+                " where \"key\" = %s and state = 'pending'",
                 (reason[:200], key),
             )

@@ -6,11 +6,9 @@ import json
 import sys
 from typing import Any
 
-import psycopg
-
 from . import extras
 from .catalogue import CartError, price_cart, products
-from .database import Pool
+from .database import Error, Pool
 from .orders import Checkout, CheckoutFailed
 from .pages import page
 from .payments import PaymentClient
@@ -43,7 +41,7 @@ class Shop:
         try:
             with self._pool.transaction() as connection:
                 connection.execute("select 1")
-        except psycopg.Error as problem:
+        except Error as problem:
             return as_json(503, {"ok": False, "release": extras.RELEASE, "error": type(problem).__name__})
         return as_json(200, {"ok": True, "release": extras.RELEASE, "site": self._settings.site})
 
@@ -51,7 +49,7 @@ class Shop:
         try:
             with self._pool.transaction() as connection:
                 sold = products(connection, self._settings)
-        except psycopg.Error:
+        except Error:
             return 503, "text/plain", b"The shop is closed for a moment."
         return 200, "text/html; charset=utf-8", page(sold, self._settings, extras.RELEASE, extras.FORM)
 
@@ -61,7 +59,7 @@ class Shop:
                 lines = price_cart(connection, self._settings, _parsed(body).get("cart") or [])
         except CartError as problem:
             return as_json(400, {"error": str(problem)})
-        except psycopg.Error as problem:
+        except Error as problem:
             return as_json(503, {"error": type(problem).__name__})
         priced = [{"sku": line.product.sku, "quantity": line.quantity, "total": line.total} for line in lines]
         total = sum(line.total for line in lines)
@@ -75,7 +73,7 @@ class Shop:
         except CheckoutFailed as problem:
             print(f"checkout failed: {problem}", file=sys.stderr, flush=True)
             return as_json(problem.status, {"error": str(problem)})
-        except psycopg.Error as problem:
+        except Error as problem:
             print(f"checkout failed: database: {type(problem).__name__}", file=sys.stderr, flush=True)
             return as_json(503, {"error": type(problem).__name__})
         return as_json(

@@ -5,31 +5,29 @@ from __future__ import annotations
 import signal
 import sys
 import time
-
-import psycopg
+from contextlib import closing
 
 from . import extras
+from .database import Connection, Unreachable, connect
 from .settings import Settings
 
-# One statement, so that claiming, shipping and marking happen together or not at all; skip locked
-# lets a second worker pass by what the first one holds.
-SHIP = """
-with claimed as (
-  select id from orders where state = 'paid' order by id limit 20 for update skip locked
-), shipped as (
-  insert into shipments (order_id, tracking)
-  select id, upper(%s) || lpad(id::text, 9, '0') from claimed
-  returning order_id
-)
-update orders set state = 'shipped' from shipped where orders.id = shipped.order_id
-returning orders.id
-"""
+CLAIM = "select id from orders where state = 'paid' order by id limit 20 for update skip locked"
 
 
-def ship(connection: psycopg.Connection, site: str) -> int:
-    """Ship what is waiting, twenty orders at most; returns how many."""
+def ship(connection: Connection, site: str) -> int:
+    """Ship what is waiting, twenty orders at most; returns how many.
+
+    Claimed, shipped and marked together or not at all; a second worker passes by what the first one holds.
+    """
     with connection.transaction():
-        return len(connection.execute(SHIP, (site,)).fetchall())
+        claimed = connection.execute(CLAIM).fetchall()
+        for (order,) in claimed:
+            tracking = f"{site.upper()}{order:09d}"
+            connection.execute(
+                "insert into shipments (order_id, tracking) values (%s, %s)", (order, tracking)
+            )
+            connection.execute("update orders set state = 'shipped' where id = %s", (order,))
+        return len(claimed)
 
 
 def run(settings: Settings, *_: object, poll: float = 0.2) -> int:
@@ -41,11 +39,11 @@ def run(settings: Settings, *_: object, poll: float = 0.2) -> int:
     print(f"worker {extras.RELEASE} ships for {settings.site}", file=sys.stderr, flush=True)
     while not stop:
         try:
-            with psycopg.connect(settings.database_url, autocommit=True, connect_timeout=5) as connection:
+            with closing(connect(settings.database_url)) as connection:
                 while not stop:
                     if not ship(connection, settings.site):
                         time.sleep(poll)
-        except psycopg.OperationalError as problem:
+        except Unreachable as problem:
             print(f"worker: database: {type(problem).__name__}; trying again", file=sys.stderr, flush=True)
             time.sleep(1.0)
     return 0

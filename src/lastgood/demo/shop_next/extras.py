@@ -6,13 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import psycopg
-
 RELEASE = os.environ.get("SHOP_RELEASE", "2")
 FORM = '<label class="gift">🎁 <input id="gift" maxlength="200" placeholder="Gift note"></label>'
 
 
-def keep(connection: psycopg.Connection, order: int, request: Mapping[str, Any]) -> None:
+def keep(connection: Any, order: int, request: Mapping[str, Any]) -> None:
     """Called inside the transaction that records ``order``."""
     note = str(request.get("gift_note") or "").strip()[:200]
     if note:

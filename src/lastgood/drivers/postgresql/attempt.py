@@ -10,13 +10,10 @@ from lastgood.drivers.postgresql.changes import Kind
 from lastgood.drivers.postgresql.connection import Connection
 from lastgood.drivers.postgresql.entries import Entry, Key, Place, Places
 from lastgood.drivers.postgresql.ledger import ALL, Ledger
-from lastgood.drivers.postgresql.merging import NO_COLUMN, Conflict, Row
+from lastgood.drivers.postgresql.merging import Row
 from lastgood.drivers.postgresql.shapes import Shapes
 from lastgood.drivers.postgresql.staging import Operation, Stage, read_rows
-
-ORPHAN = "it refers to a row of {table} which is not in the copy"
-REFERRED = "rows of {table} still refer to it"
-ROUNDED = "the old shape can't hold the value"
+from lastgood.sql.conflicts import NO_COLUMN, ORPHAN, REFERRED, ROUNDED, Conflict
 
 REMEMBERED = 200_000
 """Diverged rows of a table up to which their keys are kept in memory."""

@@ -23,7 +23,7 @@ from lastgood.domain.salvage import TableWrites, WritesSince
 from lastgood.drivers.postgresql import changes, obstacles, publication, slots
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.snapshot import Moment, Snapshotter
-from lastgood.drivers.postgresql.writes import Tally, Written
+from lastgood.sql.writes import Tally, Written
 
 RETRY_PAUSE = 0.2
 

@@ -16,16 +16,8 @@ import psycopg
 from psycopg import sql
 
 from lastgood.drivers.postgresql.connection import Connection, one
-from lastgood.drivers.postgresql.pgoutput import (
-    MARK,
-    Change,
-    Kind,
-    Parser,
-    Relation,
-    Transaction,
-    number,
-    position,
-)
+from lastgood.drivers.postgresql.pgoutput import MARK, Parser, number, position
+from lastgood.sql.changes import Change, Kind, Relation, Transaction
 
 __all__ = [
     "Change", "Kind", "Relation", "Transaction",

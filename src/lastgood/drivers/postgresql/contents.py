@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from lastgood.drivers.postgresql.connection import Connection
+from lastgood.sql.rehearsal import Content
 
 _TABLES = """
 SELECT n.nspname, c.relname,
@@ -39,14 +40,6 @@ class Table:
     @property
     def identifier(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.name)
-
-
-@dataclass(frozen=True)
-class Content:
-    """Rows, and a sum over their digests that does not depend on their order."""
-
-    rows: int
-    checksum: str
 
 
 def tables(connection: Connection) -> Mapping[str, Table]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from lastgood.drivers.postgresql.changes import Change, Kind, Relation, Transaction
-from lastgood.drivers.postgresql.merging import Values
 from lastgood.drivers.postgresql.shapes import Shape, Shapes, label
+from lastgood.sql.conflicts import Values
 
 Key = tuple[str | None, ...]
 

@@ -10,7 +10,8 @@ from typing import Any
 from lastgood.domain.salvage import Salvage
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.entries import Key
-from lastgood.drivers.postgresql.merging import Conflict, Row
+from lastgood.drivers.postgresql.merging import Row
+from lastgood.sql.conflicts import Conflict
 
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS lastgood;

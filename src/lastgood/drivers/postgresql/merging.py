@@ -7,33 +7,22 @@ have written without the migration, and that is a conflict.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from lastgood.drivers.postgresql.changes import Kind
-
-Values = Mapping[str, str | None]
-
-WHOLE = ""
-"""In place of a column: the row as a whole, its values as JSON."""
-
-BOTH = "the migration and the shop both changed it"
-INSERTED = "the migration inserted this row, and the shop changed it"
-DELETED = "the migration deleted this row, and the shop inserted it again"
-FOLLOWS = "it follows a write that could not be carried over"
-NO_ROW = "the shop changed this row, which is not in the copy"
-NO_COLUMN = "the old shape has no such column"
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """Values at the cut, of the migration and of the shop: a column's text, or a row as JSON."""
-
-    at_cut: str | None
-    migration: str | None
-    shop: str | None
-    reason: str
+from lastgood.sql.changes import Kind
+from lastgood.sql.conflicts import (
+    BOTH,
+    DELETED,
+    FOLLOWS,
+    INSERTED,
+    NO_COLUMN,
+    NO_ROW,
+    WHOLE,
+    Conflict,
+    Values,
+    as_json,
+)
 
 
 @dataclass
@@ -112,7 +101,7 @@ class Row:
         if before is None or after is None:
             self.copy, self.whole = (None if before is None else dict(before)), True
             self._over()
-            self.conflicts[WHOLE] = Conflict(_json(before), None, _json(self.live), reason)
+            self.conflicts[WHOLE] = Conflict(as_json(before), None, as_json(self.live), reason)
             return
         for column, value in after.items():
             if column in before and value != before[column] and (not columns or column in columns):
@@ -144,7 +133,7 @@ class Row:
         self.whole = True
         reason = INSERTED if self.migrated is not None else self.nowhere or NO_ROW
         reason = reason if self.copy is None else DELETED
-        self.conflicts[WHOLE] = Conflict(_json(self.copy), _json(self.migrated), _json(live), reason)
+        self.conflicts[WHOLE] = Conflict(as_json(self.copy), as_json(self.migrated), as_json(live), reason)
 
     def _write_column(self, copy: dict[str, str | None], column: str, value: str | None) -> None:
         if column in self.aside and value != copy[column]:
@@ -167,7 +156,3 @@ class Row:
     def _over(self) -> None:
         """No conflict of this row stands any more."""
         self.conflicts = {"*": None}
-
-
-def _json(values: Values | None) -> str | None:
-    return None if values is None else json.dumps(dict(values), ensure_ascii=False)

@@ -6,9 +6,8 @@ Source: https://www.postgresql.org/docs/current/protocol-logicalrep-message-form
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+
+from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
 
 MARK = "lastgood"
 """Prefix of the message by which a transaction of ours is known in the log."""
@@ -17,55 +16,6 @@ _EPOCH = 946_684_800
 """2000-01-01 in seconds since 1970-01-01: the server counts from there."""
 _IDENTITY = 1
 _TEXT, _NULL = b"tn"
-
-Row = Mapping[str, str | None]
-
-
-class Kind(str, Enum):
-    INSERT = "insert"
-    UPDATE = "update"
-    DELETE = "delete"
-    TRUNCATE = "truncate"
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A table as it was when the change was made; ``key``: the columns of its replica identity.
-
-    Rows of a partition are those of the topmost table. ``oid`` stays the same when it is renamed.
-    """
-
-    schema: str
-    name: str
-    columns: tuple[str, ...]
-    key: tuple[str, ...]
-    oid: int = 0
-
-
-@dataclass(frozen=True)
-class Change:
-    """One row. Values are the server's text form, None is NULL. ``old``: the key before (for an update only
-    when it changed; empty for an insert). ``new`` lacks columns whose large value did not change.
-    """
-
-    kind: Kind
-    relation: Relation
-    old: Row = field(default_factory=dict)
-    new: Row = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Transaction:
-    """A committed one, whole. ``end`` is the log position after its commit, ``seconds`` since the epoch.
-
-    ``own``: a migration or a revert of lastgood; its rows are nobody else's writes.
-    """
-
-    xid: int
-    end: str
-    seconds: float
-    changes: tuple[Change, ...]
-    own: bool = False
 
 
 class Parser:

@@ -12,7 +12,7 @@ from lastgood.drivers.postgresql import publication, sequences
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.fingerprint import Listing
 from lastgood.drivers.postgresql.obstacles import RESERVE, limit_for
-from lastgood.drivers.postgresql.snapshot import Cut
+from lastgood.sql.keeping import Cut
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".(]+)'
 _REFERENCE = re.compile(rf"^FOREIGN KEY .*? REFERENCES (?P<schema>{_NAME})\.(?P<table>{_NAME})\(")

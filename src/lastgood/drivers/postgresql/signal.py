@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from lastgood.domain.criterion import Signal, SignalKind
+from lastgood.domain.criterion import Signal
 from lastgood.domain.errors import DriverError, InvalidInput
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import translate
 from lastgood.drivers.postgresql.scan import Token, split, tokens
 from lastgood.ports.drivers import Reading
+from lastgood.sql.answers import WrongAnswer, reading
 
 TIMEOUT = 2.0
 """Seconds a signal's query may take: it is asked every second."""
-
-
-class WrongAnswer(Exception):
-    """The query answered with something that is no reading."""
 
 
 class SignalReader:
@@ -54,7 +50,7 @@ class SignalReader:
                 since = cursor.get("since")
                 if since is None:
                     return Reading({"since": self._ask_clock()})
-                return _reading(signal, cursor, self._ask(query, {"since": since}))
+                return reading(signal, cursor, self._ask(query, {"since": since}))
         except (DriverError, WrongAnswer) as error:
             return Reading(cursor, error=str(error))
         except psycopg.Error as error:
@@ -147,27 +143,3 @@ def _with_parameters(found: list[Token], name: str) -> str:
         parts.append(token.text.replace("%", "%%"))
         position += 1
     return "".join(parts)
-
-
-def _reading(signal: Signal, cursor: Mapping[str, Any], rows: list[tuple[Any, ...]]) -> Reading:
-    if not rows and signal.kind is SignalKind.GAUGE:
-        return Reading(cursor)
-    if len(rows) != 1:
-        raise WrongAnswer("the query answered with no row or with more than one")
-    row = rows[0]
-    if signal.kind is SignalKind.GAUGE:
-        if len(row) != 1:
-            raise WrongAnswer("the query of a gauge must answer with one number")
-        return Reading(cursor, value=None if row[0] is None else float(_number(row[0])))
-    if len(row) != 2:
-        raise WrongAnswer("the query of a ratio must answer with two numbers: good, total")
-    good, total = (_number(value) if value is not None else 0 for value in row)
-    if good != int(good) or total != int(total) or not 0 <= good <= total:
-        raise WrongAnswer(f"good and total must be counts with good ≤ total, not {good} of {total}")
-    return Reading(cursor, good=int(good), total=int(total))
-
-
-def _number(value: Any) -> int | float | Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise WrongAnswer(f"the query answered with {type(value).__name__}, not with a number")
-    return value

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lastgood.drivers.postgresql.changes import Change, Kind, Transaction
-from lastgood.drivers.postgresql.pgoutput import Row
+from lastgood.sql.changes import Change, Kind, Row, Transaction
 
 _MEMORY_KIB = 64 << 10
 _BATCH = 10_000

@@ -1,0 +1,1 @@
+"""MariaDB: migrations statement by statement with a journal, snapshots at one cut, rehearsals, signals."""

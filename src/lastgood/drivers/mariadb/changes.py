@@ -1,0 +1,304 @@
+"""What the binary log holds of one database, as transactions of changed rows, read without consuming it.
+
+A transaction is lastgood's own when it writes a row of our own tables: a migration writes its progress in
+the same transaction as its rows. A definition commits by itself, and is logged as its text: ``MARK`` in front
+says that it is ours.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lastgood.drivers.mariadb import binlog
+from lastgood.drivers.mariadb.binlog import Event, Position
+from lastgood.drivers.mariadb.connection import Connection, rows
+from lastgood.drivers.mariadb.tablemap import Reader, TableMap, parse
+from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
+
+OURS = "lastgood_"
+"""Tables of ours begin so."""
+
+MARK = "/* lastgood */ "
+"""Begins every definition that a migration sends."""
+
+NEXT = "next_not_cached_value"
+"""Of a sequence's only row."""
+
+STANDALONE = 1
+_NAME = r"(?:`(?:[^`]|``)+`|[^\s`.,;()]+)"
+_PLACE = rf"(?:(?P<schema{{0}}>{_NAME})\s*\.\s*)?(?P<table{{0}}>{_NAME})"
+_LEAD = r"^\s*(?:/\*.*?\*/\s*)*"
+_TRUNCATE = re.compile(rf"{_LEAD}TRUNCATE\s+(?:TABLE\s+)?{_PLACE.format('')}", re.I | re.S)
+_RENAME = re.compile(rf"{_LEAD}RENAME\s+TABLES?\s+(?:IF\s+EXISTS\s+)?(?P<pairs>.*)$", re.I | re.S)
+_PAIR = re.compile(
+    rf"\s*{_PLACE.format(1)}\s*(?:(?:NO)?WAIT\s*\d*\s+)?TO\s+{_PLACE.format(2)}\s*(?:,|;|$)", re.I | re.S
+)
+_ALTER = re.compile(
+    rf"{_LEAD}ALTER\s+(?:ONLINE\s+)?(?:IGNORE\s+)?TABLE\s+(?:IF\s+EXISTS\s+)?{_PLACE.format(1)}\s.*?"
+    rf"\bRENAME\s+(?!COLUMN\b|INDEX\b|KEY\b)(?:TO\s+|AS\s+|=\s*)?{_PLACE.format(2)}",
+    re.I | re.S,
+)
+_ROWS = re.compile(rf"{_LEAD}(?:INSERT|UPDATE|DELETE|REPLACE|LOAD)\b", re.I | re.S)
+
+
+class Incomplete(Exception):
+    """The log does not tell everything that was written; the text says what."""
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Tables have other names from ``end`` on, each the one then by the one before."""
+
+    names: Mapping[str, str]
+    end: str
+
+
+@dataclass
+class _Table:
+    """A described table, as its rows are read: ``plan`` is a column and its decoder each."""
+
+    relation: Relation
+    plan: tuple[tuple[str, Callable[[bytes, int], tuple[str, int]]], ...]
+    unreadable: str
+
+
+@dataclass
+class Parser:
+    """Makes transactions of events fed in order; those of other databases than ``schema`` are passed by.
+
+    ``charsets``: names of character sets by the id of a collation. ``sequences`` are told apart from tables;
+    ``advanced`` is how far each has come: the next number that was not set aside.
+    """
+
+    schema: str
+    charsets: Mapping[int, str]
+    sequences: frozenset[str] = frozenset()
+    advanced: dict[str, int] = field(default_factory=dict)
+    _tables: dict[int, _Table | None] = field(default_factory=dict)
+    _known: dict[bytes, _Table | None] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _changes: list[Change] = field(default_factory=list)
+    _own: bool = False
+    _open: bool = False
+    _sequence: int = 0
+    _seconds: int = 0
+
+    def feed(self, event: Event) -> Transaction | Renamed | None:
+        """What ends with ``event``. Raises Incomplete."""
+        kind = event.kind
+        if kind == binlog.TABLE_MAP:
+            self._describe(event.body)
+        elif kind in (binlog.WRITE, binlog.UPDATE, binlog.DELETE):
+            self._rows(kind, event.body)
+        elif kind == binlog.GTID:
+            self._begin(event)
+        elif kind == binlog.XID:
+            return self._commit(event)
+        elif kind == binlog.QUERY:
+            return self._query(event)
+        elif kind == binlog.XA_PREPARE:
+            if self._changes:
+                raise Incomplete("XA transactions wrote to the database")
+            self._drop()
+        elif kind in binlog.COMPRESSED:
+            raise Incomplete("log_bin_compress is on")
+        return None
+
+    def _begin(self, event: Event) -> None:
+        self._drop()
+        self._sequence = int.from_bytes(event.body[:8], "little")
+        self._open = not event.body[12] & STANDALONE
+        self._seconds = event.seconds
+
+    def _drop(self) -> None:
+        self._changes, self._own, self._open = [], False, False
+        self._tables.clear()
+
+    def _commit(self, event: Event) -> Transaction:
+        done = Transaction(
+            self._sequence, str(event.end), float(event.seconds), tuple(self._changes), self._own
+        )
+        self._drop()
+        return done
+
+    def _query(self, event: Event) -> Transaction | Renamed | None:
+        _, _, length, _, variables = struct.unpack_from("<IIBHH", event.body)
+        begin = 13 + variables
+        schema = event.body[begin : begin + length].decode("utf-8", "surrogateescape")
+        text = event.body[begin + length + 1 :].decode("utf-8", "surrogateescape")
+        word = text[:12].upper()
+        if word.startswith("COMMIT"):
+            return self._commit(event)
+        if word.startswith("ROLLBACK"):
+            if self._changes:
+                raise Incomplete("a transaction was rolled back in parts")
+            self._drop()
+            return None
+        if word.startswith(("BEGIN", "SAVEPOINT", "XA ")):
+            return None
+        return self._defined(text, schema, event)
+
+    def _defined(self, text: str, schema: str, event: Event) -> Transaction | Renamed | None:
+        """By a statement; in a transaction that is open it makes the table that is then filled."""
+        own = text.startswith(MARK)
+        if self._open:
+            self._own |= own
+        if schema == self.schema and _ROWS.match(text):
+            raise Incomplete("rows were written by statements that the log has as text only")
+        emptied = _TRUNCATE.match(text)
+        if emptied:
+            if (plain(emptied["schema"]) or schema) != self.schema:
+                return None
+            relation = Relation(self.schema, name := plain(emptied["table"]), (), (), self._number(name))
+            change = Change(Kind.TRUNCATE, relation)
+            return Transaction(self._sequence, str(event.end), float(event.seconds), (change,), own)
+        names = dict(renames(text, schema, self.schema))
+        return Renamed(names, str(event.end)) if names else None
+
+    def _describe(self, body: bytes) -> None:
+        number = int.from_bytes(body[:6], "little")
+        about = body[6:]
+        if about not in self._known:
+            self._known[about] = self._table(parse(body, self.charsets)[1])
+        self._tables[number] = self._known[about]
+
+    def _table(self, found: TableMap) -> _Table | None:
+        if found.schema != self.schema:
+            return None
+        columns = tuple(name for name, _ in found.columns)
+        relation = Relation(found.schema, found.name, columns, found.key or columns, self._number(found.name))
+        return _Table(relation, found.columns, found.unreadable)
+
+    def _number(self, name: str) -> int:
+        return self._numbers.setdefault(name, len(self._numbers) + 1)
+
+    def _rows(self, kind: int, body: bytes) -> None:
+        reader = Reader(body)
+        table = self._tables.get(reader.number(6))
+        if table is None:
+            return
+        if table.relation.name.startswith(OURS):
+            self._own = True
+            return
+        if table.unreadable:
+            raise Incomplete(f"rows of {table.relation.name} can't be read: {table.unreadable}")
+        reader.take(2)
+        width = reader.packed()
+        plans = [_present(table, reader.take((width + 7) // 8))]
+        if kind == binlog.UPDATE:
+            plans.append(_present(table, reader.take((width + 7) // 8)))
+        at, end = reader.at, len(body)
+        if table.relation.name in self.sequences:
+            self._advance(table.relation.name, _row(plans[0], body, at)[0])
+            return
+        while at < end:
+            first, at = _row(plans[0], body, at)
+            second: Row = {}
+            if kind == binlog.UPDATE:
+                second, at = _row(plans[1], body, at)
+            self._changes.append(_change(kind, table.relation, first, second))
+
+    def _advance(self, name: str, row: Row) -> None:
+        number = int(row.get(NEXT) or 0)
+        self.advanced[name] = max(number, self.advanced.get(name, number))
+
+
+def _present(table: _Table, bitmap: bytes) -> list[tuple[str, Callable[[bytes, int], tuple[str, int]]]]:
+    return [part for n, part in enumerate(table.plan) if bitmap[n // 8] >> n % 8 & 1]
+
+
+def _row(plan: Any, body: bytes, at: int) -> tuple[dict[str, str | None], int]:
+    # Most of the time of a salvage is spent here.
+    nulls = int.from_bytes(body[at : at + (len(plan) + 7) // 8], "little")
+    at += (len(plan) + 7) // 8
+    found: dict[str, str | None] = {}
+    for column, decode in plan:
+        if nulls & 1:
+            found[column] = None
+        else:
+            found[column], at = decode(body, at)
+        nulls >>= 1
+    return found, at
+
+
+def _change(kind: int, relation: Relation, first: Row, second: Row) -> Change:
+    if kind == binlog.WRITE:
+        return Change(Kind.INSERT, relation, new=first)
+    old = {column: first.get(column) for column in relation.key}
+    if kind == binlog.DELETE:
+        return Change(Kind.DELETE, relation, old, before=first)
+    if all(second.get(column) == value for column, value in old.items()):
+        old = {}
+    return Change(Kind.UPDATE, relation, old, second, first)
+
+
+def plain(name: str | None) -> str:
+    """A name as a statement writes it, without its quotes."""
+    if not name:
+        return ""
+    return name[1:-1].replace("``", "`") if name.startswith("`") else name
+
+
+def renames(text: str, schema: str, ours: str) -> Iterator[tuple[str, str]]:
+    """Of tables in ``ours``, by a statement sent while ``schema`` was the default. Raises Incomplete."""
+    single = _ALTER.match(text)
+    several = _RENAME.match(text)
+    pairs = [single] if single else list(_PAIR.finditer(several["pairs"])) if several else []
+    for pair in pairs:
+        here, there = (plain(pair[f"schema{n}"]) or schema for n in (1, 2))
+        if here == there == ours:
+            yield plain(pair["table1"]), plain(pair["table2"])
+        elif ours in (here, there):
+            raise Incomplete("tables were moved from one database to another")
+
+
+def read(
+    connect: Callable[[], Any], parser: Parser, after: Position, up_to: Position
+) -> Iterator[Transaction | Renamed]:
+    """In order of commit; transactions that changed nothing here are left out. Raises pymysql.Error and
+    Incomplete.
+    """
+    try:
+        yield from _read(connect, parser, after, up_to)
+    except binlog.EndedEarly as error:
+        raise Incomplete(str(error)) from None
+
+
+def _read(
+    connect: Callable[[], Any], parser: Parser, after: Position, up_to: Position
+) -> Iterator[Transaction | Renamed]:
+    for event in binlog.read(connect, after, up_to):
+        found = parser.feed(event)
+        if isinstance(found, Renamed) or (found is not None and found.changes):
+            yield found
+
+
+def now(connection: Connection) -> Position:
+    """Behind everything that was acknowledged before. Raises pymysql.Error."""
+    found = rows(connection, "SHOW MASTER STATUS")
+    return Position.at(str(found[0][0]), int(found[0][1]))
+
+
+def sequences(connection: Connection, *schemas: str) -> frozenset[str]:
+    """Names of those that are there."""
+    found: set[str] = set()
+    for schema in schemas:
+        question = (
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = %s AND table_type = 'SEQUENCE'"
+        )
+        found |= {str(name) for (name,) in rows(connection, question, schema)}
+    return frozenset(found)
+
+
+def charsets(connection: Connection) -> dict[int, str]:
+    """Names by the id of a collation."""
+    found = rows(
+        connection,
+        "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability",
+    )
+    return {int(n): str(name) for n, name in found if n is not None}

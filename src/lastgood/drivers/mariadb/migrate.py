@@ -1,0 +1,266 @@
+"""Migrations in one database: one at a time, and a failed one is taken back as far as it got."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pymysql
+
+from lastgood.domain.errors import Cause, Conflict, InvalidInput, Rejected
+from lastgood.domain.message import N_
+from lastgood.drivers.mariadb import failures, progress, revisions
+from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run, session_id
+from lastgood.drivers.mariadb.fingerprint import read_listing
+from lastgood.drivers.mariadb.locks import BlockerWatch, describe, session
+from lastgood.drivers.mariadb.progress import DEPLOY, REVERT, STOPPED, UNDOING, Progress
+from lastgood.drivers.mariadb.scan import Kind, Statement, runnable
+from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised
+from lastgood.ports.drivers import MigrationScript
+
+
+def read_script(migration: MigrationScript, part: str, text: str) -> Script:
+    """Raises InvalidInput when a statement is of a kind that a migration can't have."""
+    file = f"{part}.sql of {migration.name}"
+    return Script(file, runnable(text, file, definitions=part != "verify"))
+
+
+@dataclass(frozen=True)
+class Migrator:
+    """Deploys and reverts in the database of ``server``."""
+
+    server: Server
+
+    def applied(self) -> tuple[revisions.Revision, ...]:
+        """Oldest first. Raises DriverError."""
+        with self.server.session() as connection:
+            return revisions.read(connection)
+
+    def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        """Deploy, verify and note it. Source of ``Migrates.deploy``."""
+        script = read_script(migration, "deploy", migration.deploy)
+        verify = read_script(migration, "verify", migration.verify)
+        with self._alone() as (connection, watch):
+            left = self._left_behind(connection, watch, migration, key, DEPLOY)
+            if left is None:
+                if self._there(connection, migration):
+                    return {}
+                self._refuse_elsewhere(connection, script, verify)
+                self._refuse_untransactional(connection, script)
+            walk = self._walk(connection, watch, migration, key, DEPLOY, script, left)
+
+            def work() -> None:
+                self._verify(walk, verify)
+                revisions.add(connection, migration.name, migration.digest, key)
+
+            self._go(walk, work)
+            return {}
+
+    def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
+        """Run revert.sql and remove the row. Source of ``Migrates.revert``."""
+        script = read_script(migration, "revert", migration.revert)
+        with self._alone() as (connection, watch):
+            left = self._left_behind(connection, watch, migration, key, REVERT)
+            if left is None:
+                if not self._there(connection, migration):
+                    return {}
+                self._refuse_unless_newest(connection, migration)
+                self._refuse_empty(script)
+                self._refuse_elsewhere(connection, script)
+                self._refuse_untransactional(connection, script)
+            walk = self._walk(connection, watch, migration, key, REVERT, script, left)
+            self._go(walk, lambda: revisions.remove(connection, migration.name))
+            return {}
+
+    def verify(self, migrations: Sequence[MigrationScript]) -> str:
+        """Run verify scripts and keep nothing of what they do; the first failure in words, or ``""``."""
+        for migration in migrations:
+            script = read_script(migration, "verify", migration.verify)
+            with self.server.session() as connection:
+                run(connection, "START TRANSACTION")
+                for statement in script.statements:
+                    try:
+                        run(connection, statement.text)
+                    except pymysql.Error as error:
+                        spot = self._spot(script, statement)
+                        if failures.lost(error):
+                            raise failures.translate(error, self.server.spot) from None
+                        return str(failures.translate(error, spot))
+                run(connection, "ROLLBACK")
+        return ""
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[tuple[Connection, BlockerWatch]]:
+        """A session that is the only one to migrate this database; the server ends that with the session, and
+        so after the statement that a killed predecessor had sent.
+        """
+        with self.server.session() as connection, BlockerWatch(self.server, session_id(connection)) as watch:
+            name = revisions.lock_name(self.server.database)
+            wait = self.server.settings.lock_deadline
+            if one(connection, "SELECT GET_LOCK(%s, %s)", name, wait) != 1:
+                holder = one(connection, "SELECT IS_USED_LOCK(%s)", name)
+                blockers = describe(session(connection, holder)) if holder else ""
+                raise failures.table_lock("another migration is under way", blockers, self.server.spot)
+            revisions.prepare(connection)
+            progress.prepare(connection)
+            yield connection, watch
+
+    def _left_behind(
+        self, connection: Connection, watch: BlockerWatch, migration: MigrationScript, key: str, act: str
+    ) -> Progress | None:
+        """That of this very act, to go on with. What another one left is ended first: a revert that broke off
+        goes on, a deploy is taken back.
+        """
+        left = progress.read(connection)
+        if left is None:
+            return None
+        own = left.of(migration.name, migration.digest, act)
+        if left.state == STOPPED:
+            if own and left.key == key:
+                raise raised(left.error)
+            progress.remove(connection)
+            return None
+        if left.state == UNDOING:
+            error = Walk(self.server, connection, left, Script("", ()), watch).back(raised(left.error))
+            if (own and left.key == key) or _stopped(connection):
+                raise error
+            return None
+        if own:
+            return left
+        if left.of(migration.name, migration.digest, REVERT):
+            script = read_script(migration, "revert", migration.revert)
+            walk = Walk(self.server, connection, left, script, watch)
+            self._go(walk, lambda: revisions.remove(connection, migration.name))
+            return None
+        interrupted = Rejected(
+            N_("migration {name} broke off ({act})"),
+            todo=N_("Deploy it again."),
+            where=self.server.spot.address,
+            name=left.name,
+            act=left.act,
+        )
+        walk = Walk(self.server, connection, left, Script("", ()), watch)
+        error = walk.back(interrupted)
+        if _stopped(connection):
+            raise error
+        return None
+
+    def _walk(
+        self, connection: Connection, watch: BlockerWatch, migration: MigrationScript, key: str, act: str,
+        script: Script, left: Progress | None,
+    ) -> Walk:  # fmt: skip
+        if left is None:
+            begun = read_listing(connection)
+            left = Progress(migration.name, migration.digest, key, act, begun)
+            left.write(connection)
+        left.key = key
+        return Walk(self.server, connection, left, script, watch)
+
+    def _go(self, walk: Walk, work: Callable[[], None]) -> None:
+        try:
+            walk.forward()
+            walk.finish(work)
+        except StatementFailed as failed:
+            raise walk.back(failed.error) from None
+
+    def _verify(self, walk: Walk, verify: Script) -> None:
+        """Whatever it writes is gone afterwards."""
+        run(walk.connection, "SAVEPOINT lastgood_verify")
+        for statement in verify.statements:
+            walk.spot = self._spot(verify, statement)
+            rows(walk.connection, statement.text)
+        walk.spot = self.server.spot
+        run(walk.connection, "ROLLBACK TO SAVEPOINT lastgood_verify")
+
+    def _spot(self, script: Script, statement: Statement) -> failures.Spot:
+        return replace(self.server.spot, file=script.file, line=statement.line, statement=statement.text)
+
+    def _there(self, connection: Connection, migration: MigrationScript) -> bool:
+        """Whether it is deployed; raises Conflict when another one of that name is."""
+        for revision in revisions.read(connection):
+            if revision.name != migration.name:
+                continue
+            if revision.digest == migration.digest:
+                return True
+            raise Conflict(
+                N_("migration {name} is deployed with other scripts: {there}, not {wanted}"),
+                todo=N_("Give the changed migration a new name; deployed ones are never edited."),
+                where=self.server.spot.address,
+                name=migration.name,
+                there=revision.digest,
+                wanted=migration.digest,
+            )
+        return False
+
+    def _refuse_unless_newest(self, connection: Connection, migration: MigrationScript) -> None:
+        names = [r.name for r in revisions.read(connection)]
+        newer = names[names.index(migration.name) + 1 :]
+        if newer:
+            raise Conflict(
+                N_("migration {name} is not the newest: {newer} came after it"),
+                todo=N_("Revert the newer ones first."),
+                where=self.server.spot.address,
+                name=migration.name,
+                newer=", ".join(newer),
+            )
+
+    def _refuse_empty(self, script: Script) -> None:
+        if not script.statements:
+            raise Rejected(
+                N_("{file} is empty: it would take nothing back"),
+                todo=N_("Write the statements that undo deploy.sql."),
+                where=self.server.spot.address,
+                cause=Cause.SCRIPT_ERROR,
+                file=script.file,
+            )
+
+    def _refuse_elsewhere(self, connection: Connection, *scripts: Script) -> None:
+        """What names a database is done in that one also when it is rehearsed in a copy."""
+        databases = {str(name) for (name,) in rows(connection, "SHOW DATABASES")} | {
+            self.server.settings.database
+        }
+        tables = {str(name) for (name,) in rows(connection, "SHOW TABLES")}
+        for script in scripts:
+            for statement in script.statements:
+                named = sorted((databases & statement.before_dots) - tables - {"information_schema"})
+                if named:
+                    raise InvalidInput(
+                        N_("{file} names the database {database} in line {line}"),
+                        todo=N_("Leave it out: a rehearsal runs the script in a copy with another name."),
+                        where=f"{script.file}:{statement.line}",
+                        file=script.file,
+                        database=named[0],
+                        line=statement.line,
+                    )
+
+    def _refuse_untransactional(self, connection: Connection, script: Script) -> None:
+        """Rows of such a table are changed for good with each statement."""
+        query = (
+            "SELECT t.TABLE_NAME, t.ENGINE FROM information_schema.TABLES t "
+            "JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE "
+            "WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE = 'BASE TABLE' "
+            "AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES'"
+        )
+        engines: dict[str, str] = dict(rows(connection, query))
+        for statement in script.statements:
+            named = sorted(engines.keys() & statement.names)
+            if statement.kind is Kind.ROWS and statement.words[:1] != ("SELECT",) and named:
+                raise Rejected(
+                    N_("{file} changes rows of {table} in line {line}, and {engine} has no transactions"),
+                    todo=N_(
+                        "Convert the table first, in a migration of its own: ALTER TABLE … ENGINE=InnoDB."
+                    ),
+                    where=f"{script.file}:{statement.line}",
+                    cause=Cause.SCRIPT_ERROR,
+                    file=script.file,
+                    table=named[0],
+                    line=statement.line,
+                    engine=engines[named[0]],
+                )
+
+
+def _stopped(connection: Connection) -> bool:
+    """Whether what was taken back stands in part."""
+    left = progress.read(connection)
+    return left is not None and left.state == STOPPED
