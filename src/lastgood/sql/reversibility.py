@@ -56,6 +56,7 @@ class Dialect:
     (raises InvalidInput), ``created`` are the kinds that CREATE only adds, ``command`` judges what sqlglot
     does
     not read, and ``action`` a part of ALTER; None: as everywhere. ``functions`` only compute, in capitals.
+    ``unread`` judges what sqlglot would take for several statements; None: let it be parsed.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dialect:
     command: Callable[[Statement], Verdict]
     action: Callable[[exp.Expr], Verdict | None] = lambda action: None
     functions: frozenset[str] = frozenset()
+    unread: Callable[[Statement], Verdict | None] = lambda statement: None
 
 
 def classify(migration: MigrationScript, dialect: Dialect) -> Classification:
@@ -92,6 +94,9 @@ class _Judge:
     made: set[str]
 
     def judge(self, statement: Statement) -> Verdict:
+        unread = self.dialect.unread(statement)
+        if unread is not None:
+            return unread
         try:
             trees = [t for t in sqlglot.parse(statement.text, read=self.dialect.name) if t is not None]
         except (SqlglotError, RecursionError):

@@ -67,6 +67,8 @@ class Walk:
     spot: Spot = field(init=False)
     """Of what is being run."""
 
+    _after_last: Listing | None = field(default=None, init=False)
+
     def __post_init__(self) -> None:
         self.spot = self.server.spot
 
@@ -101,6 +103,7 @@ class Walk:
         """Take back what was done, and say what to raise: ``error``, with what stands when anything does."""
         state = self.progress
         self._settle_sent()
+        self._after_last = None
         if state.state != progress.UNDOING:
             state.state, state.undone, state.error = progress.UNDOING, 0, kept(error)
             state.write(self.connection)
@@ -157,7 +160,8 @@ class Walk:
                 self._run(statement)
 
     def _note_sent(self, text: str) -> Listing:
-        seen = read_listing(self.connection)
+        seen = self._after_last or read_listing(self.connection)
+        self._after_last = None
         self.progress.sent, self.progress.seen = text, seen
         self.progress.write(self.connection)
         return seen
@@ -174,7 +178,8 @@ class Walk:
             self.progress.sent = ""
             self.progress.write(self.connection)
             raise
-        self._done(statement, seen, read_listing(self.connection))
+        self._after_last = read_listing(self.connection)
+        self._done(statement, seen, self._after_last)
         self.progress.sent = ""
         self.progress.write(self.connection)
 
