@@ -228,7 +228,8 @@ class Walk:
         self.spot = replace(
             self.server.spot, file=self.script.file, line=statement.line, statement=statement.text
         )
-        run(self.connection, MARK + statement.text)
+        mark = MARK if statement.kind is Kind.DEFINITION else ""
+        run(self.connection, mark + statement.text)
         if statement.kind is Kind.SESSION:
             self.server.guard(self.connection, keep_mode=True)
 
