@@ -114,6 +114,8 @@ class Walk:
             try:
                 self._patiently(partial(self._undo_one, undo))
             except StatementFailed as failed:
+                if failed.error.cause is Cause.TABLE_LOCK:
+                    return _waits(raised(state.error), failed.error)
                 state.stands.append(f"{undo.text} ({failed.error})")
             state.undone, state.sent = state.undone + 1, ""
             state.write(self.connection)
@@ -273,6 +275,18 @@ class Walk:
         if failures.locked(error):
             return failures.table_lock(failures.text(error), describe(self.watch.last), self.spot)
         return failures.translate(error, self.spot)
+
+
+def _waits(first: DriverError, lock: DriverError) -> DriverError:
+    """Nothing is given up for a lock: whoever calls next goes on taking it back."""
+    return Rejected(
+        N_("{failure}; taking it back is not over: {lock}"),
+        todo=N_("Wait for that session to finish, or end it, then try again: that goes on with it."),
+        where=first.where,
+        cause=Cause.TABLE_LOCK,
+        failure=str(first),
+        lock=str(lock),
+    )
 
 
 def _short(text: str) -> str:
