@@ -123,13 +123,13 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
             unit=str(unit_id),
             release=short(base.digest),
         )
+    refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
         move = rehearse_first(context, move, so_far.told, before)
     plan = plan_deploy(move)
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)
-    refuse_undo(context, release, move.schemas)
     locks = lock_notes(context, release, move.schemas)
     notes = (*plan.notes, *locks, *left, *_frozen_notes(context, unit_id))
     plan = with_cold_way_back(replace(plan, automatic=environment.automatic, notes=notes), renewal)

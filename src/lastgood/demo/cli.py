@@ -74,7 +74,7 @@ def run(directory: Path | None = None, *, story: type[Acts] = Story, as_json: bo
     return 0 if data.proven else 1
 
 
-def _story(docker: bool, restore: bool, database: DatabaseKind) -> type[Acts]:
+def story_of(*, docker: bool, restore: bool, database: DatabaseKind) -> type[Acts]:
     """Raises InvalidInput when the options ask for two stories, or for a server that is not installed."""
     if docker and restore:
         raise InvalidInput(N_("--docker and --restore are two stories"), todo=N_("Leave one of them out."))
@@ -230,7 +230,8 @@ def demo(
     # What is typed is explained by the app's own help; the directory is kept for the sub-commands.
     context.obj = directory
     if context.invoked_subcommand is None:
-        raise typer.Exit(run(directory, story=_story(docker, restore, database), as_json=json))
+        story = story_of(docker=docker, restore=restore, database=database)
+        raise typer.Exit(run(directory, story=story, as_json=json))
 
 
 @app.command("stop", cls=Command, help=N_("End everything the demonstration left running."))

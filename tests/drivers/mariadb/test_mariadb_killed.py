@@ -103,7 +103,7 @@ def test_killed_anywhere_a_deploy_goes_on_and_is_done_once(lab: Lab) -> None:
         killed += 1
         lab.driver().deploy(GOOD, "key")
         assert state(lab) == wanted, f"killed at {point}"
-    assert killed > 3
+    assert killed >= 3
 
 
 def test_killed_anywhere_a_deploy_can_be_taken_back_instead(lab: Lab) -> None:
@@ -123,12 +123,12 @@ def test_killed_anywhere_a_deploy_can_be_taken_back_instead(lab: Lab) -> None:
         assert lab.driver().fingerprint() == start, f"killed at {point}"
         assert lab.ask("SELECT * FROM orders ORDER BY id") == [(1, "a"), (2, "b")]
         assert lab.driver().applied() == ((ORDERS.name, ORDERS.digest),)
-    assert killed > 3
+    assert killed >= 3
 
 
 def test_killed_anywhere_a_failing_deploy_is_taken_back(lab: Lab) -> None:
     killed = 0
-    for point in range(3, 600, 43):
+    for point in range(3, 600, 37):
         start = ready(lab)
         try:
             killed_at(point, lambda: lab.driver().deploy(BAD, "key"))
@@ -142,7 +142,7 @@ def test_killed_anywhere_a_failing_deploy_is_taken_back(lab: Lab) -> None:
         assert lab.driver().fingerprint() == start, f"killed at {point}"
         assert lab.ask("SELECT * FROM orders ORDER BY id") == [(1, "a"), (2, "b")]
         assert lab.ask("SELECT * FROM lastgood_progress") == []
-    assert killed > 3
+    assert killed >= 3
 
 
 def test_killed_anywhere_a_revert_goes_on(lab: Lab) -> None:
@@ -158,7 +158,7 @@ def test_killed_anywhere_a_revert_goes_on(lab: Lab) -> None:
         lab.driver().revert(GOOD, "back")
         assert lab.driver().fingerprint() == start, f"killed at {point}"
         assert lab.driver().applied() == ((ORDERS.name, ORDERS.digest),)
-    assert killed > 2
+    assert killed >= 3
 
 
 @pytest.fixture
@@ -200,4 +200,4 @@ def test_the_server_killed_anywhere(own: Lab, monkeypatch: pytest.MonkeyPatch) -
         own.server.start()
         own.driver().deploy(GOOD, "key")
         assert state(own) == wanted, f"killed at {point}"
-    assert killed > 2
+    assert killed >= 3

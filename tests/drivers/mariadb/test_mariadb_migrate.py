@@ -210,6 +210,40 @@ def test_a_locked_row_names_who_holds_it(lab: Lab) -> None:
     holder.close()
 
 
+def test_what_waits_to_be_taken_back_is_not_given_up(lab: Lab) -> None:
+    driver = lab.driver()
+    driver.deploy(ORDERS, KEY)
+    before = driver.fingerprint()
+    slow = f"{GIFTS.deploy} SELECT SLEEP(1.5); SELECT nothing FROM nowhere;"
+    bad = script("0002_bad", slow, "", "SELECT 1")
+    told: list[Rejected] = []
+
+    def deploy() -> None:
+        try:
+            driver.deploy(bad, KEY)
+        except Rejected as error:
+            told.append(error)
+
+    began = threading.Thread(target=deploy)
+    began.start()
+    while not lab.ask("SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'"):
+        pass
+    holder = lab.session()
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT * FROM orders")
+        began.join()
+    assert told[0].cause is Cause.TABLE_LOCK
+    assert f"id {holder.thread_id()} " in str(told[0])
+    assert "nowhere" in str(told[0])
+    holder.close()
+    with pytest.raises(Rejected) as caught:
+        driver.deploy(bad, KEY)
+    assert caught.value.cause is Cause.SCRIPT_ERROR
+    assert driver.fingerprint() == before
+    assert lab.ask("SELECT * FROM lastgood_progress") == []
+
+
 def test_one_migration_at_a_time(lab: Lab) -> None:
     driver = lab.driver(lock_deadline=5)
     driver.deploy(ORDERS, KEY)

@@ -242,3 +242,29 @@ def test_a_transaction_that_does_not_end_is_not_waited_for_forever(day: Day) -> 
     assert day.lab.ask("SELECT paid FROM orders WHERE id = 20") == [(1,)]
     assert day.lab.ask("SELECT name FROM products WHERE id = 10") == [("still open",)]
     check(day)
+
+
+def test_killed_among_the_renames_all_tables_are_old_or_all_are_new(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = Day.begin(lab, "".join(f"CREATE TABLE t{n} (id int PRIMARY KEY);" for n in range(20)))
+    day.migrate(
+        "UPDATE products SET price = 0;" + "".join(f"INSERT INTO t{n} VALUES (1);" for n in range(20))
+    )
+
+    def killing(*arguments: Any) -> Any:
+        result = run(*arguments)
+        if arguments[1] == "UNLOCK TABLES":
+            until(lambda: any(lab.server.data.glob(f"{lab.name}_failed_*/t7.*")))
+            lab.server.kill()
+        return result
+
+    monkeypatch.setattr("lastgood.drivers.mariadb.fence.run", killing)
+    with pytest.raises((Unreachable, OutcomeUnknown)):
+        day.go_back_again()
+    monkeypatch.undo()
+    lab.server.start()
+    assert len({lab.ask(f"SELECT COUNT(*) FROM t{n}")[0] for n in range(20)}) == 1
+    day.go_back_again()
+    assert lab.ask("SELECT COUNT(*) FROM t7") == [(0,)]
+    assert lab.ask("SELECT price FROM products WHERE id = 1") == [(10,)]

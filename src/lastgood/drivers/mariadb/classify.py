@@ -28,8 +28,7 @@ from lastgood.sql.reversibility import (
 _CREATED = frozenset({"TABLE", "VIEW", "INDEX", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER"})
 # Leading words of additive statements that sqlglot only knows as commands.
 _ADDING = (
-    ("CREATE", "TRIGGER"), ("CREATE", "EVENT"), ("CREATE", "FULLTEXT", "INDEX"),
-    ("CREATE", "SPATIAL", "INDEX"), ("CREATE", "SEQUENCE"),
+    ("CREATE", "FULLTEXT", "INDEX"), ("CREATE", "SPATIAL", "INDEX"), ("CREATE", "SEQUENCE"),
 )  # fmt: skip
 _DEFINING = (("RENAME", "TABLE"), ("OPTIMIZE", "TABLE"), ("CHECK", "TABLE"))
 # They only compute; sqlglot doesn't know them by name.
@@ -52,8 +51,8 @@ def _command(statement: Statement) -> Verdict:
     words = tuple(w for w in statement.words if w not in ("OR", "REPLACE") or statement.words[0] == w)
     if any(words[: len(leading)] == leading for leading in _ADDING):
         return DEFINITION if "REPLACE" in statement.words[:4] else ADDITIVE
-    if words[:1] == ("CREATE",) and words[1:2] == ("DEFINER",):
-        return ADDITIVE if {"TRIGGER", "EVENT", "FUNCTION", "PROCEDURE", "VIEW"} & set(words) else UNKNOWN
+    if words[:2] == ("CREATE", "DEFINER"):
+        return ADDITIVE if "VIEW" in words[:6] else UNKNOWN
     if words[:2] in _DEFINING:
         return DEFINITION
     if words[:1] == ("REPLACE",):
@@ -64,6 +63,16 @@ def _command(statement: Statement) -> Verdict:
     if words[:2] == ("ALTER", "TABLE") and "CONVERT" in words:
         return RETYPES
     return UNKNOWN
+
+
+def _program(statement: Statement) -> Verdict | None:
+    """A body has statements of its own, which run when it is called."""
+    words = statement.words[:8]
+    if words[:1] != ("CREATE",) or not {"TRIGGER", "EVENT", "FUNCTION", "PROCEDURE"} & set(words):
+        return None
+    if {"TABLE", "VIEW", "INDEX"} & set(words[:4]):
+        return None
+    return DEFINITION if "REPLACE" in words[:3] else ADDITIVE
 
 
 def _action(action: exp.Expr) -> Verdict | None:
@@ -77,4 +86,4 @@ def _action(action: exp.Expr) -> Verdict | None:
     return None
 
 
-_DIALECT = Dialect("mysql", split, _CREATED, _command, action=_action, functions=_FUNCTIONS)
+_DIALECT = Dialect("mysql", split, _CREATED, _command, known=_program, action=_action, functions=_FUNCTIONS)

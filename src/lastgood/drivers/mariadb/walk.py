@@ -67,6 +67,8 @@ class Walk:
     spot: Spot = field(init=False)
     """Of what is being run."""
 
+    _after_last: Listing | None = field(default=None, init=False)
+
     def __post_init__(self) -> None:
         self.spot = self.server.spot
 
@@ -101,6 +103,7 @@ class Walk:
         """Take back what was done, and say what to raise: ``error``, with what stands when anything does."""
         state = self.progress
         self._settle_sent()
+        self._after_last = None
         if state.state != progress.UNDOING:
             state.state, state.undone, state.error = progress.UNDOING, 0, kept(error)
             state.write(self.connection)
@@ -111,6 +114,8 @@ class Walk:
             try:
                 self._patiently(partial(self._undo_one, undo))
             except StatementFailed as failed:
+                if failed.error.cause is Cause.TABLE_LOCK:
+                    return _waits(raised(state.error), failed.error)
                 state.stands.append(f"{undo.text} ({failed.error})")
             state.undone, state.sent = state.undone + 1, ""
             state.write(self.connection)
@@ -157,7 +162,8 @@ class Walk:
                 self._run(statement)
 
     def _note_sent(self, text: str) -> Listing:
-        seen = read_listing(self.connection)
+        seen = self._after_last or read_listing(self.connection)
+        self._after_last = None
         self.progress.sent, self.progress.seen = text, seen
         self.progress.write(self.connection)
         return seen
@@ -174,7 +180,8 @@ class Walk:
             self.progress.sent = ""
             self.progress.write(self.connection)
             raise
-        self._done(statement, seen, read_listing(self.connection))
+        self._after_last = read_listing(self.connection)
+        self._done(statement, seen, self._after_last)
         self.progress.sent = ""
         self.progress.write(self.connection)
 
@@ -223,7 +230,8 @@ class Walk:
         self.spot = replace(
             self.server.spot, file=self.script.file, line=statement.line, statement=statement.text
         )
-        run(self.connection, MARK + statement.text)
+        mark = MARK if statement.kind is Kind.DEFINITION else ""
+        run(self.connection, mark + statement.text)
         if statement.kind is Kind.SESSION:
             self.server.guard(self.connection, keep_mode=True)
 
@@ -267,6 +275,18 @@ class Walk:
         if failures.locked(error):
             return failures.table_lock(failures.text(error), describe(self.watch.last), self.spot)
         return failures.translate(error, self.spot)
+
+
+def _waits(first: DriverError, lock: DriverError) -> DriverError:
+    """Nothing is given up for a lock: whoever calls next goes on taking it back."""
+    return Rejected(
+        N_("{failure}; taking it back is not over: {lock}"),
+        todo=N_("Wait for that session to finish, or end it, then try again: that goes on with it."),
+        where=first.where,
+        cause=Cause.TABLE_LOCK,
+        failure=str(first),
+        lock=str(lock),
+    )
 
 
 def _short(text: str) -> str:
