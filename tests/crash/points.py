@@ -14,9 +14,9 @@ from lastgood.planning.schema import SchemaState, schema_move
 
 RESOURCE = "orders@dev/us"
 MOMENTS = ("before effect", "after effect", "after outcome")
-EVERY = 4
-"""The last moment is the same code for each step, and lies next to the first of the following one: it is
-tried at each fourth step, the two others at all of them.
+EVERY = {"before effect": 2, "after effect": 1, "after outcome": 4}
+"""What was done and not yet noted is the moment that matters, and is tried at every step. The two others are
+the same code for each step, and lie next to each other: they are tried at each second and each fourth.
 """
 END = (("before finish", "finish"), ("after finish", "finish"))
 
@@ -59,10 +59,9 @@ def back_points() -> list[tuple[str, str]]:
 
 
 def points(steps: list[str]) -> list[tuple[str, str]]:
-    last = MOMENTS[-1]
     return [
         (moment, step)
         for number, step in enumerate(steps)
         for moment in MOMENTS
-        if moment != last or number % EVERY == 0
+        if number % EVERY[moment] == 0
     ] + list(END)

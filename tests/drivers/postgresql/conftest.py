@@ -74,7 +74,24 @@ def run(version: str) -> Iterator[PostgresServer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", params=["debian", "wheel"])
+SERVERS = ("debian", "wheel")
+ON_ONE = {
+    "test_postgresql_capture_trouble": "wheel",
+    "test_postgresql_snapshot": "debian",
+    "test_postgresql_trouble": "wheel",
+    "test_postgresql_realism": "debian",
+}
+"""What a death or a lock leaves behind does not depend on the server's version; the rest is tried on both."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "server" in metafunc.fixturenames and not any("server" in mark.args[0] for mark in marks):
+        only = ON_ONE.get(metafunc.module.__name__.rpartition(".")[2])
+        metafunc.parametrize("server", [only] if only else SERVERS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     yield from run(request.param)
 

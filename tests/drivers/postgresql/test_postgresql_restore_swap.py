@@ -191,7 +191,7 @@ def test_the_fence_reads_only_what_is_new(day: Day) -> None:
 def test_what_is_written_while_we_carry_over_is_not_left_to_the_fence(
     day: Day, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the next pass ahead of it, until a pass is short."""
+    """By the next pass ahead of it, each shorter than the one before, until a pass is short."""
     passes: list[int] = []
     carry_over = salvage.Salvager.carry_over
 
@@ -200,7 +200,7 @@ def test_what_is_written_while_we_carry_over_is_not_left_to_the_fence(
         passes.append(found.carried.get("orders", 0))
         if len(passes) < 4:
             day.lab.ask("INSERT INTO orders (customer) VALUES ('meanwhile')")
-            clock.append(clock[-1] + 1.0)
+            clock.append(clock[-1] + 2.0 ** -len(passes))
         return found
 
     clock = [0.0]
