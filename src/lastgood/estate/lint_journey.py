@@ -10,9 +10,13 @@ from lastgood.estate.problems import WARNING, problem
 from lastgood.ports.estate import Problem
 
 
+RUN_BY = frozenset({"postgresql"})
+"""Drivers that run journeys; with others a missing one costs nothing."""
+
+
 def journey(database: model.DatabaseDeclared) -> Iterator[Problem]:
     """What a missing journey costs shows late, in a change that is in a hurry."""
-    if database.migrations and not database.journey:
+    if database.driver in RUN_BY and database.migrations and not database.journey:
         above = () if database.file.startswith("databases/") else ("databases", database.name)
         yield problem(
             database.file,
