@@ -9,7 +9,6 @@ from lastgood.estate import model
 from lastgood.estate.problems import WARNING, problem
 from lastgood.ports.estate import Problem
 
-
 RUN_BY = frozenset({"postgresql"})
 """Drivers that run journeys; with others a missing one costs nothing."""
 
