@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -201,3 +202,29 @@ def test_the_server_killed_anywhere(own: Lab, monkeypatch: pytest.MonkeyPatch) -
         own.driver().deploy(GOOD, "key")
         assert state(own) == wanted, f"killed at {point}"
     assert killed >= 3
+
+
+def test_the_server_killed_among_several_that_are_dropped(own: Lab) -> None:
+    """Those that are left are dropped by the next call."""
+    ready(own)
+    names = [f"t{n:02}" for n in range(60)]
+    for name in names:
+        own.ask(f"CREATE TABLE {name} (id int)")
+    dropped = own.server.data / own.name / "t02.frm"
+
+    def watch() -> None:
+        while dropped.exists():
+            pass
+        own.server.kill()
+
+    killer = threading.Thread(target=watch)
+    killer.start()
+    drop = script("0002_drop", f"DROP TABLE {', '.join(names)}; DELETE FROM orders;", "", "SELECT 1;")
+    with pytest.raises((OutcomeUnknown, Unreachable)):
+        own.driver().deploy(drop, "key")
+    killer.join()
+    own.server.start()
+    assert own.ask("SHOW TABLES LIKE 't__'")
+    own.driver().deploy(drop, "key")
+    assert own.ask("SHOW TABLES LIKE 't__'") == []
+    assert own.driver().applied()[-1][0] == "0002_drop"
