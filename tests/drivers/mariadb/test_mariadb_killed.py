@@ -228,3 +228,30 @@ def test_the_server_killed_among_several_that_are_dropped(own: Lab) -> None:
     own.driver().deploy(drop, "key")
     assert own.ask("SHOW TABLES LIKE 't__'") == []
     assert own.driver().applied()[-1][0] == "0002_drop"
+
+
+def test_the_server_killed_between_the_old_table_and_the_new_one(own: Lab) -> None:
+    ready(own)
+    definition = own.server.data / own.name / "orders.frm"
+
+    def watch() -> None:
+        while definition.exists():
+            pass
+        own.server.kill()
+
+    killer = threading.Thread(target=watch)
+    killer.start()
+    replace = script(
+        "0002_replace",
+        "CREATE OR REPLACE TABLE orders (id bigint PRIMARY KEY); SELECT 1;",
+        "",
+        "SELECT 1;",
+    )
+    with pytest.raises((OutcomeUnknown, Unreachable)):
+        own.driver().deploy(replace, "key")
+    killer.join()
+    own.server.start()
+    assert own.ask("SHOW TABLES LIKE 'orders'") == []
+    own.driver().deploy(replace, "key")
+    assert [row[:2] for row in own.ask("SHOW COLUMNS FROM orders")] == [("id", "bigint(20)")]
+    assert own.driver().applied()[-1][0] == "0002_replace"
