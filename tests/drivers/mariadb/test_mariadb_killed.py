@@ -16,6 +16,8 @@ from pymysql.connections import Connection
 from pymysql.constants import COMMAND
 
 from lastgood.domain.errors import Cause, OutcomeUnknown, Rejected, Unreachable
+from lastgood.drivers.mariadb.changes import MARK
+from lastgood.ports.drivers import MigrationScript
 from lastgood.testing.conformance_migrates import ORDERS, script
 from lastgood.testing.mariadb_server import mariadb
 from tests.drivers.mariadb.conftest import Lab, Tools
@@ -201,3 +203,46 @@ def test_the_server_killed_anywhere(own: Lab, monkeypatch: pytest.MonkeyPatch) -
         own.driver().deploy(GOOD, "key")
         assert state(own) == wanted, f"killed at {point}"
     assert killed >= 3
+
+
+def killed_halfway(own: Lab, migration: MigrationScript, whole: str, half: str) -> None:
+    """Deploy it; of the statement that begins with ``whole`` the server does what ``half`` does, and dies."""
+    execute = Connection._execute_command  # type: ignore[attr-defined]
+
+    def halfway(self: Any, command: int, text: Any) -> None:
+        met = f"{MARK}{whole}" in str(text)
+        execute(self, command, half if met else text)
+        if met:
+            self._read_packet()
+            own.server.kill()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Connection, "_execute_command", halfway)
+        with pytest.raises((OutcomeUnknown, Unreachable)):
+            own.driver().deploy(migration, "key")
+    own.server.start()
+
+
+def test_the_server_killed_among_several_that_are_dropped(own: Lab) -> None:
+    """Those that are left are dropped by the next call."""
+    ready(own)
+    for name in "abc":
+        own.ask(f"CREATE TABLE t{name} (id int)")
+    drop = script("0002_drop", "DROP TABLE ta, tb, tc; DELETE FROM orders;", "", "SELECT 1;")
+    killed_halfway(own, drop, "DROP TABLE ta", "DROP TABLE ta")
+    assert own.ask("SHOW TABLES LIKE 't_'") == [("tb",), ("tc",)]
+    own.driver().deploy(drop, "key")
+    assert own.ask("SHOW TABLES LIKE 't_'") == []
+    assert own.driver().applied()[-1][0] == "0002_drop"
+
+
+def test_the_server_killed_between_the_old_table_and_the_new_one(own: Lab) -> None:
+    """It drops the one before it makes the other, and killed in between it has none."""
+    ready(own)
+    text = "CREATE OR REPLACE TABLE orders (id bigint PRIMARY KEY)"
+    replace = script("0002_replace", f"{text}; SELECT 1;", "", "SELECT 1;")
+    killed_halfway(own, replace, text, "DROP TABLE orders")
+    assert own.ask("SHOW TABLES LIKE 'orders'") == []
+    own.driver().deploy(replace, "key")
+    assert [row[:2] for row in own.ask("SHOW COLUMNS FROM orders")] == [("id", "bigint(20)")]
+    assert own.driver().applied()[-1][0] == "0002_replace"

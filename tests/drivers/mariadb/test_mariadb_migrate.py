@@ -38,7 +38,9 @@ UNDONE = {
     "table": (
         "CREATE TABLE new (id integer PRIMARY KEY, o integer, FOREIGN KEY (o) REFERENCES customers (id))"
     ),
-    "table-of-rows": "CREATE TABLE new AS SELECT * FROM bought",
+    "table-of-rows": (
+        "CREATE TABLE new (id integer, price decimal(8, 2)); INSERT INTO new SELECT id, price FROM bought"
+    ),
     "column": "ALTER TABLE bought ADD COLUMN gift text AFTER price, ADD UNIQUE KEY one_gift (gift(10))",
     "new-column-filled": "ALTER TABLE bought ADD COLUMN gift text; UPDATE bought SET gift = 'for you'",
     "rename": "RENAME TABLE bought TO sold, customers TO buyers",
@@ -144,6 +146,9 @@ def test_what_nothing_takes_back_is_said(lab: Lab, statements: str, stands: str)
         ("EXECUTE IMMEDIATE 'DROP TABLE orders'", "can't be seen afterwards"),
         ("LOAD DATA INFILE 'x' INTO TABLE orders", "can't be seen afterwards"),
         ("TRUNCATE TABLE orders", "truncates"),
+        ("CREATE TABLE new AS SELECT * FROM orders", "creates a table from a query"),
+        ("CREATE OR REPLACE TABLE new (id integer) (SELECT 1 AS id)", "creates a table from a query"),
+        ("CREATE TABLE new (id integer) AS VALUES (1)", "creates a table from a query"),
         ("CREATE DATABASE other", "more than this database"),
         ("SET GLOBAL max_connections = 5", "more than this database"),
         ("FLUSH TABLES", "more than this database"),

@@ -15,7 +15,7 @@ from lastgood.domain.errors import InvalidInput
 from lastgood.domain.plan import Reversibility
 from lastgood.drivers.mariadb import driver
 from lastgood.drivers.mariadb.classify import classify
-from lastgood.drivers.mariadb.scan import Kind, split, tokens
+from lastgood.drivers.mariadb.scan import Kind, runnable, split, tokens
 from lastgood.drivers.mariadb.settings import KEYS, MariadbSettings
 from lastgood.drivers.mariadb.signal import prepare
 from lastgood.drivers.mariadb.types import fits
@@ -110,6 +110,31 @@ def test_statements_are_told_apart() -> None:
     assert [s.kind for s in found] == kinds
     assert found[-1].before_dots == {"other"}
     assert not found[2].before_dots
+
+
+def test_what_drops_several_is_one_of_each() -> None:
+    text = """CREATE TABLE x (a int, b int);
+    DROP TABLE IF EXISTS a, -- the old one
+      `b,c` , d.e RESTRICT;
+    DROP VIEW v,w; DROP SEQUENCE s; DROP INDEX i ON a
+    """
+    found = runnable(text, "x.sql")
+    assert [(s.text, s.line) for s in found[1:]] == [
+        ("DROP TABLE IF EXISTS a RESTRICT", 2), ("DROP TABLE IF EXISTS `b,c` RESTRICT", 3),
+        ("DROP TABLE IF EXISTS d.e RESTRICT", 3), ("DROP VIEW v", 4), ("DROP VIEW w", 4),
+        ("DROP SEQUENCE s", 4), ("DROP INDEX i ON a", 4),
+    ]  # fmt: skip
+    assert found[3].before_dots == {"d"}
+    assert [s.text for s in runnable("DROP TABLE a,", "x.sql")] == ["DROP TABLE a,"]
+
+
+def test_a_table_with_partitions_is_not_made_from_a_query() -> None:
+    table = "CREATE TABLE a (id int) PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (5))"
+    listed = "CREATE TABLE b (id int) PARTITION BY LIST (id) (PARTITION p VALUES IN (5))"
+    assert len(runnable(f"{table};{listed}", "x.sql")) == 2
+    with pytest.raises(InvalidInput) as caught:
+        runnable("CREATE TABLE a AS SELECT 1", "x.sql")
+    assert "INSERT … SELECT" in str(caught.value.todo)
 
 
 @given(st.text(alphabet="aB1 \n;'\"`\\-#/*(){}@:.,!", max_size=40))

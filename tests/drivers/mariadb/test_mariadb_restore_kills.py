@@ -15,7 +15,7 @@ import pymysql
 import pytest
 
 from lastgood.domain.errors import OutcomeUnknown, Rejected, Unreachable
-from lastgood.drivers.mariadb import numbers
+from lastgood.drivers.mariadb import fence, numbers
 from lastgood.drivers.mariadb.connection import run
 from tests.drivers.mariadb.conftest import Lab
 from tests.drivers.mariadb.day import RESTORE, Day
@@ -174,6 +174,40 @@ def test_what_fails_in_the_fence_opens_it(day: Day, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     driver.swap(day.taken, RESTORE, ())
     check(day)
+
+
+def test_whoever_comes_next_waits_for_a_rename_that_is_past_ending(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends a session when it comes to it, and by then the tables may have moved."""
+    driver, closed, goes_on = day.lab.driver(), threading.Event(), threading.Event()
+    driver.prepare_copy(day.taken, RESTORE)
+    surpass = numbers.surpass
+
+    def wait(*arguments: Any) -> None:
+        closed.set()
+        assert goes_on.wait(20)
+        surpass(*arguments)
+
+    monkeypatch.setattr(numbers, "surpass", wait)
+    monkeypatch.setattr(fence, "kill", lambda *_, **__: goes_on.set())
+    swapping = threading.Thread(target=driver.swap, args=(day.taken, RESTORE, ()))
+    swapping.start()
+    assert closed.wait(20)
+    server = driver._server
+    with server.at("").patient_session() as admin:
+        fence.open_again(admin, server)
+    swapping.join()
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1") == [(10,)]
+    (failed,) = [name for name in day.lab.databases() if "_failed_" in name]
+    assert day.lab.ask("SELECT price FROM products WHERE id = 1", failed) == [(0,)]
+
+
+def test_a_database_of_somebody_else_is_not_taken_for_a_failed_one(day: Day) -> None:
+    theirs = f"{day.lab.name}_failed_payments"
+    day.lab.ask(f"CREATE DATABASE {theirs}", "")
+    day.lab.driver().refuse_restore(day.taken, ())
+    assert theirs in day.lab.databases()
 
 
 @pytest.mark.parametrize("error", [OSError("no"), pymysql.OperationalError(1114, "full")], ids=repr)

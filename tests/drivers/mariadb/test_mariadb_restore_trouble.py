@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lastgood.domain.errors import Cause, Rejected
-from tests.drivers.mariadb.conftest import Lab
+from lastgood.testing.mariadb_server import mariadb
+from tests.drivers.mariadb.conftest import Lab, Tools
 from tests.drivers.mariadb.day import RESTORE, Day
 from tests.drivers.postgresql.waiting import until
 
@@ -94,6 +96,23 @@ def test_what_the_server_does_not_move_is_in_the_way(day: Day) -> None:
 def test_keep_is_closed_over_foreign_keys(day: Day) -> None:
     assert "items → orders, items → products" in str(refused(day, "items"))
     day.lab.driver().refuse_restore(day.taken, ["items", "orders", "products"])
+
+
+def test_a_name_that_the_log_has_otherwise_is_never_nothing(tmp_path: Path) -> None:
+    with mariadb(tmp_path / "server", settings={"lower_case_table_names": "1"}) as server:
+        lab = Lab(server, "Shop", Tools(tmp_path))
+        lab.ask("CREATE DATABASE Shop", "")
+        lab.ask("CREATE TABLE Orders (id int PRIMARY KEY)")
+        obstacle = lab.driver().capture_obstacle()
+        assert "write shop in the url" in str(obstacle)
+        with pytest.raises(Rejected, match="knows database Shop as shop"):
+            lab.driver().capture("cut")
+        small = {"url": server.url("shop")}
+        taken = lab.driver(**small).capture("cut")
+        lab.ask("INSERT INTO Orders VALUES (1)")
+        (seen,) = lab.driver(**small).writes_since(taken, ()).tables
+        assert (seen.table, seen.inserted) == ("orders", 1)
+        assert not lab.driver().writes_since(taken, ()).complete
 
 
 def test_a_log_that_is_gone_is_told_and_never_nothing(day: Day) -> None:

@@ -106,6 +106,9 @@ class Capturer:
     def lost(self, connection: Connection, snapshot: Snapshot) -> Message | None:
         """Why the log does not hold everything since the cut."""
         params = {"name": snapshot.id, "address": self.server.spot.address}
+        other = obstacles.named_otherwise(connection, self.server)
+        if other is not None:
+            return other
         note = self._read(snapshot.id)
         if note is None:
             return Message(_NO_CAPTURE, params)

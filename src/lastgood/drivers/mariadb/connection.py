@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +25,12 @@ Row = tuple[Any, ...]
 PREFIX = "lastgood_"
 APPLICATION = "lastgood"
 CONNECT_TIMEOUT = 5
+LOGIN_TIMEOUT = 20
+"""Seconds to connect; and until each answer while logging in."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 35_000}
+"""A server that is cut off without a word is noticed after 35 s (the last is in milliseconds), also by a call
+that waits as long as it takes; not every system has each of them.
+"""
 # Scripts are split by the rules of the server's own default, in which a backslash escapes; and what does
 # not fit is refused, not cut.
 MODE = (
@@ -62,7 +69,8 @@ class Server:
         settings = self.settings
         arguments: dict[str, Any] = {
             "user": settings.user, "password": self.password(), "charset": "utf8mb4",
-            "autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "program_name": APPLICATION,
+            "autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "read_timeout": LOGIN_TIMEOUT,
+            "program_name": APPLICATION,
         }  # fmt: skip
         if self.database:
             arguments["database"] = self.database
@@ -78,6 +86,7 @@ class Server:
             arguments["ssl_disabled"] = True
         with self.errors():
             connection = pymysql.connect(**arguments)
+            _answer_in_time(connection)
             self.guard(connection)
         return connection
 
@@ -145,6 +154,17 @@ class Server:
             run(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             yield connection
             run(connection, "ROLLBACK")
+
+
+def _answer_in_time(connection: Connection) -> None:
+    """From now on an answer may take long, unless the other side is gone."""
+    untyped: Any = connection
+    untyped._read_timeout = None
+    if untyped._sock.family in (socket.AF_INET, socket.AF_INET6):
+        untyped._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                untyped._sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def run(connection: Connection, statement: str, *parameters: Any) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ LONGEST = 15
 """Seconds for which the database is closed at most, whatever becomes of us: then the server gives up."""
 PAUSE = 0.2
 WAIT = 20.0
+_SWAP, _HOLDER = "swap", "gate"
+"""Locks of the two sessions of a fence, which the server forgets when it has ended what they were at."""
 _HELD, _FREE = 1205, 1146
 
 _TABLES = """
@@ -59,16 +62,24 @@ def alone(server: Server) -> Iterator[Connection]:
     Raises Rejected when another one is at work for longer than that takes.
     """
     with server.at("").patient_session() as connection:
-        name = f"{PREFIX}restore {server.database}"[:64]
-        if one(connection, "SELECT GET_LOCK(%s, %s)", name, WAIT) != 1:
-            raise Rejected(
-                N_("another restore of {address} is at work"),
-                todo=N_("Wait until it is done, then look again: lastgood status"),
-                where=server.spot.address,
-                cause=Cause.TABLE_LOCK,
-                address=server.spot.address,
-            )
+        obtain(connection, server, "restore")
         yield connection
+
+
+def obtain(connection: Connection, server: Server, what: str) -> None:
+    """A lock that ends with the session. Raises Rejected when another session does not let go of it."""
+    if one(connection, "SELECT GET_LOCK(%s, %s)", _lock(server, what), WAIT) != 1:
+        raise Rejected(
+            N_("another restore of {address} is at work"),
+            todo=N_("Wait until it is done, then look again: lastgood status"),
+            where=server.spot.address,
+            cause=Cause.TABLE_LOCK,
+            address=server.spot.address,
+        )
+
+
+def _lock(server: Server, what: str) -> str:
+    return f"{PREFIX}{what} {server.database}"[:64]
 
 
 def tables(connection: Connection, schema: str) -> list[str]:
@@ -95,6 +106,8 @@ class Fence:
         """
         statement = self._prepare(admin)
         with self.server.at("").patient_session() as gate, self.server.at("").patient_session() as swap:
+            obtain(swap, self.server, _SWAP)
+            obtain(gate, self.server, _HOLDER)
             run(gate, f"LOCK TABLES {quoted(self.failed, GATE)} WRITE")
             number = session_id(swap)
             thread = threading.Thread(target=self._rename, args=(swap, statement), daemon=True)
@@ -210,12 +223,22 @@ def kill(admin: Connection, number: int, *, query: bool = False) -> None:
 
 
 def open_again(admin: Connection, server: Server) -> None:
-    """What a crash left of a fence: a RENAME that still waits, and databases that took nothing."""
-    live, stem = server.database, f"{server.database}_failed_"
-    for number, text in rows(admin, "SELECT id, info FROM information_schema.processlist"):
-        if text and text.startswith("RENAME TABLE ") and f" TO {quoted(live)}." in text:
-            kill(admin, number)
-    found = rows(admin, "SELECT schema_name FROM information_schema.schemata")
-    for name in (str(n) for (n,) in found if str(n).startswith(stem)):
+    """What a crash left of a fence: a RENAME that still waits, and databases that took nothing.
+
+    A RENAME that is past waiting is not ended by KILL: nothing is looked at before it is over. Raises
+    Rejected when it does not end.
+    """
+    for what in (_SWAP, _HOLDER):
+        holder = one(admin, "SELECT IS_USED_LOCK(%s)", _lock(server, what))
+        if holder is not None:
+            kill(admin, int(holder))
+        obtain(admin, server, what)
+        run(admin, "SELECT RELEASE_LOCK(%s)", _lock(server, what))
+    failed = re.compile(rf"{re.escape(server.database)}_failed_\d{{8}}_\d{{6}}_\d{{3}}")
+    found = [str(name) for (name,) in rows(admin, "SELECT schema_name FROM information_schema.schemata")]
+    for name in filter(failed.fullmatch, found):
         if set(tables(admin, name)) <= {GATE, AHEAD}:
-            run(admin, f"DROP DATABASE {quoted(name)}")
+            for table in (GATE, AHEAD):
+                run(admin, f"DROP TABLE IF EXISTS {quoted(name, table)}")
+            if not tables(admin, name):
+                run(admin, f"DROP DATABASE {quoted(name)}")

@@ -28,7 +28,24 @@ _DENIED = (1227, 1045, 1044, 1142)
 def find(server: Server) -> Message | None:
     """The first one in the way. Raises DriverError."""
     with server.session() as connection:
-        return _by_settings(connection, server) or _by_trying(connection, server)
+        return (
+            _by_settings(connection, server)
+            or named_otherwise(connection, server)
+            or _by_trying(connection, server)
+        )
+
+
+def named_otherwise(connection: Connection, server: Server) -> Message | None:
+    """Some servers take any case for a name, and write it in small letters into the log."""
+    if not one(connection, "SELECT @@GLOBAL.lower_case_table_names"):
+        return None
+    there = str(one(connection, "SELECT LOWER(%s)", server.database))
+    if there == server.database:
+        return None
+    return Message(
+        N_("the server knows database {database} as {there}, and so does its log: write {there} in the url"),
+        {"database": server.database, "there": there},
+    )
 
 
 def _by_settings(connection: Connection, server: Server) -> Message | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from lastgood.domain.errors import InvalidInput
@@ -45,6 +45,13 @@ _SERVER = {
 }  # fmt: skip
 _MODES = {"AUTOCOMMIT", "TRANSACTION", "COMPLETION_TYPE"}
 _CLIENT = {"DELIMITER", "SOURCE"}
+# The log has such rows with the statement's text, and without the mark that tells ours from the shop's.
+_FILLED = N_(
+    "{file} creates a table from a query in line {line} ({words}): a restore would take its rows for the "
+    "application's"
+)
+_LISTED = {"TABLE", "TABLES", "VIEW", "SEQUENCE"}
+_BLANK = ("space", "line", "block")
 _ROWS = {"INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH", "VALUES", "TABLE", "DO"}
 _LOOKS = {"SHOW", "DESCRIBE", "DESC", "EXPLAIN", "HELP"}
 _REPEATABLE = {"ANALYZE", "OPTIMIZE", "CHECK", "REPAIR", "GRANT", "REVOKE"}
@@ -188,7 +195,32 @@ def runnable(script: str, file: str, *, definitions: bool = True) -> tuple[State
         template = _unfit_template(statement, definitions=definitions, mixed=mixed)
         if template:
             raise _unfit(template, file, statement.line, " ".join(statement.words[:3]))
-    return statements
+    return tuple(single for statement in statements for single in one_each(statement))
+
+
+def one_each(statement: Statement) -> tuple[Statement, ...]:
+    """A DROP of several objects as one of each, with the line of its name: killed between two of them, the
+    server has dropped some, and that would be taken for all.
+    """
+    if statement.words[:1] != ("DROP",) or not _LISTED & set(statement.words[1:2]):
+        return (statement,)
+    text = statement.text
+    bare = [t for t in tokens(text, "") if t.kind not in _BLANK]
+    first = 4 if [t.text.upper() for t in bare[2:4]] == ["IF", "EXISTS"] else 2
+    commas = [position for position, token in enumerate(bare) if token.text == ","]
+    if not commas or commas[-1] + 1 >= len(bare):
+        return (statement,)
+    end = commas[-1] + 2
+    while end + 1 < len(bare) and bare[end].text == ".":
+        end += 2
+    head, tail = text[: bare[first].start], text[bare[end - 1].start + len(bare[end - 1].text) :]
+    found: list[Statement] = []
+    for begin, behind in zip((first, *(comma + 1 for comma in commas)), (*commas, end), strict=True):
+        start = bare[begin].start
+        name = text[start : bare[behind - 1].start + len(bare[behind - 1].text)]
+        line = statement.line + text.count("\n", 0, start)
+        found.append(replace(split(head + name + tail, "")[0], line=line))
+    return tuple(found)
 
 
 def _unfit_template(statement: Statement, *, definitions: bool, mixed: bool) -> str:
@@ -208,6 +240,8 @@ def _unfit_template(statement: Statement, *, definitions: bool, mixed: bool) -> 
         return N_(
             "{file} truncates a table in line {line}, which nothing takes back: DELETE FROM does the same"
         )
+    if _fills(words):
+        return _FILLED
     whole = {"DATABASE", "SCHEMA"} & set(words[1:4])
     if first in _SERVER or (first in ("CREATE", "ALTER", "DROP") and whole) or _is_global(words):
         return N_("{file} changes more than this database in line {line} ({words})")
@@ -220,14 +254,25 @@ def _unfit_template(statement: Statement, *, definitions: bool, mixed: bool) -> 
     return ""
 
 
+def _fills(words: Sequence[str]) -> bool:
+    """Whether a table is made of the rows of a query. Partitions are defined by VALUES as well."""
+    if words[:2] != ("CREATE", "TABLE") and words[:4] != ("CREATE", "OR", "REPLACE", "TABLE"):
+        return False
+    following = zip(words, (*words[1:], ""), strict=True)
+    return "SELECT" in words or any(w == "VALUES" and n not in ("LESS", "IN") for w, n in following)
+
+
 def _is_global(words: Sequence[str]) -> bool:
     return words[:1] == ("SET",) and bool({"GLOBAL", "PERSIST", "PASSWORD", "ROLE"} & set(words[1:]))
 
 
 def _unfit(template: str, file: str, line: int, words: str) -> InvalidInput:
+    todo = N_("Take it out: what became of a migration must be known whenever it breaks off.")
+    if template == _FILLED:
+        todo = N_("Write two statements: CREATE TABLE, then INSERT … SELECT.")
     return InvalidInput(
         template,
-        todo=N_("Take it out: what became of a migration must be known whenever it breaks off."),
+        todo=todo,
         where=f"{file}:{line}",
         file=file,
         line=line,

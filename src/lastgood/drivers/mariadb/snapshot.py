@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
+import selectors
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +34,10 @@ from lastgood.sql.listing import fingerprint
 
 TRIES = 5
 """How often a moment without a write is looked for before writes are stopped for one."""
+LONGEST = 5.0
+"""Seconds for which writes are stopped at most. The server itself ends it after about twice that, when our
+host has died and nobody lets go.
+"""
 BEGUN = "-- Setting savepoint"
 """What the dumping tool says once it has its view."""
 ARGUMENTS = (
@@ -152,8 +159,8 @@ class Snapshotter(Keeper):
             path.open("wb") as to,
             tools.start(tools.dump, ARGUMENTS, self.server, source=subprocess.DEVNULL, to=to) as running,
         ):
-            words = _wait_until_begun(running)
             try:
+                words = self._wait_until_begun(running, None if release is None else LONGEST)
                 if release is not None:
                     run(release, "UNLOCK TABLES")
                 elif not stopped and (not position or self._position() != position):
@@ -166,6 +173,38 @@ class Snapshotter(Keeper):
             raise binaries.failed(tools.dump, words, self.server)
         return position or f"time:{datetime.now(UTC).isoformat()}"
 
+    def _wait_until_begun(self, running: subprocess.Popen[str], limit: float | None) -> str:
+        """What the tool said until it had its view of the database, or ended. Raises Rejected after ``limit``
+        seconds.
+        """
+        assert running.stderr is not None, "it is a pipe"
+        deadline = None if limit is None else time.monotonic() + limit
+        words = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(running.stderr, selectors.EVENT_READ)
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not selector.select(left):
+                    raise self._hangs(limit)
+                more = os.read(running.stderr.fileno(), 65_536)
+                words += more
+                said = words.decode(errors="replace")
+                if not more or any(line.startswith(BEGUN) for line in said.splitlines()):
+                    return said
+
+    def _hangs(self, seconds: float | None) -> Rejected:
+        return Rejected(
+            N_(
+                "{tool} did not begin its dump of {address} within {seconds} seconds, while all writes were "
+                "stopped for it"
+            ),
+            todo=N_("Writes go on, nothing was kept. See why the tool hangs, then try again."),
+            where=self.address,
+            tool=Path(self.tools().dump).name,
+            address=self.address,
+            seconds=seconds,
+        )
+
     def _position(self) -> str:
         with self.server.session() as another:
             return begin(another)
@@ -174,6 +213,7 @@ class Snapshotter(Keeper):
     def _writes_stopped(self) -> Iterator[Connection]:
         """For the moment in which the dump begins; whoever waits for it waits no longer than the time-out."""
         with self.server.session() as connection:
+            run(connection, f"SET SESSION wait_timeout = {math.ceil(2 * LONGEST)}")
             try:
                 run(connection, "FLUSH TABLES WITH READ LOCK")
             except pymysql.Error as error:
@@ -214,14 +254,3 @@ def begin(connection: Connection) -> str:
     found: dict[str, str] = dict(rows(connection, "SHOW STATUS LIKE 'binlog_snapshot_%'"))
     file = found.get("Binlog_snapshot_file", "")
     return f"{file}:{found['Binlog_snapshot_position']}" if file else ""
-
-
-def _wait_until_begun(running: subprocess.Popen[str]) -> str:
-    """What the tool said until it had its view of the database, or ended."""
-    words = ""
-    assert running.stderr is not None, "it is a pipe"
-    for line in running.stderr:
-        words += line
-        if line.startswith(BEGUN):
-            break
-    return words

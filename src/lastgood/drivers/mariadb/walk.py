@@ -1,7 +1,8 @@
 """The way of one migration through its statements, forward and back, noted at each of them.
 
 Sent and unanswered is looked at: the schema is either as it was noted before the statement, or the
-statement is done. The server makes a single definition whole or not at all, also when it is killed.
+statement is done. The server makes a single definition whole or not at all, also when it is killed; only what
+replaces a table drops it first.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lastgood.drivers.mariadb import failures, progress
 from lastgood.drivers.mariadb.changes import MARK
 from lastgood.drivers.mariadb.connection import Connection, Server, run
 from lastgood.drivers.mariadb.failures import Spot
-from lastgood.drivers.mariadb.fingerprint import read_listing
+from lastgood.drivers.mariadb.fingerprint import SEQUENCE, TABLE, read_listing
 from lastgood.drivers.mariadb.locks import BlockerWatch, describe
 from lastgood.drivers.mariadb.progress import Progress, Undo
 from lastgood.drivers.mariadb.scan import Kind, Statement, split
@@ -76,7 +77,7 @@ class Walk:
         """Every statement before the tail. Raises StatementFailed, and OutcomeUnknown when an answer was
         lost.
         """
-        self._settle_sent()
+        self._settle_sent(going_on=True)
         self._session_again()
         while self.progress.done < self.script.tail:
             statement = self.script.statements[self.progress.done]
@@ -141,8 +142,10 @@ class Walk:
         state.write(self.connection)
         return stopped
 
-    def _settle_sent(self) -> None:
-        """Find out what became of the statement that was sent last."""
+    def _settle_sent(self, *, going_on: bool = False) -> None:
+        """Find out what became of the statement that was sent last. One that is half done is left to be sent
+        again when it is ``going_on``, as if nothing had become of it.
+        """
         state = self.progress
         if not state.sent:
             return
@@ -151,7 +154,11 @@ class Walk:
             if state.state == progress.UNDOING:
                 state.undone += 1
             else:
-                self._done(split(state.sent, "")[0], state.seen, now)
+                statement = split(state.sent, "")[0]
+                if going_on and _half_done(statement, state.seen, now):
+                    self._after_last = state.seen
+                    return
+                self._done(statement, state.seen, now)
         state.sent = ""
         state.write(self.connection)
 
@@ -287,6 +294,12 @@ def _waits(first: DriverError, lock: DriverError) -> DriverError:
         failure=str(first),
         lock=str(lock),
     )
+
+
+def _half_done(statement: Statement, seen: Listing, now: Listing) -> bool:
+    """What is to be replaced is dropped first: killed then, the server has neither the old nor the new."""
+    gone = {kind for kind, _ in seen.keys() - now.keys()}
+    return statement.words[:3] == ("CREATE", "OR", "REPLACE") and bool(gone & {TABLE, SEQUENCE})
 
 
 def _short(text: str) -> str:
