@@ -180,3 +180,35 @@ def test_sequences_go_on_behind_every_number_they_gave(lab: Lab) -> None:
     day.go_back()
     assert day.conflicts() == []
     assert row(day, "SELECT NEXTVAL(numbers)")[0] > max(given)
+
+
+def unchecked(day: Day, *statements: str) -> None:
+    """By an importer, for whom foreign keys do not act."""
+    with day.lab.session() as connection, connection.cursor() as cursor:
+        for statement in ("SET foreign_key_checks = 0", *statements):
+            cursor.execute(statement)
+
+
+def test_what_was_written_without_foreign_keys_leaves_their_rows_alone(day: Day) -> None:
+    day.migrate("UPDATE products SET price = 0;")
+    unchecked(
+        day,
+        "DELETE FROM orders",
+        "INSERT INTO orders (id, customer) VALUES (1, 'again'), (2, 'once more')",
+        "TRUNCATE products",
+        "INSERT INTO items VALUES (999, 999, 1)",
+    )
+    day.lab.ask("DELETE FROM orders WHERE id = 2")
+    day.go_back()
+    assert day.lab.ask("SELECT customer FROM orders") == [("again",)]
+    assert row(day, "SELECT COUNT(*) FROM products") == (0,)
+    assert row(day, "SELECT COUNT(*), SUM(order_id = 2), SUM(order_id = 999) FROM items") == (20, 0, 1)
+    assert day.conflicts() == []
+
+
+def test_a_table_that_the_copy_does_not_empty_is_listed(day: Day) -> None:
+    day.migrate("ALTER TABLE items DROP FOREIGN KEY items_ibfk_2;")
+    day.lab.ask("TRUNCATE products")
+    day.go_back()
+    assert [(t, k, c) for t, k, c, _ in day.reasons()] == [("products", "[]", "")]
+    assert row(day, "SELECT COUNT(*) FROM products") == (10,)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lastgood.drivers.mariadb.connection import Connection
+from lastgood.drivers.mariadb.connection import Connection, run
 from lastgood.drivers.mariadb.copying import Copy
 from lastgood.drivers.mariadb.ledger import Key, Ledger
 from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
@@ -48,6 +48,7 @@ class Carrier:
     _inserts: dict[tuple[str, tuple[str, ...]], list[Change]] = field(default_factory=dict)
     _fresh: set[tuple[str, Key]] = field(default_factory=set)
     _seconds: float = 0.0
+    _checks: bool = True
 
     def __post_init__(self) -> None:
         self.copy = Copy(self.connection, self.shapes)
@@ -59,6 +60,8 @@ class Carrier:
             table = self.ledger.names.get(change.relation.name, change.relation.name)
             if self.keep and table not in self.keep:
                 continue
+            if not transaction.own:
+                self._check_keys(not change.unchecked)
             if change.kind is Kind.TRUNCATE:
                 if not transaction.own:
                     self._empty(table)
@@ -68,12 +71,25 @@ class Carrier:
             elif not self._put_off(table, change):
                 self.flush()
                 self._write(table, change)
+        self._check_keys(True)
+
+    def _check_keys(self, check: bool) -> None:
+        """Foreign keys act on what follows, or they don't, as in the session that wrote it."""
+        if check != self._checks:
+            self.flush()
+            run(self.connection, f"SET SESSION foreign_key_checks = {int(check)}")
+            self._checks = check
 
     def _empty(self, table: str) -> None:
         self.flush()
-        if table in self.shapes.tables:
-            self.copy.empty(table)
+        if table not in self.shapes.tables:
+            return
+        error = self.copy.empty(table)
+        if error is None:
             self.ledger.settle_table(table)
+        else:
+            # No key: all its rows are meant.
+            self._refuse(table, (), None, None, None, error)
 
     def flush(self) -> None:
         """What was put off is done: new rows by the hundred, one by one where the copy refuses them."""

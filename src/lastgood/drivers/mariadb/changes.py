@@ -29,6 +29,10 @@ NEXT = "next_not_cached_value"
 """Of a sequence's only row."""
 
 STANDALONE = 1
+UNCHECKED = 0x02
+"""Flag of a row event: the session had ``foreign_key_checks = 0``; below, the same of a statement's."""
+_UNCHECKED_STATEMENT = 1 << 26
+_FLAGS = b"\0"
 _NAME = r"(?:`(?:[^`]|``)+`|[^\s`.,;()]+)"
 _PLACE = rf"(?:(?P<schema{{0}}>{_NAME})\s*\.\s*)?(?P<table{{0}}>{_NAME})"
 _LEAD = r"^\s*(?:/\*.*?\*/\s*)*"
@@ -140,9 +144,11 @@ class Parser:
             return None
         if word.startswith(("BEGIN", "SAVEPOINT", "XA ")):
             return None
-        return self._defined(text, schema, event)
+        return self._defined(text, schema, event, _unchecked(event.body[13:begin]))
 
-    def _defined(self, text: str, schema: str, event: Event) -> Transaction | Renamed | None:
+    def _defined(
+        self, text: str, schema: str, event: Event, unchecked: bool | None
+    ) -> Transaction | Renamed | None:
         """By a statement; in a transaction that is open it makes the table that is then filled."""
         own = text.startswith(MARK)
         if self._open:
@@ -154,7 +160,9 @@ class Parser:
             if (plain(emptied["schema"]) or schema) != self.schema:
                 return None
             relation = Relation(self.schema, name := plain(emptied["table"]), (), (), self._number(name))
-            change = Change(Kind.TRUNCATE, relation)
+            if unchecked is None:
+                raise Incomplete(f"{name} was emptied, and it is not known whether its foreign keys acted")
+            change = Change(Kind.TRUNCATE, relation, unchecked=unchecked)
             return Transaction(self._sequence, str(event.end), float(event.seconds), (change,), own)
         names = dict(renames(text, schema, self.schema))
         return Renamed(names, str(event.end)) if names else None
@@ -186,7 +194,7 @@ class Parser:
             return
         if table.unreadable:
             raise Incomplete(f"rows of {table.relation.name} can't be read: {table.unreadable}")
-        reader.take(2)
+        unchecked = bool(reader.number(2) & UNCHECKED)
         width = reader.packed()
         plans = [_present(table, reader.take((width + 7) // 8))]
         if kind == binlog.UPDATE:
@@ -200,7 +208,7 @@ class Parser:
             second: Row = {}
             if kind == binlog.UPDATE:
                 second, at = _row(plans[1], body, at)
-            self._changes.append(_change(kind, table.relation, first, second))
+            self._changes.append(_change(kind, table.relation, first, second, unchecked))
 
     def _advance(self, name: str, row: Row) -> None:
         number = int(row.get(NEXT) or 0)
@@ -225,15 +233,22 @@ def _row(plan: Any, body: bytes, at: int) -> tuple[dict[str, str | None], int]:
     return found, at
 
 
-def _change(kind: int, relation: Relation, first: Row, second: Row) -> Change:
+def _change(kind: int, relation: Relation, first: Row, second: Row, unchecked: bool) -> Change:
     if kind == binlog.WRITE:
-        return Change(Kind.INSERT, relation, new=first)
+        return Change(Kind.INSERT, relation, new=first, unchecked=unchecked)
     old = {column: first.get(column) for column in relation.key}
     if kind == binlog.DELETE:
-        return Change(Kind.DELETE, relation, old, before=first)
+        return Change(Kind.DELETE, relation, old, before=first, unchecked=unchecked)
     if all(second.get(column) == value for column, value in old.items()):
         old = {}
-    return Change(Kind.UPDATE, relation, old, second, first)
+    return Change(Kind.UPDATE, relation, old, second, first, unchecked)
+
+
+def _unchecked(variables: bytes) -> bool | None:
+    """Of a statement, by its status variables; None: they do not tell. The flags are the first of them."""
+    if variables[:1] != _FLAGS or len(variables) < 5:
+        return None
+    return bool(int.from_bytes(variables[1:5], "little") & _UNCHECKED_STATEMENT)
 
 
 def plain(name: str | None) -> str:

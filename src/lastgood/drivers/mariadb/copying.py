@@ -9,7 +9,7 @@ from typing import Any
 import pymysql
 
 from lastgood.drivers.mariadb import failures
-from lastgood.drivers.mariadb.connection import Connection, quoted, rows, run
+from lastgood.drivers.mariadb.connection import Connection, rows, run
 from lastgood.drivers.mariadb.ledger import Key
 from lastgood.drivers.mariadb.shapes import Shape, Shapes, escaped
 from lastgood.sql.changes import Row
@@ -71,8 +71,9 @@ class Copy:
             f"DELETE FROM {self.shapes.name(shape.name)} WHERE {_where(shape)}", _given(shape, key)
         )
 
-    def empty(self, table: str) -> None:
-        run(self.connection, f"DELETE FROM {quoted(self.shapes.schema, table)}")
+    def empty(self, table: str) -> str | None:
+        """With what its foreign keys do to other rows."""
+        return self._try(f"DELETE FROM {self.shapes.name(table)}", ())
 
     def _try(self, statement: str, values: Sequence[Any]) -> str | None:
         """A statement that fails leaves nothing behind."""
