@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 QUERY, ROTATE, FORMAT, XID, TABLE_MAP = 2, 4, 15, 16, 19
+LOAD = 18
 WRITE, UPDATE, DELETE = 23, 24, 25
 XA_PREPARE, ANNOTATE, GTID = 38, 160, 162
 COMPRESSED = frozenset({165, 166, 167, 168})

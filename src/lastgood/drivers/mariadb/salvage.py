@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lastgood.domain.salvage import Salvage
-from lastgood.drivers.mariadb import changes
+from lastgood.drivers.mariadb import changes, statements
 from lastgood.drivers.mariadb.binlog import Position
 from lastgood.drivers.mariadb.carrying import Carrier
 from lastgood.drivers.mariadb.changes import Parser, Renamed
@@ -85,7 +85,7 @@ class Salvager:
         for found in batch:
             if isinstance(found, Renamed):
                 carrier.flush()
-                self._rename(found)
+                statements.follow(self.ledger.names, found.pairs, self.shapes.tables)
             else:
                 carrier.carry(found)
                 self._note_numbers(found)
@@ -93,11 +93,6 @@ class Salvager:
         self.ledger.position = end
         self.ledger.write()
         run(connection, "COMMIT")
-
-    def _rename(self, renamed: Renamed) -> None:
-        names = self.ledger.names
-        moved = {there: names.pop(here, here) for here, there in renamed.names.items()}
-        names |= {there: here for there, here in moved.items() if there != here}
 
     def _note_numbers(self, transaction: Transaction) -> None:
         """The highest number that anybody gave to a row."""
