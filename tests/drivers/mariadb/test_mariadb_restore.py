@@ -212,3 +212,25 @@ def test_a_table_that_the_copy_does_not_empty_is_listed(day: Day) -> None:
     day.go_back()
     assert [(t, k, c) for t, k, c, _ in day.reasons()] == [("products", "[]", "")]
     assert row(day, "SELECT COUNT(*) FROM products") == (10,)
+
+
+def test_tables_that_refer_to_each_other(lab: Lab) -> None:
+    day = Day.begin(
+        lab,
+        "CREATE TABLE customers (id int PRIMARY KEY, address int);"
+        "CREATE TABLE addresses (id int PRIMARY KEY, customer int, FOREIGN KEY (customer) REFERENCES "
+        "customers (id));"
+        "ALTER TABLE customers ADD FOREIGN KEY (address) REFERENCES addresses (id);",
+    )
+    day.migrate("UPDATE products SET price = 0;")
+    for statement in (
+        "INSERT INTO customers VALUES (1, NULL)",
+        "INSERT INTO addresses VALUES (1, 1)",
+        "INSERT INTO customers VALUES (2, 1)",
+        "INSERT INTO addresses VALUES (2, 2)",
+    ):
+        day.lab.ask(statement)
+    day.go_back()
+    assert day.conflicts() == []
+    assert day.lab.ask("SELECT * FROM customers") == [(1, None), (2, 1)]
+    assert day.lab.ask("SELECT * FROM addresses") == [(1, 1), (2, 2)]

@@ -45,6 +45,7 @@ class Carrier:
     keep: frozenset[str]
     ledger: Ledger
     copy: Copy = field(init=False)
+    _circles: frozenset[str] = field(init=False)
     _inserts: dict[tuple[str, tuple[str, ...]], list[Change]] = field(default_factory=dict)
     _fresh: set[tuple[str, Key]] = field(default_factory=set)
     _seconds: float = 0.0
@@ -52,6 +53,7 @@ class Carrier:
 
     def __post_init__(self) -> None:
         self.copy = Copy(self.connection, self.shapes)
+        self._circles = self.shapes.circles
 
     def carry(self, transaction: Transaction) -> None:
         """Inside the caller's transaction; ``flush`` has to follow. Raises pymysql.Error."""
@@ -106,6 +108,9 @@ class Carrier:
         """A new row can wait for others if the copy has all its columns and nothing is known of it."""
         shape = self.shapes.tables.get(table)
         if change.kind is not Kind.INSERT or shape is None or not shape.key or self.ledger.lists(table):
+            return False
+        if table in self._circles:
+            # There is no order of the tables in which the rows of each find those they refer to.
             return False
         columns = tuple(change.new)
         if not self._plain(shape, columns) or not shape.required <= set(columns):
