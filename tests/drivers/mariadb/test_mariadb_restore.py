@@ -234,3 +234,17 @@ def test_tables_that_refer_to_each_other(lab: Lab) -> None:
     assert day.conflicts() == []
     assert day.lab.ask("SELECT * FROM customers") == [(1, None), (2, 1)]
     assert day.lab.ask("SELECT * FROM addresses") == [(1, 1), (2, 2)]
+
+
+def test_many_long_rows_are_carried_in_statements_that_the_server_takes(lab: Lab) -> None:
+    day = Day.begin(lab, "CREATE TABLE papers (id int PRIMARY KEY, content mediumtext);")
+    day.migrate("UPDATE products SET price = 0;")
+    day.lab.ask("INSERT INTO papers SELECT seq, REPEAT('😀', 15000) FROM seq_1_to_40")
+    (before,) = lab.ask("SELECT @@GLOBAL.max_allowed_packet", "")[0]
+    lab.ask("SET GLOBAL max_allowed_packet = 1048576", "")
+    try:
+        day.go_back()
+    finally:
+        lab.ask(f"SET GLOBAL max_allowed_packet = {before}", "")
+    assert day.lab.ask("SELECT COUNT(*), SUM(CHAR_LENGTH(content)) FROM papers") == [(40, 600000)]
+    assert day.conflicts() == []

@@ -8,10 +8,10 @@ is a conflict. Foreign keys act in the copy as they did in the live database, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lastgood.drivers.mariadb.connection import Connection, run
+from lastgood.drivers.mariadb.connection import Connection, one, run
 from lastgood.drivers.mariadb.copying import Copy
 from lastgood.drivers.mariadb.ledger import Key, Ledger
 from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
@@ -33,6 +33,10 @@ from lastgood.sql.conflicts import (
 NO_KEY = "the old shape has no key that finds its rows"
 CHUNK = 500
 """Rows that one INSERT gives."""
+_AROUND = 8
+"""Characters that a statement has around a value."""
+_WIDEST = 4
+"""Bytes of a character, in UTF-8."""
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Carrier:
     ledger: Ledger
     copy: Copy = field(init=False)
     _circles: frozenset[str] = field(init=False)
+    _room: int = field(init=False)
     _inserts: dict[tuple[str, tuple[str, ...]], list[Change]] = field(default_factory=dict)
     _fresh: set[tuple[str, Key]] = field(default_factory=set)
     _seconds: float = 0.0
@@ -54,6 +59,8 @@ class Carrier:
     def __post_init__(self) -> None:
         self.copy = Copy(self.connection, self.shapes)
         self._circles = self.shapes.circles
+        packet = int(one(self.connection, "SELECT @@max_allowed_packet"))
+        self._room = packet // (_WIDEST + 1)
 
     def carry(self, transaction: Transaction) -> None:
         """Inside the caller's transaction; ``flush`` has to follow. Raises pymysql.Error."""
@@ -98,11 +105,23 @@ class Carrier:
         waiting, self._inserts, self._fresh = self._inserts, {}, set()
         # Those first that the others refer to.
         for (table, columns), changes in sorted(waiting.items(), key=lambda w: self.shapes.depth(w[0][0])):
-            for start in range(0, len(changes), CHUNK):
-                part = changes[start : start + CHUNK]
+            for part in self._parts(changes):
                 if len(part) < 2 or not self._insert_all(table, columns, part):
                     for change in part:
                         self._write(table, change)
+
+    def _parts(self, changes: Sequence[Change]) -> Iterator[list[Change]]:
+        """As many as one statement holds, however long their values are."""
+        part: list[Change] = []
+        size = 0
+        for change in changes:
+            length = sum(len(value or "") + _AROUND for value in change.new.values())
+            if part and (len(part) == CHUNK or size + length > self._room):
+                yield part
+                part, size = [], 0
+            part.append(change)
+            size += length
+        yield part
 
     def _put_off(self, table: str, change: Change) -> bool:
         """A new row can wait for others if the copy has all its columns and nothing is known of it."""

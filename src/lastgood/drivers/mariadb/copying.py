@@ -15,8 +15,8 @@ from lastgood.drivers.mariadb.shapes import Shape, Shapes, escaped
 from lastgood.sql.changes import Row
 
 _REFUSED = (pymysql.err.IntegrityError, pymysql.err.DataError, pymysql.err.OperationalError)
-_NOT_THE_ROW = frozenset({1205, 1213, 1021, 1114, 1142, 1143, 1044, 1045, 1317, 1927, 1969, 3100})
-"""Locks, a full disk, rights, a session that was ended."""
+_NOT_THE_ROW = frozenset({1153, 1205, 1213, 1021, 1114, 1142, 1143, 1044, 1045, 1317, 1927, 1969, 3100})
+"""A statement that is too long, locks, a full disk, rights, a session that was ended."""
 
 
 @dataclass(frozen=True)
