@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pytest
+from pymysql.cursors import Cursor
 
 from lastgood.drivers.mariadb import changes
 from lastgood.drivers.mariadb.changes import Incomplete, Parser
@@ -152,3 +155,34 @@ def test_a_table_made_beside_takes_the_name(lab: Lab) -> None:
     day.go_back("products")
     assert lab.ask("SELECT price, stock FROM products WHERE id < 3") == [(10, 5), (20, 100)]
     assert day.conflicts() == []
+
+
+class Told(Cursor):
+    """Remembers what was sent."""
+
+    sent: ClassVar[list[str]] = []
+
+    def execute(self, query: str, args: Any = None) -> int:
+        self.sent.append(query)
+        return super().execute(query, args)
+
+
+@pytest.mark.parametrize(
+    ("settings", "statement", "why"),
+    [
+        ("binlog_row_image = MINIMAL", "UPDATE t SET x = 'b' WHERE id = 1", "rows of t .* in parts"),
+        ("sql_mode = ''", "INSERT INTO t (id, x) VALUES (2, _cp1250 0x81)", "rows of t .* decode"),
+    ],
+)
+def test_rows_that_can_not_be_read_are_told_of(lab: Lab, settings: str, statement: str, why: str) -> None:
+    lab.ask("CREATE TABLE t (id int PRIMARY KEY, x varchar(9) CHARACTER SET cp1250, y int)")
+    lab.ask("INSERT INTO t VALUES (1, 'a', 1)")
+    with lab.session() as connection, connection.cursor() as cursor:
+        cursor.execute(f"SET {settings}")
+        before = changes.now(connection)
+        cursor.execute(statement)
+        parser = Parser(lab.name, changes.charsets(connection))
+        Told.sent.clear()
+        with pytest.raises(Incomplete, match=why):
+            list(changes.read(lambda: lab.session(cursorclass=Told), parser, before, changes.now(connection)))
+        assert any("net_write_timeout" in query for query in Told.sent)

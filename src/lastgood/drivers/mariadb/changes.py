@@ -7,6 +7,7 @@ says that it is ours.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from lastgood.drivers.mariadb.binlog import Event, Position
 from lastgood.drivers.mariadb.connection import Connection, rows
 from lastgood.drivers.mariadb.statements import Effect
 from lastgood.drivers.mariadb.tablemap import Reader, TableMap, parse
+from lastgood.drivers.mariadb.values import Decoder, Unreadable
 from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
 
 OURS = "lastgood_"
@@ -35,6 +37,9 @@ NEXT = "next_not_cached_value"
 STANDALONE = 1
 UNCHECKED = 0x02
 """Flag of a row event: the session had ``foreign_key_checks = 0``; below, the same of a statement's."""
+_Plan = tuple[tuple[str, Decoder], ...]
+_UNREADABLE = (Unreadable, LookupError, ValueError, OverflowError, struct.error)
+"""What values and descriptions raise that are not as they should be; of texts it is a ValueError."""
 _UNCHECKED_STATEMENT = 1 << 26
 _FLAGS = b"\0"
 Incomplete = statements.Incomplete
@@ -54,7 +59,7 @@ class _Table:
     """A described table, as its rows are read: ``plan`` is a column and its decoder each."""
 
     relation: Relation
-    plan: tuple[tuple[str, Callable[[bytes, int], tuple[str, int]]], ...]
+    plan: _Plan
     unreadable: str
 
 
@@ -79,6 +84,17 @@ class Parser:
     _open: bool = False
     _sequence: int = 0
     _seconds: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """What comes next may be known by what came last only: this is no place to begin again."""
+        if not self._sent:
+            return False
+        try:
+            sent = statements.effect(self._sent, self.schema, self.schema)
+        except Incomplete:
+            return False
+        return bool(sent.emptied or sent.made)
 
     def feed(self, event: Event) -> Transaction | Renamed | None:
         """What ends with ``event``. Raises Incomplete."""
@@ -179,7 +195,14 @@ class Parser:
         number = int.from_bytes(body[:6], "little")
         about = body[6:]
         if about not in self._known:
-            self._known[about] = self._table(parse(body, self.charsets)[1])
+            try:
+                self._known[about] = self._table(parse(body, self.charsets)[1])
+            except _UNREADABLE as error:
+                reader = Reader(about[2:])
+                schema, name = reader.text(), reader.text()
+                if schema == self.schema:
+                    raise Incomplete(f"rows of {name} can't be read: {error}") from None
+                self._known[about] = None
         self._tables[number] = self._known[about]
 
     def _table(self, found: TableMap) -> _Table | None:
@@ -203,14 +226,13 @@ class Parser:
             if table.relation.name == PROGRESS:
                 self._note_sent(kind, table, reader)
             return
-        if table.unreadable:
-            raise Incomplete(f"rows of {table.relation.name} can't be read: {table.unreadable}")
+        with _readable(table):
+            self._read_rows(kind, table, reader)
+
+    def _read_rows(self, kind: int, table: _Table, reader: Reader) -> None:
         unchecked = bool(reader.number(2) & UNCHECKED)
-        width = reader.packed()
-        plans = [_present(table, reader.take((width + 7) // 8))]
-        if kind == binlog.UPDATE:
-            plans.append(_present(table, reader.take((width + 7) // 8)))
-        at, end = reader.at, len(body)
+        plans = _plans(kind, table, reader)
+        body, at, end = reader.content, reader.at, len(reader.content)
         if table.relation.name in self.sequences:
             self._advance(table.relation.name, _row(plans[0], body, at)[0])
             return
@@ -220,17 +242,17 @@ class Parser:
             if kind == binlog.UPDATE:
                 second, at = _row(plans[1], body, at)
             self._changes.append(_change(kind, table.relation, first, second, unchecked))
+        if at > end:
+            raise Unreadable("a row is longer than its event")
 
     def _note_sent(self, kind: int, table: _Table, reader: Reader) -> None:
-        if table.unreadable:
-            raise Incomplete(f"rows of {table.relation.name} can't be read: {table.unreadable}")
-        reader.take(2)
-        width = reader.packed()
-        plans = [_present(table, reader.take((width + 7) // 8)) for _ in range(1 + (kind == binlog.UPDATE))]
         row: Row = {}
-        at = reader.at
-        for plan in plans:
-            row, at = _row(plan, reader.content, at)
+        with _readable(table):
+            reader.take(2)
+            plans = _plans(kind, table, reader)
+            at = reader.at
+            for plan in plans:
+                row, at = _row(plan, reader.content, at)
         self._sent = "" if kind == binlog.DELETE else row.get(_SENT) or ""
 
     def _advance(self, name: str, row: Row) -> None:
@@ -238,8 +260,27 @@ class Parser:
         self.advanced[name] = max(number, self.advanced.get(name, number))
 
 
-def _present(table: _Table, bitmap: bytes) -> list[tuple[str, Callable[[bytes, int], tuple[str, int]]]]:
-    return [part for n, part in enumerate(table.plan) if bitmap[n // 8] >> n % 8 & 1]
+@contextlib.contextmanager
+def _readable(table: _Table) -> Iterator[None]:
+    """Raises Incomplete where the rows of ``table`` can't be read."""
+    reason = table.unreadable
+    if not reason:
+        try:
+            yield
+            return
+        except _UNREADABLE as error:
+            reason = str(error)
+    raise Incomplete(f"rows of {table.relation.name} can't be read: {reason}")
+
+
+def _plans(kind: int, table: _Table, reader: Reader) -> list[_Plan]:
+    """Of the row before, if there is one, and the row after. Raises Unreadable unless they are whole."""
+    width = reader.packed()
+    for _ in range(1 + (kind == binlog.UPDATE)):
+        there = int.from_bytes(reader.take((width + 7) // 8), "little") & (1 << width) - 1
+        if width != len(table.plan) or there != (1 << width) - 1:
+            raise Unreadable("a session logged them in parts, by its binlog_row_image")
+    return [table.plan] * (1 + (kind == binlog.UPDATE))
 
 
 def _row(plan: Any, body: bytes, at: int) -> tuple[dict[str, str | None], int]:

@@ -57,7 +57,7 @@ class Salvager:
         carrier = Carrier(self.ledger.connection, self.shapes, self.now, self.keep, self.ledger)
         after = Position.read(self.ledger.position)
         stream = changes.read(self.connect, parser, after, position)
-        for batch, end in _batches(stream):
+        for batch, end in _batches(stream, parser):
             self._commit(carrier, batch, end)
         numbers = self.ledger.numbers
         numbers |= {name: max(n, numbers.get(name, n)) for name, n in parser.advanced.items()}
@@ -108,7 +108,7 @@ class Salvager:
 
 
 def _batches(
-    stream: Iterator[Transaction | Renamed],
+    stream: Iterator[Transaction | Renamed], parser: Parser
 ) -> Iterator[tuple[list[Transaction | Renamed], str]]:
     """Each with the position behind it."""
     batch: list[Transaction | Renamed] = []
@@ -116,7 +116,7 @@ def _batches(
     for found in stream:
         batch.append(found)
         size += len(found.changes) if isinstance(found, Transaction) else 1
-        if size >= BATCH:
+        if size >= BATCH and not parser.holds:
             yield batch, found.end
             batch, size = [], 0
     if batch:
