@@ -148,7 +148,7 @@ class Shapes:
 
     @property
     def circles(self) -> frozenset[str]:
-        """Tables that refer to themselves by way of others."""
+        """Tables that refer to themselves by way of others: one after the other, they find no parents."""
         return frozenset(t for t in self.tables if t in self._reached(t))
 
     def _reached(self, table: str) -> set[str]:
