@@ -34,7 +34,7 @@ class Relation:
 class Change:
     """One row. Values are the server's text form, None is NULL. ``old``: the key before (for an update only
     when it changed; empty for an insert). ``new`` lacks columns whose large value did not change.
-    ``before``: the whole row before, where the log has it.
+    ``before``: the whole row before, where the log has it. ``unchecked``: foreign keys did not act.
     """
 
     kind: Kind
@@ -42,6 +42,7 @@ class Change:
     old: Row = field(default_factory=dict)
     new: Row = field(default_factory=dict)
     before: Row = field(default_factory=dict)
+    unchecked: bool = False
 
 
 @dataclass(frozen=True)

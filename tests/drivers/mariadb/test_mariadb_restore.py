@@ -180,3 +180,71 @@ def test_sequences_go_on_behind_every_number_they_gave(lab: Lab) -> None:
     day.go_back()
     assert day.conflicts() == []
     assert row(day, "SELECT NEXTVAL(numbers)")[0] > max(given)
+
+
+def unchecked(day: Day, *statements: str) -> None:
+    """By an importer, for whom foreign keys do not act."""
+    with day.lab.session() as connection, connection.cursor() as cursor:
+        for statement in ("SET foreign_key_checks = 0", *statements):
+            cursor.execute(statement)
+
+
+def test_what_was_written_without_foreign_keys_leaves_their_rows_alone(day: Day) -> None:
+    day.migrate("UPDATE products SET price = 0;")
+    unchecked(
+        day,
+        "DELETE FROM orders",
+        "INSERT INTO orders (id, customer) VALUES (1, 'again'), (2, 'once more')",
+        "TRUNCATE products",
+        "INSERT INTO items VALUES (999, 999, 1)",
+    )
+    day.lab.ask("DELETE FROM orders WHERE id = 2")
+    day.go_back()
+    assert day.lab.ask("SELECT customer FROM orders") == [("again",)]
+    assert row(day, "SELECT COUNT(*) FROM products") == (0,)
+    assert row(day, "SELECT COUNT(*), SUM(order_id = 2), SUM(order_id = 999) FROM items") == (20, 0, 1)
+    assert day.conflicts() == []
+
+
+def test_a_table_that_the_copy_does_not_empty_is_listed(day: Day) -> None:
+    day.migrate("ALTER TABLE items DROP FOREIGN KEY items_ibfk_2;")
+    day.lab.ask("TRUNCATE products")
+    day.go_back()
+    assert [(t, k, c) for t, k, c, _ in day.reasons()] == [("products", "[]", "")]
+    assert row(day, "SELECT COUNT(*) FROM products") == (10,)
+
+
+def test_tables_that_refer_to_each_other(lab: Lab) -> None:
+    day = Day.begin(
+        lab,
+        "CREATE TABLE customers (id int PRIMARY KEY, address int);"
+        "CREATE TABLE addresses (id int PRIMARY KEY, customer int, FOREIGN KEY (customer) REFERENCES "
+        "customers (id));"
+        "ALTER TABLE customers ADD FOREIGN KEY (address) REFERENCES addresses (id);",
+    )
+    day.migrate("UPDATE products SET price = 0;")
+    for statement in (
+        "INSERT INTO customers VALUES (1, NULL)",
+        "INSERT INTO addresses VALUES (1, 1)",
+        "INSERT INTO customers VALUES (2, 1)",
+        "INSERT INTO addresses VALUES (2, 2)",
+    ):
+        day.lab.ask(statement)
+    day.go_back()
+    assert day.conflicts() == []
+    assert day.lab.ask("SELECT * FROM customers") == [(1, None), (2, 1)]
+    assert day.lab.ask("SELECT * FROM addresses") == [(1, 1), (2, 2)]
+
+
+def test_many_long_rows_are_carried_in_statements_that_the_server_takes(lab: Lab) -> None:
+    day = Day.begin(lab, "CREATE TABLE papers (id int PRIMARY KEY, content mediumtext);")
+    day.migrate("UPDATE products SET price = 0;")
+    day.lab.ask("INSERT INTO papers SELECT seq, REPEAT('😀', 15000) FROM seq_1_to_40")
+    (before,) = lab.ask("SELECT @@GLOBAL.max_allowed_packet", "")[0]
+    lab.ask("SET GLOBAL max_allowed_packet = 1048576", "")
+    try:
+        day.go_back()
+    finally:
+        lab.ask(f"SET GLOBAL max_allowed_packet = {before}", "")
+    assert day.lab.ask("SELECT COUNT(*), SUM(CHAR_LENGTH(content)) FROM papers") == [(40, 600000)]
+    assert day.conflicts() == []

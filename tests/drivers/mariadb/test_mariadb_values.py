@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-import pytest
-
 from lastgood.drivers.mariadb import changes
-from lastgood.drivers.mariadb.changes import Incomplete, Parser, renames
+from lastgood.drivers.mariadb.changes import Parser
 from lastgood.drivers.mariadb.shapes import read_shapes
 from lastgood.drivers.mariadb.values import alike
 from lastgood.sql.changes import Transaction
@@ -97,22 +95,6 @@ def test_every_type_is_read_as_it_is_printed(lab: Lab) -> None:
             {c.name: c.read(v) for c, v in zip(shape.columns.values(), row, strict=True)}
             for row in cursor.fetchall()
         ] == printed
-
-
-def test_tables_that_a_statement_renames() -> None:
-    ours = "shop"
-    for text, expected in (
-        ("RENAME TABLE a TO b, shop.`c d` TO `e``f`", [("a", "b"), ("c d", "e`f")]),
-        ("/* lastgood */ alter table `a` add x int, rename to b", [("a", "b")]),
-        ("ALTER TABLE a RENAME COLUMN x TO y", []),
-        ("ALTER TABLE a RENAME INDEX x TO y", []),
-        ("ALTER TABLE other.a RENAME other.b", []),
-        ("CREATE TABLE a (id int)", []),
-    ):
-        assert list(renames(text, ours, ours)) == expected, text
-    for text in ("RENAME TABLE a TO other.b", "RENAME TABLE other.a TO shop.b"):
-        with pytest.raises(Incomplete):
-            list(renames(text, ours, ours))
 
 
 def test_values_of_types_that_differ_in_how_they_are_written() -> None:

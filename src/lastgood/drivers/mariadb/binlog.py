@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lastgood.drivers.mariadb.connection import PATIENCE
+
 QUERY, ROTATE, FORMAT, XID, TABLE_MAP = 2, 4, 15, 16, 19
+LOAD = 18
 WRITE, UPDATE, DELETE = 23, 24, 25
 XA_PREPARE, ANNOTATE, GTID = 38, 160, 162
 COMPRESSED = frozenset({165, 166, 167, 168})
@@ -75,6 +78,8 @@ def read(connect: Callable[[], Any], after: Position, up_to: Position) -> Iterat
             cursor.execute(
                 "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum, @mariadb_slave_capability = 4"
             )
+            # The server waits while what it sent is worked on.
+            cursor.execute(f"SET SESSION net_write_timeout = {PATIENCE}")
             cursor.execute("SELECT @@GLOBAL.binlog_checksum")
             checked = str(cursor.fetchone()[0]) != "NONE"
         # The number 0 is no replica's: nobody else's session of that number is ended for it.

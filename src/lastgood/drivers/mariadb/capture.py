@@ -17,7 +17,7 @@ from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import TableWrites, WritesSince
-from lastgood.drivers.mariadb import changes, obstacles
+from lastgood.drivers.mariadb import changes, obstacles, statements
 from lastgood.drivers.mariadb.binlog import Position
 from lastgood.drivers.mariadb.changes import Incomplete, Parser, Renamed
 from lastgood.drivers.mariadb.connection import PREFIX, Connection, Server, one, rows
@@ -185,12 +185,12 @@ class Capturer:
             stream = changes.read(self.server.connect, parser, Position.read(snapshot.cut), position)
             for found in stream:
                 if isinstance(found, Renamed):
-                    now |= {there: now.pop(here, here) for here, there in found.names.items()}
+                    statements.follow(now, found.pairs, counts)
                     continue
                 for change in found.changes:
                     name = change.relation.name
-                    names.setdefault(change.relation.oid, now.get(name, name))
-                yield found
+                    names.setdefault(parser.number(now.get(name, name)), now.get(name, name))
+                yield _at_home(found, parser, now) if now else found
 
         with contextlib.closing(Tally(lambda oid: counts.get(names[oid], 0))) as tally:
             tally.add(transactions())
@@ -229,6 +229,19 @@ class Capturer:
 def incomplete(error: Incomplete) -> Message:
     """As a reason for people."""
     return Message(N_("the log does not tell all that was written: {error}"), {"error": str(error)})
+
+
+def _at_home(found: Transaction, parser: Parser, now: Mapping[str, str]) -> Transaction:
+    """With the numbers of the tables that those were at the cut."""
+    return replace(
+        found,
+        changes=tuple(
+            replace(change, relation=replace(change.relation, oid=parser.number(now[name])))
+            if (name := change.relation.name) in now
+            else change
+            for change in found.changes
+        ),
+    )
 
 
 def _tables(tally: Tally, names: Mapping[int, str], keep: Sequence[str]) -> tuple[TableWrites, ...]:

@@ -8,10 +8,10 @@ is a conflict. Foreign keys act in the copy as they did in the live database, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lastgood.drivers.mariadb.connection import Connection
+from lastgood.drivers.mariadb.connection import Connection, one, run
 from lastgood.drivers.mariadb.copying import Copy
 from lastgood.drivers.mariadb.ledger import Key, Ledger
 from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
@@ -33,6 +33,10 @@ from lastgood.sql.conflicts import (
 NO_KEY = "the old shape has no key that finds its rows"
 CHUNK = 500
 """Rows that one INSERT gives."""
+_AROUND = 8
+"""Characters that a statement has around a value."""
+_WIDEST = 4
+"""Bytes of a character, in UTF-8."""
 
 
 @dataclass
@@ -45,12 +49,17 @@ class Carrier:
     keep: frozenset[str]
     ledger: Ledger
     copy: Copy = field(init=False)
+    _circles: frozenset[str] = field(init=False)
+    _room: int = field(init=False)
     _inserts: dict[tuple[str, tuple[str, ...]], list[Change]] = field(default_factory=dict)
     _fresh: set[tuple[str, Key]] = field(default_factory=set)
     _seconds: float = 0.0
+    _checks: bool = True
 
     def __post_init__(self) -> None:
         self.copy = Copy(self.connection, self.shapes)
+        self._circles = self.shapes.circles
+        self._room = int(one(self.connection, "SELECT @@max_allowed_packet")) // (_WIDEST + 1)
 
     def carry(self, transaction: Transaction) -> None:
         """Inside the caller's transaction; ``flush`` has to follow. Raises pymysql.Error."""
@@ -59,6 +68,8 @@ class Carrier:
             table = self.ledger.names.get(change.relation.name, change.relation.name)
             if self.keep and table not in self.keep:
                 continue
+            if not transaction.own:
+                self._check_keys(not change.unchecked)
             if change.kind is Kind.TRUNCATE:
                 if not transaction.own:
                     self._empty(table)
@@ -68,20 +79,31 @@ class Carrier:
             elif not self._put_off(table, change):
                 self.flush()
                 self._write(table, change)
+        self._check_keys(True)
+
+    def _check_keys(self, check: bool) -> None:
+        """Foreign keys act on what follows, or they don't, as in the session that wrote it."""
+        if check != self._checks:
+            self.flush()
+            run(self.connection, f"SET SESSION foreign_key_checks = {int(check)}")
+            self._checks = check
 
     def _empty(self, table: str) -> None:
         self.flush()
-        if table in self.shapes.tables:
-            self.copy.empty(table)
-            self.ledger.settle_table(table)
+        if table not in self.shapes.tables:
+            return
+        error = self.copy.empty(table)
+        if error is not None:
+            # No key: all its rows are meant.
+            return self._refuse(table, (), None, None, None, error)
+        self.ledger.settle_table(table)
 
     def flush(self) -> None:
         """What was put off is done: new rows by the hundred, one by one where the copy refuses them."""
         waiting, self._inserts, self._fresh = self._inserts, {}, set()
         # Those first that the others refer to.
         for (table, columns), changes in sorted(waiting.items(), key=lambda w: self.shapes.depth(w[0][0])):
-            for start in range(0, len(changes), CHUNK):
-                part = changes[start : start + CHUNK]
+            for part in _parts(changes, self._room):
                 if len(part) < 2 or not self._insert_all(table, columns, part):
                     for change in part:
                         self._write(table, change)
@@ -92,7 +114,11 @@ class Carrier:
         if change.kind is not Kind.INSERT or shape is None or not shape.key or self.ledger.lists(table):
             return False
         columns = tuple(change.new)
-        if not self._plain(shape, columns) or not shape.required <= set(columns):
+        if (
+            table in self._circles
+            or not _plain(self.now, shape, columns)
+            or not shape.required <= set(columns)
+        ):
             return False
         key = self.copy.key(shape, change.new)
         if key is None or (table, key) in self._fresh or self.ledger.moved(table, key)[0]:
@@ -100,13 +126,6 @@ class Carrier:
         self._fresh.add((table, key))
         self._inserts.setdefault((table, columns), []).append(change)
         return True
-
-    def _plain(self, shape: Shape, columns: Sequence[str]) -> bool:
-        now = self.now.tables.get(shape.name)
-        return now is not None and all(
-            c in shape.columns and c in now.columns and now.columns[c].exact == shape.columns[c].exact
-            for c in columns
-        )  # fmt: skip
 
     def _insert_all(self, table: str, columns: Sequence[str], changes: Sequence[Change]) -> bool:
         shape = self.shapes.tables[table]
@@ -192,7 +211,7 @@ class Carrier:
         if whole:
             self.ledger.settle(table, now)
         wanted, clash = {}, {}
-        same = self._same(shape)
+        same = _same(self.now, shape)
         for column, value in after.items():
             if column not in there or value == before.get(column):
                 continue
@@ -250,35 +269,59 @@ class Carrier:
         """Values for which the copy has no column."""
         now = self.now.tables.get(shape.name)
         for column, value in new.items():
-            if column in shape.columns or value == before.get(column, self._filled(now, column)):
+            if column in shape.columns or value == before.get(column, _filled(now, column)):
                 continue
-            if value is None or value == self._filled(now, column):
+            if value is None or value == _filled(now, column):
                 self.ledger.settle(shape.name, key, [column])
             else:
                 conflict = Conflict(None, before.get(column), value, NO_COLUMN)
                 self.ledger.conflict(shape.name, key, column, conflict, self._seconds)
 
-    @staticmethod
-    def _filled(now: Shape | None, column: str) -> str | None:
-        known: Mapping[str, Column] = now.columns if now is not None else {}
-        return known[column].filled if column in known else None
-
     def _check_rounded(self, shape: Shape, key: Key, given: Row, there: Row) -> None:
         """Where a column's type is another one now, what the copy took is compared with what it was given."""
-        if self._plain(shape, list(given)) or not given:
+        if _plain(self.now, shape, list(given)) or not given:
             return
         held = self.copy.find(shape, key) or {}
-        same = self._same(shape)
+        same = _same(self.now, shape)
         wrong = {c: v for c, v in given.items() if not same(c, held.get(c), v)}
         for column, value in wrong.items():
             conflict = Conflict(there.get(column), None, value, ROUNDED)
             self.ledger.conflict(shape.name, key, column, conflict, self._seconds)
 
-    def _same(self, shape: Shape) -> Callable[[str, str | None, str | None], bool]:
-        """Whether two texts are one value of a column, which may have another type in the live database."""
-        return lambda column, one, other: (
-            one == other or (not self._plain(shape, (column,)) and alike(one, other))
-        )
-
     def _count(self, table: str, rows_: int) -> None:
         self.ledger.carried[table] = self.ledger.carried.get(table, 0) + rows_
+
+
+def _parts(changes: Sequence[Change], room: int) -> Iterator[list[Change]]:
+    """As many as one statement holds, however long their values are."""
+    part: list[Change] = []
+    size = 0
+    for change in changes:
+        length = sum(len(value or "") + _AROUND for value in change.new.values())
+        if part and (len(part) == CHUNK or size + length > room):
+            yield part
+            part, size = [], 0
+        part.append(change)
+        size += length
+    yield part
+
+
+def _plain(nows: Shapes, shape: Shape, columns: Sequence[str]) -> bool:
+    """Whether these are the same in the live database, ``nows``."""
+    now = nows.tables.get(shape.name)
+    return now is not None and all(
+        c in shape.columns and c in now.columns and now.columns[c].exact == shape.columns[c].exact
+        for c in columns
+    )  # fmt: skip
+
+
+def _filled(now: Shape | None, column: str) -> str | None:
+    known: Mapping[str, Column] = now.columns if now is not None else {}
+    return known[column].filled if column in known else None
+
+
+def _same(nows: Shapes, shape: Shape) -> Callable[[str, str | None, str | None], bool]:
+    """Whether two texts are one value of a column, which may have another type in the live database."""
+    return lambda column, one, other: (
+        one == other or (not _plain(nows, shape, (column,)) and alike(one, other))
+    )

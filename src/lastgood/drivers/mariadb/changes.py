@@ -7,16 +7,18 @@ says that it is ours.
 
 from __future__ import annotations
 
-import re
+import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lastgood.drivers.mariadb import binlog
+from lastgood.drivers.mariadb import binlog, statements
 from lastgood.drivers.mariadb.binlog import Event, Position
 from lastgood.drivers.mariadb.connection import Connection, rows
+from lastgood.drivers.mariadb.statements import Effect
 from lastgood.drivers.mariadb.tablemap import Reader, TableMap, parse
+from lastgood.drivers.mariadb.values import Decoder, Unreadable
 from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
 
 OURS = "lastgood_"
@@ -25,35 +27,30 @@ OURS = "lastgood_"
 MARK = "/* lastgood */ "
 """Begins every definition that a migration sends."""
 
+PROGRESS = f"{OURS}progress"
+_SENT = "sent"
+"""The table in which a migration notes what it is about to send, and the column of it."""
+
 NEXT = "next_not_cached_value"
 """Of a sequence's only row."""
 
 STANDALONE = 1
-_NAME = r"(?:`(?:[^`]|``)+`|[^\s`.,;()]+)"
-_PLACE = rf"(?:(?P<schema{{0}}>{_NAME})\s*\.\s*)?(?P<table{{0}}>{_NAME})"
-_LEAD = r"^\s*(?:/\*.*?\*/\s*)*"
-_TRUNCATE = re.compile(rf"{_LEAD}TRUNCATE\s+(?:TABLE\s+)?{_PLACE.format('')}", re.I | re.S)
-_RENAME = re.compile(rf"{_LEAD}RENAME\s+TABLES?\s+(?:IF\s+EXISTS\s+)?(?P<pairs>.*)$", re.I | re.S)
-_PAIR = re.compile(
-    rf"\s*{_PLACE.format(1)}\s*(?:(?:NO)?WAIT\s*\d*\s+)?TO\s+{_PLACE.format(2)}\s*(?:,|;|$)", re.I | re.S
-)
-_ALTER = re.compile(
-    rf"{_LEAD}ALTER\s+(?:ONLINE\s+)?(?:IGNORE\s+)?TABLE\s+(?:IF\s+EXISTS\s+)?{_PLACE.format(1)}\s.*?"
-    rf"\bRENAME\s+(?!COLUMN\b|INDEX\b|KEY\b)(?:TO\s+|AS\s+|=\s*)?{_PLACE.format(2)}",
-    re.I | re.S,
-)
-_ROWS = re.compile(rf"{_LEAD}(?:INSERT|UPDATE|DELETE|REPLACE|LOAD)\b", re.I | re.S)
-
-
-class Incomplete(Exception):
-    """The log does not tell everything that was written; the text says what."""
+UNCHECKED = 0x02
+"""Flag of a row event: the session had ``foreign_key_checks = 0``; below, the same of a statement's."""
+_Plan = tuple[tuple[str, Decoder], ...]
+_UNREADABLE = (Unreadable, LookupError, ValueError, OverflowError, struct.error)
+"""What values and descriptions raise that are not as they should be; of texts it is a ValueError."""
+_UNCHECKED_STATEMENT = 1 << 26
+_FLAGS = b"\0"
+Incomplete = statements.Incomplete
+"""The log does not tell everything that was written; the text says what."""
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """Tables have other names from ``end`` on, each the one then by the one before."""
+    """Tables have other names from ``end`` on: the one before and the one then, one after the other."""
 
-    names: Mapping[str, str]
+    pairs: tuple[tuple[str, str], ...]
     end: str
 
 
@@ -62,7 +59,7 @@ class _Table:
     """A described table, as its rows are read: ``plan`` is a column and its decoder each."""
 
     relation: Relation
-    plan: tuple[tuple[str, Callable[[bytes, int], tuple[str, int]]], ...]
+    plan: _Plan
     unreadable: str
 
 
@@ -83,9 +80,21 @@ class Parser:
     _numbers: dict[str, int] = field(default_factory=dict)
     _changes: list[Change] = field(default_factory=list)
     _own: bool = False
+    _sent: str = ""
     _open: bool = False
     _sequence: int = 0
     _seconds: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """What comes next may be known by what came last only: this is no place to begin again."""
+        if not self._sent:
+            return False
+        try:
+            sent = statements.effect(self._sent, self.schema, self.schema)
+        except Incomplete:
+            return False
+        return bool(sent.emptied or sent.made)
 
     def feed(self, event: Event) -> Transaction | Renamed | None:
         """What ends with ``event``. Raises Incomplete."""
@@ -98,7 +107,7 @@ class Parser:
             self._begin(event)
         elif kind == binlog.XID:
             return self._commit(event)
-        elif kind == binlog.QUERY:
+        elif kind in (binlog.QUERY, binlog.LOAD):
             return self._query(event)
         elif kind == binlog.XA_PREPARE:
             if self._changes:
@@ -127,7 +136,9 @@ class Parser:
 
     def _query(self, event: Event) -> Transaction | Renamed | None:
         _, _, length, _, variables = struct.unpack_from("<IIBHH", event.body)
-        begin = 13 + variables
+        # The file that was loaded comes in between.
+        fixed = 13 if event.kind == binlog.QUERY else 26
+        begin = fixed + variables
         schema = event.body[begin : begin + length].decode("utf-8", "surrogateescape")
         text = event.body[begin + length + 1 :].decode("utf-8", "surrogateescape")
         word = text[:12].upper()
@@ -140,40 +151,69 @@ class Parser:
             return None
         if word.startswith(("BEGIN", "SAVEPOINT", "XA ")):
             return None
-        return self._defined(text, schema, event)
+        return self._defined(text, schema, event, _unchecked(event.body[fixed:begin]))
 
-    def _defined(self, text: str, schema: str, event: Event) -> Transaction | Renamed | None:
+    def _defined(
+        self, text: str, schema: str, event: Event, unchecked: bool | None
+    ) -> Transaction | Renamed | None:
         """By a statement; in a transaction that is open it makes the table that is then filled."""
-        own = text.startswith(MARK)
+        done = statements.effect(text, schema, self.schema)
+        own = text.startswith(MARK) or self._is_sent(done, schema)
         if self._open:
             self._own |= own
-        if schema == self.schema and _ROWS.match(text):
-            raise Incomplete("rows were written by statements that the log has as text only")
-        emptied = _TRUNCATE.match(text)
-        if emptied:
-            if (plain(emptied["schema"]) or schema) != self.schema:
-                return None
-            relation = Relation(self.schema, name := plain(emptied["table"]), (), (), self._number(name))
-            change = Change(Kind.TRUNCATE, relation)
-            return Transaction(self._sequence, str(event.end), float(event.seconds), (change,), own)
-        names = dict(renames(text, schema, self.schema))
-        return Renamed(names, str(event.end)) if names else None
+        if done.untold and not own:
+            raise Incomplete(done.untold)
+        if done.renamed:
+            return Renamed(done.renamed, str(event.end))
+        if not done.emptied:
+            return None
+        if unchecked is None:
+            names = ", ".join(done.emptied)
+            raise Incomplete(f"{names} was emptied, and it is not known whether its foreign keys acted")
+        gone = [self._emptied(name, unchecked) for name in done.emptied if not name.startswith(OURS)]
+        if self._open:
+            self._changes += gone
+            return None
+        return Transaction(self._sequence, str(event.end), float(event.seconds), tuple(gone), own)
+
+    def _is_sent(self, done: Effect, schema: str) -> bool:
+        """Of some definitions the server logs words of its own, without ``MARK``: by the row that a migration
+        writes before it sends one it is known.
+        """
+        if not self._sent:
+            return False
+        try:
+            return statements.effect(self._sent, schema, self.schema).like(done)
+        except Incomplete:
+            return False
+
+    def _emptied(self, name: str, unchecked: bool) -> Change:
+        relation = Relation(self.schema, name, (), (), self.number(name))
+        return Change(Kind.TRUNCATE, relation, unchecked=unchecked)
 
     def _describe(self, body: bytes) -> None:
         number = int.from_bytes(body[:6], "little")
         about = body[6:]
         if about not in self._known:
-            self._known[about] = self._table(parse(body, self.charsets)[1])
+            try:
+                self._known[about] = self._table(parse(body, self.charsets)[1])
+            except _UNREADABLE as error:
+                reader = Reader(about[2:])
+                schema, name = reader.text(), reader.text()
+                if schema == self.schema:
+                    raise Incomplete(f"rows of {name} can't be read: {error}") from None
+                self._known[about] = None
         self._tables[number] = self._known[about]
 
     def _table(self, found: TableMap) -> _Table | None:
         if found.schema != self.schema:
             return None
         columns = tuple(name for name, _ in found.columns)
-        relation = Relation(found.schema, found.name, columns, found.key or columns, self._number(found.name))
+        relation = Relation(found.schema, found.name, columns, found.key or columns, self.number(found.name))
         return _Table(relation, found.columns, found.unreadable)
 
-    def _number(self, name: str) -> int:
+    def number(self, name: str) -> int:
+        """That of the table in ``Relation.oid``."""
         return self._numbers.setdefault(name, len(self._numbers) + 1)
 
     def _rows(self, kind: int, body: bytes) -> None:
@@ -183,15 +223,16 @@ class Parser:
             return
         if table.relation.name.startswith(OURS):
             self._own = True
+            if table.relation.name == PROGRESS:
+                self._note_sent(kind, table, reader)
             return
-        if table.unreadable:
-            raise Incomplete(f"rows of {table.relation.name} can't be read: {table.unreadable}")
-        reader.take(2)
-        width = reader.packed()
-        plans = [_present(table, reader.take((width + 7) // 8))]
-        if kind == binlog.UPDATE:
-            plans.append(_present(table, reader.take((width + 7) // 8)))
-        at, end = reader.at, len(body)
+        with _readable(table):
+            self._read_rows(kind, table, reader)
+
+    def _read_rows(self, kind: int, table: _Table, reader: Reader) -> None:
+        unchecked = bool(reader.number(2) & UNCHECKED)
+        plans = _plans(kind, table, reader)
+        body, at, end = reader.content, reader.at, len(reader.content)
         if table.relation.name in self.sequences:
             self._advance(table.relation.name, _row(plans[0], body, at)[0])
             return
@@ -200,15 +241,46 @@ class Parser:
             second: Row = {}
             if kind == binlog.UPDATE:
                 second, at = _row(plans[1], body, at)
-            self._changes.append(_change(kind, table.relation, first, second))
+            self._changes.append(_change(kind, table.relation, first, second, unchecked))
+        if at > end:
+            raise Unreadable("a row is longer than its event")
+
+    def _note_sent(self, kind: int, table: _Table, reader: Reader) -> None:
+        row: Row = {}
+        with _readable(table):
+            reader.take(2)
+            plans = _plans(kind, table, reader)
+            at = reader.at
+            for plan in plans:
+                row, at = _row(plan, reader.content, at)
+        self._sent = "" if kind == binlog.DELETE else row.get(_SENT) or ""
 
     def _advance(self, name: str, row: Row) -> None:
         number = int(row.get(NEXT) or 0)
         self.advanced[name] = max(number, self.advanced.get(name, number))
 
 
-def _present(table: _Table, bitmap: bytes) -> list[tuple[str, Callable[[bytes, int], tuple[str, int]]]]:
-    return [part for n, part in enumerate(table.plan) if bitmap[n // 8] >> n % 8 & 1]
+@contextlib.contextmanager
+def _readable(table: _Table) -> Iterator[None]:
+    """Raises Incomplete where the rows of ``table`` can't be read."""
+    reason = table.unreadable
+    if not reason:
+        try:
+            yield
+            return
+        except _UNREADABLE as error:
+            reason = str(error)
+    raise Incomplete(f"rows of {table.relation.name} can't be read: {reason}")
+
+
+def _plans(kind: int, table: _Table, reader: Reader) -> list[_Plan]:
+    """Of the row before, if there is one, and the row after. Raises Unreadable unless they are whole."""
+    width = reader.packed()
+    for _ in range(1 + (kind == binlog.UPDATE)):
+        there = int.from_bytes(reader.take((width + 7) // 8), "little") & (1 << width) - 1
+        if width != len(table.plan) or there != (1 << width) - 1:
+            raise Unreadable("a session logged them in parts, by its binlog_row_image")
+    return [table.plan] * (1 + (kind == binlog.UPDATE))
 
 
 def _row(plan: Any, body: bytes, at: int) -> tuple[dict[str, str | None], int]:
@@ -225,35 +297,22 @@ def _row(plan: Any, body: bytes, at: int) -> tuple[dict[str, str | None], int]:
     return found, at
 
 
-def _change(kind: int, relation: Relation, first: Row, second: Row) -> Change:
+def _change(kind: int, relation: Relation, first: Row, second: Row, unchecked: bool) -> Change:
     if kind == binlog.WRITE:
-        return Change(Kind.INSERT, relation, new=first)
+        return Change(Kind.INSERT, relation, new=first, unchecked=unchecked)
     old = {column: first.get(column) for column in relation.key}
     if kind == binlog.DELETE:
-        return Change(Kind.DELETE, relation, old, before=first)
+        return Change(Kind.DELETE, relation, old, before=first, unchecked=unchecked)
     if all(second.get(column) == value for column, value in old.items()):
         old = {}
-    return Change(Kind.UPDATE, relation, old, second, first)
+    return Change(Kind.UPDATE, relation, old, second, first, unchecked)
 
 
-def plain(name: str | None) -> str:
-    """A name as a statement writes it, without its quotes."""
-    if not name:
-        return ""
-    return name[1:-1].replace("``", "`") if name.startswith("`") else name
-
-
-def renames(text: str, schema: str, ours: str) -> Iterator[tuple[str, str]]:
-    """Of tables in ``ours``, by a statement sent while ``schema`` was the default. Raises Incomplete."""
-    single = _ALTER.match(text)
-    several = _RENAME.match(text)
-    pairs = [single] if single else list(_PAIR.finditer(several["pairs"])) if several else []
-    for pair in pairs:
-        here, there = (plain(pair[f"schema{n}"]) or schema for n in (1, 2))
-        if here == there == ours:
-            yield plain(pair["table1"]), plain(pair["table2"])
-        elif ours in (here, there):
-            raise Incomplete("tables were moved from one database to another")
+def _unchecked(variables: bytes) -> bool | None:
+    """Of a statement, by its status variables; None: they do not tell. The flags are the first of them."""
+    if variables[:1] != _FLAGS or len(variables) < 5:
+        return None
+    return bool(int.from_bytes(variables[1:5], "little") & _UNCHECKED_STATEMENT)
 
 
 def read(

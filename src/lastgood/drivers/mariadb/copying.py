@@ -9,14 +9,14 @@ from typing import Any
 import pymysql
 
 from lastgood.drivers.mariadb import failures
-from lastgood.drivers.mariadb.connection import Connection, quoted, rows, run
+from lastgood.drivers.mariadb.connection import Connection, rows, run
 from lastgood.drivers.mariadb.ledger import Key
 from lastgood.drivers.mariadb.shapes import Shape, Shapes, escaped
 from lastgood.sql.changes import Row
 
 _REFUSED = (pymysql.err.IntegrityError, pymysql.err.DataError, pymysql.err.OperationalError)
-_NOT_THE_ROW = frozenset({1205, 1213, 1021, 1114, 1142, 1143, 1044, 1045, 1317, 1927, 1969, 3100})
-"""Locks, a full disk, rights, a session that was ended."""
+_NOT_THE_ROW = frozenset({1153, 1205, 1213, 1021, 1114, 1142, 1143, 1044, 1045, 1317, 1927, 1969, 3100})
+"""A statement that is too long, locks, a full disk, rights, a session that was ended."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class Copy:
             f"DELETE FROM {self.shapes.name(shape.name)} WHERE {_where(shape)}", _given(shape, key)
         )
 
-    def empty(self, table: str) -> None:
-        run(self.connection, f"DELETE FROM {quoted(self.shapes.schema, table)}")
+    def empty(self, table: str) -> str | None:
+        """With what its foreign keys do to other rows."""
+        return self._try(f"DELETE FROM {self.shapes.name(table)}", ())
 
     def _try(self, statement: str, values: Sequence[Any]) -> str | None:
         """A statement that fails leaves nothing behind."""

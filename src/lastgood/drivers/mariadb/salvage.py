@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lastgood.domain.salvage import Salvage
-from lastgood.drivers.mariadb import changes
+from lastgood.drivers.mariadb import changes, statements
 from lastgood.drivers.mariadb.binlog import Position
 from lastgood.drivers.mariadb.carrying import Carrier
 from lastgood.drivers.mariadb.changes import Parser, Renamed
@@ -57,7 +57,7 @@ class Salvager:
         carrier = Carrier(self.ledger.connection, self.shapes, self.now, self.keep, self.ledger)
         after = Position.read(self.ledger.position)
         stream = changes.read(self.connect, parser, after, position)
-        for batch, end in _batches(stream):
+        for batch, end in _batches(stream, parser):
             self._commit(carrier, batch, end)
         numbers = self.ledger.numbers
         numbers |= {name: max(n, numbers.get(name, n)) for name, n in parser.advanced.items()}
@@ -85,7 +85,7 @@ class Salvager:
         for found in batch:
             if isinstance(found, Renamed):
                 carrier.flush()
-                self._rename(found)
+                statements.follow(self.ledger.names, found.pairs, self.shapes.tables)
             else:
                 carrier.carry(found)
                 self._note_numbers(found)
@@ -93,11 +93,6 @@ class Salvager:
         self.ledger.position = end
         self.ledger.write()
         run(connection, "COMMIT")
-
-    def _rename(self, renamed: Renamed) -> None:
-        names = self.ledger.names
-        moved = {there: names.pop(here, here) for here, there in renamed.names.items()}
-        names |= {there: here for there, here in moved.items() if there != here}
 
     def _note_numbers(self, transaction: Transaction) -> None:
         """The highest number that anybody gave to a row."""
@@ -113,7 +108,7 @@ class Salvager:
 
 
 def _batches(
-    stream: Iterator[Transaction | Renamed],
+    stream: Iterator[Transaction | Renamed], parser: Parser
 ) -> Iterator[tuple[list[Transaction | Renamed], str]]:
     """Each with the position behind it."""
     batch: list[Transaction | Renamed] = []
@@ -121,7 +116,7 @@ def _batches(
     for found in stream:
         batch.append(found)
         size += len(found.changes) if isinstance(found, Transaction) else 1
-        if size >= BATCH:
+        if size >= BATCH and not parser.holds:
             yield batch, found.end
             batch, size = [], 0
     if batch:

@@ -146,6 +146,21 @@ class Shapes:
         """How many tables stand between it and one that refers to nothing; a circle counts once."""
         return self._depth(table, frozenset())
 
+    @property
+    def circles(self) -> frozenset[str]:
+        """Tables that refer to themselves by way of others: one after the other, they find no parents."""
+        return frozenset(t for t in self.tables if t in self._reached(t))
+
+    def _reached(self, table: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [table]
+        while waiting:
+            at = waiting.pop()
+            further = {r.parent for r in self.references if r.child == at} - {at}
+            waiting += further - found
+            found |= further
+        return found
+
     def _depth(self, table: str, seen: frozenset[str]) -> int:
         parents = {r.parent for r in self.references if r.child == table} - seen - {table}
         return max((1 + self._depth(parent, seen | {table}) for parent in parents), default=0)
