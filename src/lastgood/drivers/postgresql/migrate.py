@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.errors import Cause, DriverError, LastgoodError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import (
     alone,
@@ -88,6 +88,7 @@ class Migrator:
             return True, returned
 
         recorder = Recorder(self.server, migration) if recording.wanted(migration) else None
+        self._undo_attempt(migration, script, deployed=True)
         with self._beforehand(migration, script, wanted=False), self._recorded(recorder, script):
             return self._in_transaction(work, migration.name, recorder)
 
@@ -119,13 +120,14 @@ class Migrator:
             revisions.remove(connection, migration.name)
             return True, kept
 
+        self._undo_attempt(migration, script, deployed=False)
         with self._beforehand(migration, script, wanted=True):
             return self._in_transaction(work, migration.name)
 
     @contextlib.contextmanager
     def _beforehand(self, migration: MigrationScript, script: Script, *, wanted: bool) -> Iterator[None]:
-        """What runs in no transaction, when the migration is there as ``wanted`` says. A CREATE that our
-        transaction does not confirm is taken back.
+        """What runs in no transaction, when the migration is there as ``wanted`` says. What our transaction
+        then does not confirm is undone.
         """
         if not script.alone:
             yield
@@ -137,13 +139,44 @@ class Migrator:
         if there is not wanted:
             yield
             return
-        work = alone.Alone(self.server, migration, script.file, script.statements[0])
-        work.run()
+        alone.Alone(self.server, migration, script.file, script.statements[0]).run()
         try:
             yield
-        except Rejected:
-            work.take_back()
+        except OutcomeUnknown:
             raise
+        except LastgoodError:
+            part, text = ("deploy", migration.deploy) if wanted else ("revert", migration.revert)
+            # What can't be undone now stays noted: the next attempt goes on, or the way back undoes it.
+            with contextlib.suppress(DriverError):
+                self._undo_attempt(migration, Script.read(migration, part, text), deployed=wanted)
+            raise
+
+    def _undo_attempt(self, migration: MigrationScript, back: Script, *, deployed: bool) -> None:
+        """Undo the statement of an attempt that no transaction confirmed, so that all is as the revision
+        table says: ``deployed``, when the way back was tried. ``back`` leads the other way. Idempotent.
+        """
+        with self.server.reading() as connection:
+            there = revisions.there(connection, migration, self.server.spot.address)
+            statement = alone.noted(connection, migration.name)
+        if statement is None or there is not deployed:
+            return
+        begun = alone.Alone.noted(self.server, migration, back.file, statement)
+        if deployed and not back.alone and not begun.creates:
+            return  # What undoes it is only a part of deploy.sql; the way back can still go on.
+        if not begun.undo():
+            return
+        if back.alone:
+            alone.Alone(self.server, migration, back.file, back.statements[0]).again()
+
+        def work(connection: Connection) -> Work:
+            if alone.noted(connection, migration.name) != statement:
+                return False, {}
+            self._run(connection, back)
+            self._settle(connection, back)
+            alone.forget(connection, migration.name)
+            return True, {}
+
+        self._in_transaction(work, migration.name)
 
     def undo_obstacle(self, migration: MigrationScript) -> Message | None:
         """Source of ``UndoesRows.undo_obstacle``."""
