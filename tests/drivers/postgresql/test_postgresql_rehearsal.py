@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lastgood.domain.errors import InvalidInput, Rejected
-from lastgood.drivers.postgresql import binaries
+from lastgood.drivers.postgresql import binaries, scratch
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Server
-from lastgood.drivers.postgresql.copying import SAMPLE_ROWS, copy_sample, copy_whole
+from lastgood.drivers.postgresql.copying import SAMPLE_ROWS, copy_sample, copy_whole, sample_size
 from lastgood.drivers.postgresql.fingerprint import read_listing
 from lastgood.drivers.postgresql.scratch import beside
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
@@ -59,7 +61,7 @@ def test_a_sample_is_closed_and_writes_go_on_behind_its_numbers(lab: Lab) -> Non
     server = server_of(lab)
     tools = tools_of(server)
     with (
-        beside(server, lambda made: copy_sample(server, made, tools), whole=False) as copy,
+        beside(server, lambda made: copy_sample(server, made, tools), sample_size) as copy,
         copy.session() as connection,
     ):
         (customers,) = connection.execute("SELECT count(*) FROM customers").fetchone() or ()
@@ -76,6 +78,57 @@ def test_a_sample_is_closed_and_writes_go_on_behind_its_numbers(lab: Lab) -> Non
     assert (seen.difference, str(seen.complaint), str(seen.untried)) == ("", "", "")
     assert seen.fingerprint_before == seen.fingerprint_after == before
     assert lab.ask("SELECT count(*) FROM customers") == [(1500,)]
+
+
+MOVE = script("0001_move", "UPDATE customers SET name = 'x' || name", "SELECT 1", "-- lastgood: undo rows")
+
+
+def test_what_we_keep_of_rows_is_a_sample_too(lab: Lab) -> None:
+    """Rows before and after can be as many as those of all tables; what lists them is whole."""
+    lab.ask(LARGE)
+    lab.driver().deploy(MOVE, KEY)
+    server = server_of(lab)
+    tools = tools_of(server)
+    ((store,),) = lab.ask("SELECT 'lastgood.undo_' || id FROM lastgood.undo")
+    assert lab.ask(f"SELECT count(*) FROM {store}") == [(1500,)]
+    with (
+        beside(server, lambda made: copy_sample(server, made, tools), sample_size) as copy,
+        lab.session(copy.database) as connection,
+    ):
+        counts = [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+            for table in (store, "lastgood.undo", "lastgood.undo_runs", "lastgood.revisions")
+        ]
+    assert counts == [(SAMPLE_ROWS,), (1,), (1,), (1,)]
+
+
+def test_a_sample_has_room_or_is_not_begun(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.ask(
+        "CREATE TABLE wide (id int, body text);"
+        "ALTER TABLE wide ALTER COLUMN body SET STORAGE EXTERNAL;"
+        "INSERT INTO wide SELECT n, repeat('x', 20000) FROM generate_series(1, 3000) n; ANALYZE wide"
+    )
+    with server_of(lab).session() as connection:
+        assert 36 << 20 < sample_size(connection) < 40 << 20
+    driver = lab.driver(rehearse_whole=0)
+    full = shutil.disk_usage("/")._replace(free=40 << 20)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(Rejected, match=r"needs about 4\d MiB, and 40 MiB are free"):
+        driver.rehearse_writes(None, [GIFTS], [], Journeys())
+    assert [name for name in lab.databases() if name.startswith("lastgood_scratch_")] == []
+
+
+def test_a_copy_is_not_open_to_everybody(lab: Lab) -> None:
+    role = f"reader_{lab.name}"
+    lab.ask(f"CREATE ROLE {role} LOGIN")
+    server = server_of(lab)
+    with beside(server, lambda made: None) as copy:
+        lab.session(user=role).close()
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            lab.session(copy.database, user=role)
+        with copy.session() as connection:  # As scripts do that take another role.
+            connection.execute(f"SET ROLE {role}; CREATE TEMP TABLE mine (id int)")
+    lab.ask(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize("fill", [copy_whole, copy_sample], ids=["whole", "sample"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lastgood.domain.errors import Rejected
+from lastgood.domain.errors import Cause, Rejected
+from lastgood.drivers.postgresql import batches
 from lastgood.ports.drivers import MigrationScript
 from lastgood.ports.undoing import Undone
 from lastgood.testing.conformance_migrates import KEY, script
@@ -117,6 +119,86 @@ def test_a_value_that_is_taken_by_now_is_a_conflict_of_its_own(shop: Lab) -> Non
     ((_, key, reason),) = conflicts(shop)
     assert key == '["2"]'
     assert "duplicate key" in str(reason)
+
+
+PAGES = ("docs/databases.md", "docs/zh/databases.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_kept_is_removed_by_hand_as_the_page_says(shop: Lab, page: str) -> None:
+    text = (Path(__file__).parents[3] / page).read_text()
+    blocks = [b for b in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) if "lastgood." in b]
+    assert len(blocks) == 2
+    driver = shop.driver()
+    more = script(
+        "0001_more", "ALTER TABLE items ADD COLUMN more int", "SELECT 1", "ALTER TABLE items DROP COLUMN more"
+    )
+    driver.deploy(more, KEY)
+    shop.ask("UPDATE items SET more = 1")
+    assert driver.revert(more, "back") == {"items.more": 5}
+    move = moving("UPDATE items SET price = 0")
+    driver.deploy(move, KEY)
+    for block in blocks:
+        shop.ask(block)
+    assert shop.ask("SELECT relname FROM pg_class WHERE relname ~ '^(undo|kept)_[0-9]+$'") == []
+    assert shop.ask("SELECT count(*) FROM lastgood.undo, lastgood.kept") == [(0,)]
+    with pytest.raises(Rejected, match="nothing was recorded"):
+        driver.revert(move, "back")
+    (conflicting,) = re.findall(r"`(DELETE FROM lastgood\.undo_conflicts .*?)`", text)
+    shop.ask(conflicting)
+    assert driver.deploy(more, "again") == {}
+
+
+def refusing(state: str) -> str:
+    return (
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"RAISE 'not this one' USING ERRCODE = '{state}'; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE ON items FOR EACH ROW WHEN (OLD.id = 2) "
+        "EXECUTE FUNCTION refuse()"
+    )
+
+
+def test_one_row_that_is_refused_costs_no_more_than_its_batch(shop: Lab) -> None:
+    """As seen by the transactions that wrote the rows: one for a batch, one for each row of the bad one."""
+    shop.ask("INSERT INTO items SELECT n, 'item ' || n, 1 FROM generate_series(6, 2500) n; ANALYZE items")
+    driver = shop.driver()
+    move = moving("UPDATE items SET name = 'was ' || name")
+    driver.deploy(move, KEY)
+    shop.ask(refusing("23514"))
+    driver.revert(move, "back")
+    assert driver.undone(move, "back") == Undone({"items": 2499}, {"items": 1})
+    ((writers,),) = shop.ask("SELECT count(DISTINCT xmin::text) FROM items")
+    assert isinstance(writers, int)
+    assert writers <= batches.ROWS + 3
+
+
+@pytest.mark.parametrize("state", ["XY123", "P0004", "0A000"], ids=["own", "assert", "unsupported"])
+def test_a_trigger_may_refuse_a_row_with_any_state(shop: Lab, state: str) -> None:
+    driver = shop.driver()
+    move = moving("UPDATE items SET price = 0")
+    driver.deploy(move, KEY)
+    shop.ask(refusing(state))
+    with shop.session(autocommit=False) as other:
+        other.execute("SELECT FROM items WHERE id = 3 FOR UPDATE")
+        with pytest.raises(Rejected) as refused:
+            driver.revert(move, "back")
+        assert refused.value.cause is Cause.TABLE_LOCK
+    driver.revert(move, "back")
+    assert driver.undone(move, "back") == Undone({"items": 4}, {"items": 1})
+    assert conflicts(shop) == [("items", '["2"]', "not this one")]
+
+
+def test_undoing_takes_as_long_as_it_takes(shop: Lab) -> None:
+    move = moving("UPDATE items SET price = 0")
+    shop.driver().deploy(move, KEY)
+    shop.ask(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_sleep(1.1); RETURN NEW; END';"
+        "CREATE TRIGGER slow BEFORE UPDATE ON items FOR EACH ROW WHEN (OLD.id = 1) EXECUTE FUNCTION slow()"
+    )
+    driver = shop.driver(statement_timeout=1)
+    driver.revert(move, "back")
+    assert driver.undone(move, "back") == Undone({"items": 5}, {})
 
 
 def test_tables_written_by_triggers_and_parts_of_tables(shop: Lab) -> None:

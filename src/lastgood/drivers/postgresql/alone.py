@@ -1,12 +1,16 @@
 """One statement that runs in no transaction, so that a death in the middle is mended by running it again.
 
-An attempt is noted before it begins. What then stands there under the statement's name is ours: an index that
-is whole is done, an INVALID one, which a dead attempt left, is dropped and built again, and a partition that
-is half detached is detached whole. What stands there without an attempt is somebody else's, and left alone.
+An attempt is noted before it begins, when there is something for it to do. What then stands there under the
+note's own name is ours: an index that is whole is done, an INVALID one, which a dead attempt left, is dropped
+and built again, and a partition that is half detached is detached whole. What stands there without an attempt
+is somebody else's, and left alone. The transaction that writes the revision removes the note; until then the
+note says that something may have to be undone of which the revision table knows nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -84,6 +88,16 @@ def work_of(statement: Statement) -> Work | None:
     return None
 
 
+def noted(connection: Connection, migration: str) -> str | None:
+    """The statement of an attempt that no transaction of ours has confirmed."""
+    if not one(connection, "SELECT to_regclass('lastgood.attempts') IS NOT NULL"):
+        return None
+    row = connection.execute(
+        "SELECT statement FROM lastgood.attempts WHERE migration = %s", (migration,)
+    ).fetchone()
+    return row[0] if row else None
+
+
 def forget(connection: Connection, migration: str) -> None:
     """The migration is done, there or back, in this very transaction."""
     if one(connection, "SELECT to_regclass('lastgood.attempts') IS NOT NULL"):
@@ -99,8 +113,40 @@ class Alone:
     file: str
     statement: Statement
 
+    @classmethod
+    def noted(cls, server: Server, migration: MigrationScript, file: str, statement: str) -> Alone:
+        """The attempt whose note says ``statement``."""
+        return cls(server, migration, file, split(statement, file)[0])
+
     def run(self) -> None:
         """Raises Rejected (script error, lock with the blockers), OutcomeUnknown when the answer was lost."""
+        with self._session(self._tidy) as connection:
+            self._do(connection, self._begin(connection))
+
+    def again(self) -> None:
+        """Run it to undo an attempt of the opposite, whose note stays until all of that is undone."""
+        with self._session(self._clear) as connection:
+            self._do(connection, ours=True)
+
+    def undo(self) -> bool:
+        """Undo what this attempt began, as far as no script is needed; whether the script that leads the
+        other way has to run. Raises as ``run`` does.
+        """
+        with self._session(lambda _: None) as connection:
+            if noted(connection, self.migration.name) != self.statement.text:
+                return False
+            if self._work.kind == "create" or self._untouched(connection):
+                self._tidy(connection)
+                return False
+            if self._work.kind == "drop":
+                self._drop(connection)
+            elif self._pending(connection):
+                self._finalize(connection)
+            return True
+
+    @contextlib.contextmanager
+    def _session(self, clear: Callable[[Connection], None]) -> Iterator[Connection]:
+        """Alone among migrations; ``clear`` after a refusal. Maps errors as ``run`` says."""
         spot = replace(
             self.server.spot, file=self.file, line=self.statement.line, statement=self.statement.text
         )
@@ -114,22 +160,19 @@ class Alone:
                 )
             )
             revisions.lock_session(connection)
-            ours = self._begin(connection)
             try:
-                self._do(connection, ours)
+                yield connection
             except psycopg.Error as error:
                 if failures.lost(error):
                     raise failures.outcome_unknown(error, self.server.spot, self.migration.name) from None
-                self._tidy(connection)
+                clear(connection)
                 if failures.locked(error):
                     raise failures.table_lock(failures.text(error), describe(watch.last), spot) from None
                 raise failures.translate(error, spot) from None
 
-    def take_back(self) -> None:
-        """What was created, and did not stand its test."""
-        with self.server.session() as connection:
-            revisions.lock_session(connection)
-            self._tidy(connection)
+    @property
+    def creates(self) -> bool:
+        return self._work.kind == "create"
 
     @property
     def _work(self) -> Work:
@@ -138,13 +181,15 @@ class Alone:
         return work
 
     def _begin(self, connection: Connection) -> bool:
-        """Note the attempt; whether there was one before, so that what stands there is ours."""
-        if not one(connection, "SELECT to_regclass('lastgood.attempts') IS NOT NULL"):
-            connection.execute(_CREATE)
-        before = connection.execute(
-            "SELECT statement FROM lastgood.attempts WHERE migration = %s", (self.migration.name,)
-        ).fetchone()
-        if before is None and self._work.kind == "create" and self._index(connection) is not None:
+        """Note the attempt; whether there was one of the same, so that what stands there is ours."""
+        before = noted(connection, self.migration.name)
+        ours = False
+        if before is not None:
+            earlier = Alone.noted(self.server, self.migration, self.file, before)
+            ours = earlier._subject == self._subject
+            if earlier._work.kind == "create" and before != self.statement.text:
+                earlier._tidy(connection)  # The script was changed meanwhile.
+        if not ours and self._work.kind == "create" and self._index(connection) is not None:
             raise Rejected(
                 N_("the index {name} is there already, and no attempt of {migration} made it"),
                 todo=N_("Look who made it. Drop it, or choose another name for the index."),
@@ -153,25 +198,41 @@ class Alone:
                 name=self._work.name.text,
                 migration=self.migration.name,
             )
-        connection.execute(
-            "INSERT INTO lastgood.attempts (migration, statement) VALUES (%s, %s) "
-            "ON CONFLICT (migration) DO UPDATE SET statement = excluded.statement",
-            (self.migration.name, self.statement.text),
-        )
-        if before is not None and before[0] != self.statement.text and self._work.kind == "create":
-            self._drop(connection)  # Of another attempt, with another definition.
-        return before is not None
+        if ours or self._has_work(connection):
+            if not one(connection, "SELECT to_regclass('lastgood.attempts') IS NOT NULL"):
+                connection.execute(_CREATE)
+            connection.execute(
+                "INSERT INTO lastgood.attempts (migration, statement) VALUES (%s, %s) "
+                "ON CONFLICT (migration) DO UPDATE SET statement = excluded.statement",
+                (self.migration.name, self.statement.text),
+            )
+        return ours
+
+    @property
+    def _subject(self) -> tuple[str, str, str]:
+        """What a note vouches for: nothing but what its own statement names."""
+        work = self._work
+        schema = work.table.key.rpartition(".")[0]
+        return (work.kind, work.name.key, work.table.key if work.kind == "detach" else schema)
+
+    def _has_work(self, connection: Connection) -> bool:
+        """Without, the server refuses the statement, or passes it over, and nothing is to be undone."""
+        if self._work.kind == "detach":
+            return self._pending(connection) is not None
+        return self._work.kind == "create" or self._index(connection) is not None
+
+    def _untouched(self, connection: Connection) -> bool:
+        """Whether what a DROP or a DETACH is about is there as before."""
+        if self._work.kind == "detach":
+            return self._pending(connection) is False
+        return self._index(connection) is True
 
     def _do(self, connection: Connection, ours: bool) -> None:
         work = self._work
         if work.kind == "detach":
             pending = self._pending(connection)
             if pending:
-                connection.execute(
-                    sql.SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE").format(
-                        sql.SQL(work.table.text), sql.SQL(work.name.text)
-                    )
-                )
+                self._finalize(connection)
             elif pending is False or not ours:
                 connection.execute(self.statement.text)
             return
@@ -182,13 +243,27 @@ class Alone:
             connection.execute(self.statement.text)
 
     def _tidy(self, connection: Connection) -> None:
-        """Nothing of a CREATE stays; what a DROP or DETACH began is gone on with by the next attempt."""
+        """Nothing of a CREATE stays; what a DROP or DETACH began is gone on with by the next attempt, or
+        undone by the way back.
+        """
+        self._clear(connection)
+        if not connection.closed and (self._work.kind == "create" or self._untouched(connection)):
+            forget(connection, self.migration.name)
+
+    def _clear(self, connection: Connection) -> None:
         if self._work.kind == "create" and not connection.closed:
             self._drop(connection)
-            forget(connection, self.migration.name)
 
     def _drop(self, connection: Connection) -> None:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(self._qualified)))
+
+    def _finalize(self, connection: Connection) -> None:
+        work = self._work
+        connection.execute(
+            sql.SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE").format(
+                sql.SQL(work.table.text), sql.SQL(work.name.text)
+            )
+        )
 
     @property
     def _qualified(self) -> str:

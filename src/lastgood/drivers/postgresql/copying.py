@@ -15,6 +15,22 @@ from lastgood.drivers.postgresql.connection import Connection, Server, one
 SAMPLE_ROWS = 1000
 """Rows of each table that a sample has at most."""
 
+_WHOLE = ("revisions", "attempts", "kept", "undo", "undo_runs", "restores")
+"""Tables of ours that say what there is. What they tell of, rows put aside and rows before and after, can be
+as large as anybody's tables, and is a sample like those."""
+
+_EMPTY = 16 << 20
+"""Bytes of a database with nothing in it, about."""
+# A table that was never analyzed has a row on each page at least.
+_SIZE = """
+SELECT coalesce(sum(least(size, size * %s / greatest(rows, 1))), 0)::bigint FROM (
+    SELECT pg_total_relation_size(c.oid) AS size,
+           CASE WHEN c.reltuples > 0 THEN c.reltuples::numeric
+                ELSE pg_relation_size(c.oid) / current_setting('block_size')::numeric END AS rows
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+) tables
+"""
 _COLUMNS = """
 SELECT n.nspname, c.relname, array_agg(a.attname::text ORDER BY a.attnum)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -55,7 +71,8 @@ def copy_sample(source: Server, copy: Server, binaries: Binaries) -> None:
         binaries.pour(source, [*words, "--section=pre-data"], copy, _RESTORE)
         with copy.patient_session() as made:
             for schema, table, columns in live.execute(_COLUMNS).fetchall():
-                _copy_rows(live, made, sql.Identifier(schema, table), columns, whole=schema == "lastgood")
+                whole = schema == "lastgood" and table in _WHOLE
+                _copy_rows(live, made, sql.Identifier(schema, table), columns, whole=whole)
             _keep_closed(live, made)
             for schema, name, last in live.execute(_SEQUENCES).fetchall():
                 made.execute(
@@ -65,6 +82,11 @@ def copy_sample(source: Server, copy: Server, binaries: Binaries) -> None:
                 )
         binaries.pour(source, [*words, "--section=post-data"], copy, _RESTORE)
     _without_captures(copy)
+
+
+def sample_size(connection: Connection) -> int:
+    """Bytes that a sample needs, about: a materialized view is made from it, and counted as a table."""
+    return _EMPTY + int(one(connection, _SIZE, SAMPLE_ROWS))
 
 
 @contextmanager

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
 
-from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
+from lastgood.domain.errors import Cause, DriverError, LastgoodError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import (
     alone,
     aside,
-    changes,
     failures,
     publication,
     recording,
@@ -23,17 +20,10 @@ from lastgood.drivers.postgresql import (
     undoing,
 )
 from lastgood.drivers.postgresql.connection import Connection, Server
-from lastgood.drivers.postgresql.failures import Spot
-from lastgood.drivers.postgresql.locks import BlockerWatch, describe
-from lastgood.drivers.postgresql.recording import Recorder, Unrecorded
+from lastgood.drivers.postgresql.recording import Recorder
 from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, runnable
+from lastgood.drivers.postgresql.transactions import BEGIN, ScriptFailed, Transactions, Work
 from lastgood.ports.drivers import MigrationScript
-
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-RETRY_PAUSE = 0.2
-
-Work = tuple[bool, Mapping[str, int]]
-"""Whether there is something to commit, and the rows put aside or brought back by place."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +78,9 @@ class Migrator:
             return True, returned
 
         recorder = Recorder(self.server, migration) if recording.wanted(migration) else None
+        self._undo_attempt(migration, script, deployed=True)
         with self._beforehand(migration, script, wanted=False), self._recorded(recorder, script):
-            return self._in_transaction(work, migration.name, recorder)
+            return Transactions(self.server).run(work, migration.name, recorder)
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         """Put aside what would be lost, run revert.sql and remove the row. Source of ``Migrates.revert``."""
@@ -119,13 +110,14 @@ class Migrator:
             revisions.remove(connection, migration.name)
             return True, kept
 
+        self._undo_attempt(migration, script, deployed=False)
         with self._beforehand(migration, script, wanted=True):
-            return self._in_transaction(work, migration.name)
+            return Transactions(self.server).run(work, migration.name)
 
     @contextlib.contextmanager
     def _beforehand(self, migration: MigrationScript, script: Script, *, wanted: bool) -> Iterator[None]:
-        """What runs in no transaction, when the migration is there as ``wanted`` says. A CREATE that our
-        transaction does not confirm is taken back.
+        """What runs in no transaction, when the migration is there as ``wanted`` says. What our transaction
+        then does not confirm is undone.
         """
         if not script.alone:
             yield
@@ -137,13 +129,44 @@ class Migrator:
         if there is not wanted:
             yield
             return
-        work = alone.Alone(self.server, migration, script.file, script.statements[0])
-        work.run()
+        alone.Alone(self.server, migration, script.file, script.statements[0]).run()
         try:
             yield
-        except Rejected:
-            work.take_back()
+        except OutcomeUnknown:
             raise
+        except LastgoodError:
+            part, text = ("deploy", migration.deploy) if wanted else ("revert", migration.revert)
+            # What can't be undone now stays noted: the next attempt goes on, or the way back undoes it.
+            with contextlib.suppress(DriverError):
+                self._undo_attempt(migration, Script.read(migration, part, text), deployed=wanted)
+            raise
+
+    def _undo_attempt(self, migration: MigrationScript, back: Script, *, deployed: bool) -> None:
+        """Undo the statement of an attempt that no transaction confirmed, so that all is as the revision
+        table says: ``deployed``, when the way back was tried. ``back`` leads the other way. Idempotent.
+        """
+        with self.server.reading() as connection:
+            there = revisions.there(connection, migration, self.server.spot.address)
+            statement = alone.noted(connection, migration.name)
+        if statement is None or there is not deployed:
+            return
+        begun = alone.Alone.noted(self.server, migration, back.file, statement)
+        if deployed and not back.alone and not begun.creates:
+            return  # What undoes it is only a part of deploy.sql; the way back can still go on.
+        if not begun.undo():
+            return
+        if back.alone:
+            alone.Alone(self.server, migration, back.file, back.statements[0]).again()
+
+        def work(connection: Connection) -> Work:
+            if alone.noted(connection, migration.name) != statement:
+                return False, {}
+            self._run(connection, back)
+            self._settle(connection, back)
+            alone.forget(connection, migration.name)
+            return True, {}
+
+        Transactions(self.server).run(work, migration.name)
 
     def undo_obstacle(self, migration: MigrationScript) -> Message | None:
         """Source of ``UndoesRows.undo_obstacle``."""
@@ -191,86 +214,6 @@ class Migrator:
         with recorder.installed(script.statements):
             yield
 
-    def _in_transaction(
-        self, work: Callable[[Connection], Work], name: str, recorder: Recorder | None = None
-    ) -> Mapping[str, int]:
-        """Try until it is done or ``lock_deadline`` is over; only a lock in the way is tried again, and a
-        capture, which gives way."""
-        deadline = time.monotonic() + self.server.settings.lock_deadline
-        unwatched: frozenset[int] = frozenset()
-        while True:
-            try:
-                return self._attempt(work, name, unwatched)
-            except CaptureInTheWay as error:
-                unwatched |= error.tables
-                continue
-            except Unrecorded as error:
-                assert recorder is not None, "only a recorder finds that out"
-                recorder.watch(sorted(error.tables))
-                continue
-            except Rejected as error:
-                if error.cause is not Cause.TABLE_LOCK or time.monotonic() >= deadline:
-                    raise
-            time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
-
-    def _attempt(
-        self, work: Callable[[Connection], Work], name: str, unwatched: frozenset[int]
-    ) -> Mapping[str, int]:
-        with (
-            self.server.session() as connection,
-            BlockerWatch(self.server, connection.info.backend_pid) as watch,
-        ):
-            try:
-                connection.execute(BEGIN)
-                connection.execute(self.server.guards())
-                revisions.lock(connection)
-                publication.follow(connection, ours=False)
-                publication.give_way(connection, unwatched)
-                changed, rows = work(connection)
-                if changed:
-                    changes.mark(connection, name)
-            except ScriptFailed as failed:
-                self._refuse_capture(connection, failed.error, unwatched)
-                raise self._failure(failed.error, failed.spot, watch) from None
-            except psycopg.Error as error:
-                raise self._failure(error, self.server.spot, watch) from None
-            if not changed:
-                connection.execute("ROLLBACK")
-                return rows
-            self._commit(connection, name, watch)
-            return rows
-
-    def _refuse_capture(
-        self, connection: Connection, error: psycopg.Error, unwatched: frozenset[int]
-    ) -> None:
-        """Raises CaptureInTheWay when the statement was refused only because its table is published."""
-        if error.sqlstate == failures.NOT_IN_STATE:
-            connection.execute("ROLLBACK")
-            tables = publication.in_the_way(connection, failures.text(error))
-            if tables - unwatched:
-                raise CaptureInTheWay(tables) from None
-
-    def _failure(self, error: psycopg.Error, spot: Spot, watch: BlockerWatch) -> DriverError:
-        if failures.locked(error):
-            return failures.table_lock(failures.text(error), describe(watch.last), spot)
-        return failures.translate(error, spot)
-
-    def _commit(self, connection: Connection, name: str, watch: BlockerWatch) -> None:
-        try:
-            answer = connection.execute("COMMIT").statusmessage
-        except psycopg.Error as error:
-            if failures.lost(error):
-                raise failures.outcome_unknown(error, self.server.spot, name) from None
-            raise self._failure(error, self.server.spot, watch) from None
-        if answer != "COMMIT":
-            raise OutcomeUnknown(
-                N_("the server answered the commit of {name} with {answer}"),
-                todo=N_("Look at the revision table before doing anything else."),
-                where=self.server.spot.address,
-                name=name,
-                answer=answer or "nothing",
-            )
-
     def _run(self, connection: Connection, script: Script, recorder: Recorder | None = None) -> None:
         spot = self.server.spot
         for number, statement in enumerate(() if script.alone else script.statements):
@@ -303,20 +246,3 @@ class Migrator:
         connection.execute("SAVEPOINT lastgood_verify")
         self._run(connection, verify)
         connection.execute("ROLLBACK TO SAVEPOINT lastgood_verify; RELEASE SAVEPOINT lastgood_verify")
-
-
-class CaptureInTheWay(Exception):
-    """The migration has to be tried again while nothing watches these tables, by oid."""
-
-    def __init__(self, tables: frozenset[int]) -> None:
-        super().__init__()
-        self.tables = tables
-
-
-class ScriptFailed(Exception):
-    """A statement of a script failed; becomes one of our errors where the blockers are known."""
-
-    def __init__(self, error: psycopg.Error, spot: Spot) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.spot = spot

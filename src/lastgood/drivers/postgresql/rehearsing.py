@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lastgood.domain.restore_point import Snapshot
 from lastgood.drivers.postgresql.connection import Server, one
-from lastgood.drivers.postgresql.copying import SAMPLE_ROWS, copy_sample, copy_whole
+from lastgood.drivers.postgresql.copying import SAMPLE_ROWS, copy_sample, copy_whole, sample_size
 from lastgood.drivers.postgresql.rehearse import Trial
 from lastgood.drivers.postgresql.scratch import beside, scratch
 from lastgood.drivers.postgresql.snapshot import Snapshotter
@@ -47,7 +47,6 @@ class Rehearser:
             with scratch(self.server, self.snapshots.dump_of(source), tools) as copy:
                 yield copy
             return
-        sampled = self.sample_rows() > 0
-        fill = copy_sample if sampled else copy_whole
-        with beside(self.server, lambda made: fill(self.server, made, tools), whole=not sampled) as copy:
+        fill, size = (copy_sample, sample_size) if self.sample_rows() else (copy_whole, None)
+        with beside(self.server, lambda made: fill(self.server, made, tools), size) as copy:
             yield copy

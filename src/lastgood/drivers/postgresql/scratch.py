@@ -20,6 +20,9 @@ from lastgood.drivers.postgresql.connection import Connection, Server, one
 Fill = Callable[[Server], None]
 """Fills the empty database of a server."""
 
+Size = Callable[[Connection], int]
+"""Bytes of a copy, as the live database tells."""
+
 PREFIX = "lastgood_scratch_"
 PARALLEL_FROM = 32 << 20
 """Bytes of a dump from which two workers load faster than one."""
@@ -36,17 +39,21 @@ def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def beside(server: Server, fill: Fill, *, whole: bool = True) -> Iterator[Server]:
-    """The same, filled by ``fill``; ``whole``: with about as much as the live database holds."""
+def beside(server: Server, fill: Fill, size: Size | None = None) -> Iterator[Server]:
+    """The same, filled by ``fill``, with as much as ``size`` says; None: about what the live one holds."""
     name = f"{PREFIX}{int(time.time()):08x}_{secrets.token_hex(4)}"
     with server.session() as connection:
         # The server forgets this lock when we die, and then anybody may drop what we made.
         connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
         remove_leftovers(connection)
-        if whole:
-            check_room(connection, server)
+        check_room(connection, server, size)
         try:
             make_like(connection, server, name, "lastgood scratch")
+            # It holds what customers wrote, and none of the live one's rights. TEMPORARY stays: scripts that
+            # take another role have it there too.
+            connection.execute(
+                sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
+            )
             connection.execute(
                 sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name))
             )
@@ -135,7 +142,7 @@ def _subject(database: str, role: str | None) -> sql.Composed:
     return subject if role is None else sql.SQL("ROLE {} IN ").format(sql.Identifier(role)) + subject
 
 
-def check_room(connection: Connection, server: Server) -> None:
+def check_room(connection: Connection, server: Server, size: Size | None = None) -> None:
     """Refuse a second database that would fill the server's disk, where we can see that disk."""
     if server.settings.host not in ("localhost", "127.0.0.1", "::1") and server.settings.host[:1] != "/":
         return
@@ -145,7 +152,8 @@ def check_room(connection: Connection, server: Server) -> None:
         return
     if not directory.is_dir():
         return
-    need = int(one(connection, "SELECT pg_database_size(current_database())"))
+    whole = "SELECT pg_database_size(current_database())"
+    need = int(one(connection, whole)) if size is None else size(connection)
     need += need // 5
     free = shutil.disk_usage(directory).free
     if free < need:

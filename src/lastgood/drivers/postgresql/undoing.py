@@ -8,15 +8,13 @@ key is free. What stands against it becomes a conflict with the three values and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.postgresql import aside, contents
+from lastgood.drivers.postgresql import aside, batches, contents
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.ports.undoing import Undone
 
@@ -45,19 +43,6 @@ SELECT n.nspname, c.relname,
 FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE f.contype = 'f' AND f.confrelid IN (SELECT oid FROM above) AND f.conparentid = 0
 """
-
-# In the row's own subtransaction; what refuses it is its reason, until another way is found.
-_EACH = sql.SQL("""
-DO $undo$ DECLARE lot record; BEGIN
-FOR lot IN SELECT n FROM {store} WHERE state IS NULL ORDER BY n LOOP
-    BEGIN
-        {act};
-    EXCEPTION WHEN integrity_constraint_violation OR data_exception OR raise_exception THEN
-        UPDATE {store} SET reason = SQLERRM WHERE n = lot.n;
-    END;
-END LOOP;
-END $undo$
-""")
 
 
 @dataclass(frozen=True)
@@ -95,6 +80,9 @@ def undo(connection: Connection, migration: str, key: str, address: str) -> None
             name=migration,
         )
     contents.whole_rows(connection)
+    # It takes as long as there are rows: trying again would end alike. Locks still time out.
+    patience = one(connection, "SELECT current_setting('statement_timeout')")
+    connection.execute("SET LOCAL statement_timeout = 0")
     # Triggers of the tables find what they name as in any other session.
     connection.execute("RESET search_path")
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -109,6 +97,7 @@ def undo(connection: Connection, migration: str, key: str, address: str) -> None
     for one_lot in rows:
         one_lot.finish(key)
     aside.reset(connection)
+    connection.execute("SELECT set_config('statement_timeout', %s, true)", (patience,))
 
 
 def report(connection: Connection, migration: str, key: str) -> Undone:
@@ -155,6 +144,7 @@ class _Rows:
         self._references = connection.execute(_REFERENCES, (name,)).fetchall()
         self._place = {column: n for n, column in enumerate(lot.columns, 1)}
         self._there = set(lot.key) <= self._types.keys()
+        connection.execute(sql.SQL("ANALYZE {}").format(lot.store))
         self._changed = self._differing()
 
     def look(self) -> None:
@@ -211,16 +201,10 @@ class _Rows:
         )
         connection.execute(sql.SQL("DROP TABLE {}").format(lot.store))
 
-    def _attempt(self, act: Callable[[sql.Composable], sql.Composed]) -> int:
-        """Rows that it put back: all at once, or, where one of them is refused, each by itself."""
-        connection, before = self._connection, self._left()
-        connection.execute("SAVEPOINT lastgood_undo")
-        try:
-            connection.execute(act(sql.SQL("k.state IS NULL")))
-        except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException):
-            connection.execute("ROLLBACK TO SAVEPOINT lastgood_undo")
-            connection.execute(_EACH.format(store=self.lot.store, act=act(sql.SQL("k.n = lot.n"))))
-        connection.execute("RELEASE SAVEPOINT lastgood_undo")
+    def _attempt(self, act: batches.Act) -> int:
+        """Rows that it put back."""
+        before = self._left()
+        batches.put_back(self._connection, self.lot.store, act)
         return before - self._left()
 
     def _left(self) -> int:
