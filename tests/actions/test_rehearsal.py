@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from lastgood.planning.moves import Move, plan_deploy
 from lastgood.testing.fake_database import FakeDatabase
 from tests.actions.restoring import INIT, SPOILS, Shop
 from tests.actions.test_killed import Kill, assert_whole, killed_and_resumed
+from tests.actions.test_staying_up import fall, happens_in
 from tests.actions.theatre import OTHER, UNIT, Theatre
 
 NEXT = "(SELECT coalesce(max(id), 0) + 1 FROM orders)"
@@ -280,17 +282,57 @@ def test_a_fence_is_lifted_when_the_migration_fails(stage: Stage) -> None:
     assert_whole(stage.theatre, stage.old)
 
 
-def test_a_closed_shop_waits_for_nobody(stage: Stage) -> None:
-    """A person may decide whether a broken gate goes back, but not while nobody is served."""
-    move = stage.move(strict(stage))
-    context = stage.theatre.context
+def by_hand(stage: Stage, target: Release) -> Rollout:
+    """Where a person decides whether a broken gate goes back."""
+    move, context = stage.move(target), stage.theatre.context
     plan = replace(plan_deploy(move), automatic=False)
     request = Request("test", "team", "nobody", "ann", context.clock.now())
-    rollout = accept_plan(context, plan, move.target, request)
+    return accept_plan(context, plan, move.target, request)
+
+
+def test_a_closed_shop_waits_for_nobody(stage: Stage) -> None:
+    """A person may decide whether a broken gate goes back, but not while nobody is served."""
+    rollout = by_hand(stage, strict(stage))
     stage.shop.database.fail_next("deploy", Rejected(Message("locked").template))
     end = stage.theatre.run(rollout.id)
     assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED)
     assert_whole(stage.theatre, stage.old)
+
+
+@pytest.mark.parametrize("step", ["shift", "workers"])
+def test_a_shop_that_could_not_be_opened_is_closed(
+    stage: Stage, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step began, and opened nothing."""
+    rollout = by_hand(stage, strict(stage))
+
+    def refuse(*asked: object) -> None:
+        monkeypatch.undo()
+        raise Rejected(Message("refused").template)
+
+    def refuses(moment: str, at: str) -> None:
+        if (moment, at) == ("before effect", step):
+            part, verb = (
+                (stage.theatre.proxy, "route") if step == "shift" else (stage.theatre.runtime, "start")
+            )
+            monkeypatch.setattr(part, verb, refuse)
+
+    end = stage.theatre.run(rollout.id, refuses)
+    assert stage.theatre.result(rollout.id, step)["error"] == "Rejected"
+    assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED)
+    assert_whole(stage.theatre, stage.old)
+
+
+@pytest.mark.parametrize("changes", [{}, {"traffic": None}], ids=["traffic", "none"])
+def test_a_shop_that_is_open_again_waits_for_a_person(stage: Stage, changes: dict[str, Any]) -> None:
+    if changes:
+        stage.old = stage.theatre.stand(replace(stage.old, **changes))
+    target = replace(strict(stage), **changes)
+    rollout = by_hand(stage, target)
+    falls = happens_in(stage.theatre, "watch", fall(stage.theatre, target, Role.WEB))
+    end = stage.theatre.run(rollout.id, falls)
+    assert (end.id, end.state) == (rollout.id, RolloutState.FAILED)
+    assert "waits for a person" in str(end.outcome)
 
 
 def test_without_a_rehearsal_before_it_the_rollout_refuses_what_breaks(stage: Stage) -> None:
