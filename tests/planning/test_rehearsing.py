@@ -109,7 +109,7 @@ def test_where_it_does_not_every_writer_stops_before_the_schema_moves(old: OldCo
     assert all(step.reversibility is not Reversibility.WARM for step in plan.steps)
     back = [step.id for step in plan.way_back]
     assert back == [
-        "back:evidence", "back:fence", f"back:snapshot:{RESOURCE}", f"back:revert:{RESOURCE}:2", "back:start",
+        "back:evidence", f"back:snapshot:{RESOURCE}", "back:fence", f"back:revert:{RESOURCE}:2", "back:start",
         "back:shift", "back:workers", "verify",
     ]  # fmt: skip
     assert any("stop every writer first" in str(note) for note in plan.notes)

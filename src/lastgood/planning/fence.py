@@ -42,7 +42,11 @@ def cold(steps: Sequence[Step]) -> list[Step]:
 
 
 def back_fenced(target: Release, source: Release, schema: Sequence[Step]) -> list[Step]:
-    """Evidence, writers, database, configuration, program, traffic, workers; nothing is removed."""
+    """Evidence, snapshot, writers, database, configuration, program, traffic, workers; nothing is removed.
+
+    The snapshot is taken while customers are still served: it may take long, and may fail. What is written
+    after it, each revert puts aside by itself.
+    """
     evidence = Step("back:evidence", StepKind.COLLECT_EVIDENCE, Message(N_("Collect the evidence")),
                     {"release": source.digest})  # fmt: skip
     stop = N_("Stop the failed generation, web and workers, keep its logs")
@@ -50,8 +54,9 @@ def back_fenced(target: Release, source: Release, schema: Sequence[Step]) -> lis
     hand_over, switch = N_("Failed workers stop, old ones start"), N_("Switch the configuration back")
     return [
         evidence,
+        *(step for step in schema if step.kind is StepKind.SNAPSHOT),
         *build.stop_generation("back:fence", stop, source, target, undoes=["start", "workers"]),
-        *schema,
+        *(step for step in schema if step.kind is not StepKind.SNAPSHOT),
         *build.switch_files("back:switch", switch, target, source, undoes=["switch"]),
         *build.start("back:start", start, target, undoes=[FENCE]),
         *build.shift_traffic("back:shift", shift, target, source, Leave.CUT, undoes=[FENCE, "shift"]),
