@@ -349,5 +349,49 @@ def test_what_showed_it_first_is_known_the_next_day(stage: Stage) -> None:
     with stage.theatre.store.read() as unit:
         made += unit.rehearsals.list(RESOURCE)
     back = move_between(stage.theatre.context, target, stage.old, back=True)
-    assert [*back.rehearsed.values()] == made
+    assert back.undone == {RESOURCE: tuple(made)}
     assert back.fenced
+
+
+ADDS = (
+    "ALTER TABLE visits ADD COLUMN at text;\n",
+    "SELECT at FROM visits WHERE false;\n",
+    "ALTER TABLE visits DROP COLUMN at;\n",
+)
+
+
+def above(stage: Stage, below: Release, scripts: tuple[str, str, str]) -> Release:
+    """``below`` is deployed; then, on top of it, one more migration."""
+    end = stage.deploy(below)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    database = below.databases[0]
+    three = stage.shop.migration("0003_more", scripts)
+    both = stage.theatre.release(
+        "more", databases=(replace(database, migrations=(*database.migrations, three)),)
+    )
+    oldest, stage.old = stage.old, below
+    end = stage.deploy(both)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    stage.old = oldest
+    return both
+
+
+def test_over_several_changes_no_older_one_is_forgotten(stage: Stage) -> None:
+    both = above(stage, strict(stage), ADDS)
+    with stage.theatre.store.read() as unit:
+        newest = unit.rehearsals.list(RESOURCE)[0]
+    assert newest.old.runs
+    back = move_between(stage.theatre.context, both, stage.old, back=True)
+    assert [one.old for one in back.undone[RESOURCE]] == [newest.old, OldCode.BREAKS]
+    assert back.fenced
+
+
+def test_what_was_deployed_counts_not_what_had_its_name(stage: Stage) -> None:
+    """Another migration of the name was rehearsed since, and never deployed."""
+    target = strict(stage)
+    stage.deploy(target)
+    with stage.theatre.store.write() as unit:
+        edited = replace(unit.rehearsals.list(RESOURCE)[-1], key="edited", old=OldCode.PROVEN)
+        unit.rehearsals.put(edited)
+    back = move_between(stage.theatre.context, target, stage.old, back=True)
+    assert [one.old for one in back.undone[RESOURCE]] == [OldCode.BREAKS]

@@ -327,9 +327,19 @@ def move_between(
     captures = capture_obstacles(None if back else context.drivers, target, schemas, classes)
     with context.store.read() as unit:
         journeys = {} if back else journeys_between(unit, base, target, schemas)
-        rehearsed = undone(unit, reverts)
+        rehearsed = undone(unit, base, reverts)
     return Move(
-        base, target, schemas, classes, timings, changes, reverts, drains, captures, journeys, rehearsed
+        base,
+        target,
+        schemas,
+        classes,
+        timings,
+        changes,
+        reverts,
+        drains,
+        captures,
+        journeys,
+        undone=rehearsed,
     )
 
 
