@@ -12,7 +12,7 @@ from lastgood.domain.plan import Reversibility, Step, StepKind
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
-from lastgood.planning.rehearsing import order
+from lastgood.planning.rehearsing import why
 from lastgood.planning.schema import Classes, SchemaMove
 from lastgood.ports.traffic import Leave
 
@@ -86,21 +86,13 @@ def refuse_unfenceable(
             continue
         moving = [m.name for m in schema.pending if classes[m.name][0] is not Reversibility.EXACT]
         users = others.get(one.resource, ())
-        words = {"why": _why(one), "names": ", ".join(moving), "units": ", ".join(users)}
+        words = {"why": why(one), "names": ", ".join(moving), "units": ", ".join(users)}
         if moving:
             raise _refused(N_("{why} And {names} moves data: no script takes that back."), one, words)
         if users:
             raise _refused(N_("{why} And {units} use it too, which this change does not stop."), one, words)
         if base.runtime is None or base.origin == "baseline":
             raise _refused(N_("{why} And what runs now can't be stopped by lastgood."), one, words)
-
-
-def _why(one: Rehearsed) -> Message:
-    """The sentence of the plan, without what it has for a consequence."""
-    said = order(one)
-    why = said.params["why"]
-    assert isinstance(why, Message)
-    return why
 
 
 def _refused(template: str, one: Rehearsed, words: Mapping[str, Any]) -> NotReversible:

@@ -15,7 +15,7 @@ from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
 from lastgood.planning.fence import back_fenced, cold, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
-from lastgood.planning.rehearsing import Written, order, rehearsal_notes
+from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes
 from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.ports.traffic import Leave
 
@@ -44,6 +44,9 @@ class Move:
     """Databases that were rehearsed for this move."""
     undone: Mapping[str, tuple[Rehearsed, ...]] = field(default_factory=dict)
     """On a way back: what was rehearsed of the migrations that it takes out, when they were deployed."""
+
+    left: Mapping[str, tuple[Rehearsed, ...]] = field(default_factory=dict)
+    """The same of those that it passes and has to leave there."""
 
     @property
     def known(self) -> tuple[Rehearsed, ...]:
@@ -131,7 +134,7 @@ def plan_rollback(move: Move) -> Plan:
         verify(move.target),
     ]
     deciding = [one for one in move.known if one.old.runs is not move.fenced]
-    notes = (*(order(one) for one in deciding), *_notes(move))
+    notes = (*_left_notes(move), *(order(one) for one in deciding), *_notes(move))
     return _plan(PlanKind.ROLLBACK, move, steps, (), notes)
 
 
@@ -190,6 +193,21 @@ def revertible(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
         return name in classes and classes[name][0] is Reversibility.EXACT
 
     return tuple(itertools.takewhile(exact, schema.extra))
+
+
+def staying(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
+    """What the target lacks and going back leaves there all the same, newest first."""
+    return (*schema.extra[len(revertible(schema, classes)) :], *schema.kept)
+
+
+def _left_notes(move: Move) -> list[Message]:
+    """What the target is known not to run on, and meets."""
+    return [
+        left_breaking(one, [n for n in staying(s, move.classes) if n in one.pending], move.target.unit)
+        for s in move.schemas
+        for one in move.left.get(s.database.resource, ())
+        if not one.old.runs
+    ]
 
 
 def _back_to(target: Release, source: Release, *, alone: bool = False) -> list[Step]:

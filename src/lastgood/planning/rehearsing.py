@@ -11,6 +11,7 @@ from lastgood.domain.errors import NotReversible
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rehearsal import OldCode, Rehearsed
 from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.domain.unit import UnitId
 from lastgood.planning.schema import SchemaMove
 from lastgood.ports.drivers import Rehearsal
 
@@ -162,3 +163,22 @@ def order(one: Rehearsed) -> Message:
     words = {"resource": one.resource, "reason": one.reason or missing}
     said = Message(templates[one.old], words)
     return said if one.old.runs else Message(FENCED, {"why": said})
+
+
+def why(one: Rehearsed) -> Message:
+    """The sentence about one that does not run, without what the plan does about it."""
+    said = order(one).params["why"]
+    assert isinstance(said, Message)
+    return said
+
+
+def left_breaking(one: Rehearsed, names: Iterable[str], unit: UnitId) -> Message:
+    """``names`` of ``one`` stay where a way back goes to code from before them."""
+    left = N_(
+        "{names} can't be taken out of {resource} and stays there. {why} That is the code to which this way "
+        "back goes, so expect it to fail. Go back to a restore point that has {names} (lastgood rollback "
+        "{unit} --to POINT), or the database with it (lastgood restore {unit}), or mend it by a new deploy."
+    )
+    return Message(
+        left, {"names": ", ".join(names), "resource": one.resource, "why": why(one), "unit": str(unit)}
+    )
