@@ -23,7 +23,7 @@ from tests.actions.rehearsed import (
 )
 from tests.actions.test_killed import Kill, assert_whole, killed_and_resumed
 from tests.actions.test_staying_up import fall, happens_in
-from tests.actions.theatre import UNIT
+from tests.actions.theatre import OTHER, UNIT
 
 MOMENTS = ("before effect", "after effect", "after outcome")
 
@@ -147,3 +147,16 @@ def test_a_shop_that_is_open_again_waits_for_a_person(stage: Stage, changes: dic
     end = stage.theatre.run(rollout.id, falls)
     assert (end.id, end.state) == (rollout.id, RolloutState.FAILED)
     assert "waits for a person" in str(end.outcome)
+
+
+def test_what_breaks_is_not_left_to_code_that_starts_all_the_same(stage: Stage) -> None:
+    """Since the plan was made another unit came to need the migration."""
+    target = strict(stage)
+    assert stage.deploy(target).state is RolloutState.VERIFIED
+    going = rollback(stage.theatre.context, UNIT)
+    stage.theatre.stand(replace(target, unit=OTHER))
+    end = stage.theatre.run(going)
+    assert end.state is RolloutState.INCOMPLETE
+    assert f"{OTHER} need 0002_next" in str(end.outcome)
+    assert generation_id(stage.old) not in stage.theatre.running(Role.WEB)
+    assert [row[0] for row in stage.shop.database.applied()] == ["0001_init", "0002_next"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +61,17 @@ def back_fenced(target: Release, source: Release, schema: Sequence[Step]) -> lis
         *build.start("back:start", start, target, undoes=[FENCE]),
         *build.shift_traffic("back:shift", shift, target, source, Leave.CUT, undoes=[FENCE, "shift"]),
         *build.switch_workers("back:workers", hand_over, target, source, undoes=[FENCE, "workers"]),
+    ]
+
+
+def have_to_go(schema: Sequence[Step], rehearsed: Iterable[Rehearsed]) -> list[Step]:
+    """``schema``, in which the reverts of what old code does not run on may not be left out."""
+    breaking = {(one.resource, name) for one in rehearsed if not one.old.runs for name in one.pending}
+    return [
+        replace(step, params={**step.params, "has_to_go": True})
+        if (step.params["resource"], step.params.get("migration")) in breaking
+        else step
+        for step in schema
     ]
 
 

@@ -13,7 +13,7 @@ from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
-from lastgood.planning.fence import back_fenced, cold, stop_writers
+from lastgood.planning.fence import back_fenced, cold, have_to_go, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
 from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes
 from lastgood.planning.schema import Classes, SchemaMove, moving
@@ -125,7 +125,7 @@ def plan_rollback(move: Move) -> Plan:
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
-    schema = build.revert(move.base, move.reverts)
+    schema = have_to_go(build.revert(move.base, move.reverts), move.known)
     steps = [
         *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
@@ -168,7 +168,7 @@ def way_back(move: Move) -> tuple[Step, ...]:
                 break
             names.append(migration.name)
         taken[schema.database.resource] = tuple(names)
-    reverts = build.revert(move.target, taken)
+    reverts = have_to_go(build.revert(move.target, taken), move.known)
     return (*_there(move.base, move.target, reverts, fenced=move.fenced), verify(move.base))
 
 

@@ -8,7 +8,7 @@ from lastgood.actions.needs import needed_by_others
 from lastgood.actions.rehearsing import texts_of
 from lastgood.actions.steps.tools import Handler, database_at
 from lastgood.domain.capture import Capture
-from lastgood.domain.errors import Conflict, Rejected
+from lastgood.domain.errors import Conflict, NotReversible, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.rehearsal import OldCode
 from lastgood.domain.release import DatabaseTarget, Release
@@ -133,6 +133,19 @@ class RevertSchema(Handler):
         with context.store.read() as unit:
             # Asked again: since the plan was made another unit may have come to need it.
             needed = needed_by_others(unit, release.unit, database.resource).get(str(name), ())
+        if needed and context.step.params.get("has_to_go"):
+            raise NotReversible(
+                N_("{units} need {name} in {resource} since, and old code is not shown to run on it"),
+                todo=N_(
+                    "Nobody is served meanwhile: take them back first (lastgood rollback {first}) and run "
+                    "this again, or deploy a release that runs with {name}."
+                ),
+                where=database.resource,
+                units=", ".join(needed),
+                first=needed[0],
+                name=name,
+                resource=database.resource,
+            )
         if needed:
             return {"kept": name, "needed_by": list(needed)}
         driver = migrates_of(self.tools.drivers, release, database)
