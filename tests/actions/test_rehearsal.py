@@ -137,6 +137,26 @@ def test_a_driver_that_tries_no_journeys_rehearses_in_the_rollout(stage: Stage) 
     assert simple.rehearsals == 1
 
 
+def test_without_a_rehearsal_before_it_the_rollout_refuses_what_nothing_shows(stage: Stage) -> None:
+    """The old release has no journey, and the migration more than adds."""
+    old = stage.theatre.stand(with_journey(stage.theatre, stage.old, ""))
+    end = stage.theatre.deploy(stage.release("renames", RENAMED, ""))
+    assert end.state is RolloutState.FAILED
+    assert "nothing shows that old code runs" in str(end.outcome)
+    assert stage.theatre.serves(old)
+    assert [row[0] for row in stage.shop.database.applied()] == ["0001_init"]
+
+
+def test_a_rollback_is_not_refused_because_nothing_shows_it(stage: Stage) -> None:
+    """To a restore point with a migration that was taken out since."""
+    renames = stage.release("renames", RENAMED, "")
+    assert stage.deploy(renames).state is RolloutState.VERIFIED
+    assert stage.theatre.go_back().state is RolloutState.VERIFIED
+    end = stage.theatre.go_back(to=renames.digest)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert [row[0] for row in stage.shop.database.applied()] == ["0001_init", "0002_next"]
+
+
 def test_without_a_rehearsal_before_it_the_rollout_refuses_what_breaks(stage: Stage) -> None:
     end = stage.theatre.deploy(strict(stage))
     assert end.state is RolloutState.FAILED

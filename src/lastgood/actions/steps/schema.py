@@ -65,7 +65,8 @@ class Rehearse(Handler):
         refuse_different(seen, database.resource)
         old, reason = judge(seen, journeys)
         if "old" not in params:
-            refuse_breaking(old, reason, database.resource)
+            # A rollback has no journeys: nobody may be kept where he is because nothing shows the way.
+            refuse_breaking(old, reason, database.resource, forward="journeys" in params)
         elif OldCode(params["old"]).runs is not old.runs:
             raise Conflict(
                 N_("the schema of {resource} is not the one that was rehearsed, and the plan rests on that"),
