@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lastgood.domain.digest import digest_bytes
 from lastgood.store.database import open_store
+from tests.actions.rehearsed import OLD, Stage
+from tests.actions.restoring import Shop
 from tests.actions.theatre import Clock, Theatre
 
 
@@ -32,3 +35,10 @@ def theatre(empty_state: Path, clock: Clock) -> Iterator[Theatre]:
         store = open_store(state, clock)
         yield Theatre(store, clock, Path(directory))
         store.close()
+
+
+@pytest.fixture
+def stage(theatre: Theatre) -> Stage:
+    theatre.objects.put(OLD.encode())
+    shop = Shop(theatre, journey=digest_bytes(OLD.encode()))
+    return Stage(shop, shop.good)

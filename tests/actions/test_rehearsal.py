@@ -1,98 +1,28 @@
-"""Rehearsed before the plan, once; and what follows for the rollout, behind a fence or not, killed or not."""
+"""Rehearsed before the plan, once; and what follows for the rollout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
 import pytest
 
-from lastgood.actions.abilities import generation_id
-from lastgood.actions.accepting import accept_plan
-from lastgood.actions.plan_change import move_between
-from lastgood.actions.rehearsing import rehearse_first
-from lastgood.actions.rollback import rollback
-from lastgood.domain.digest import digest_bytes
 from lastgood.domain.errors import Conflict, NotReversible, Rejected
 from lastgood.domain.message import Message
-from lastgood.domain.rehearsal import OldCode, Rehearsed
-from lastgood.domain.release import Release
-from lastgood.domain.rollout import Request, Rollout, RolloutState
-from lastgood.domain.unit import Role
-from lastgood.engine.handlers import Probe, no_probe
-from lastgood.planning.moves import Move, plan_deploy
+from lastgood.domain.rehearsal import OldCode
+from lastgood.domain.rollout import RolloutState
+from lastgood.planning.moves import plan_deploy
 from lastgood.testing.fake_database import FakeDatabase
-from tests.actions.restoring import INIT, SPOILS, Shop
-from tests.actions.test_killed import Kill, assert_whole, killed_and_resumed
-from tests.actions.theatre import OTHER, UNIT, Theatre
-
-NEXT = "(SELECT coalesce(max(id), 0) + 1 FROM orders)"
-OLD = f"INSERT INTO orders (id, item, price) VALUES ({NEXT}, 'old', 1);\n" * 2
-NEW = f"INSERT INTO orders (id, item, price, gift) VALUES ({NEXT}, 'new', 1, 'a rose');\n"
-GIFT = (
-    "ALTER TABLE orders ADD COLUMN gift text;\n",
-    "SELECT gift FROM orders WHERE false;\n",
-    "ALTER TABLE orders DROP COLUMN gift;\n",
+from tests.actions.rehearsed import (
+    GIFT,
+    NEW,
+    OLD,
+    RENAMED,
+    RESOURCE,
+    Stage,
+    strict,
+    with_journey,
 )
-STRICT = (
-    "CREATE UNIQUE INDEX one_of_each ON orders (item);\n",
-    "SELECT item FROM orders WHERE false;\n",
-    "DROP INDEX one_of_each;\n",
-)
-RENAMED = (
-    "ALTER TABLE visits RENAME TO looks;\n",
-    "SELECT page FROM looks WHERE false;\n",
-    "ALTER TABLE looks RENAME TO visits;\n",
-)
-RESOURCE = "shop@prod"
-MOMENTS = ("before effect", "after effect", "after outcome")
-
-
-@dataclass
-class Stage:
-    """A shop on ``old``, which has a journey."""
-
-    shop: Shop
-    old: Release
-
-    @property
-    def theatre(self) -> Theatre:
-        return self.shop.theatre
-
-    def release(self, text: str, scripts: tuple[str, str, str], journey: str = "") -> Release:
-        shop = self.shop
-        made = shop.release(text, shop.migration("0001_init", INIT), shop.migration("0002_next", scripts))
-        return with_journey(self.theatre, made, journey)
-
-    def move(self, target: Release, told: Callable[[Message], None] = lambda step: None) -> Move:
-        return rehearse_first(
-            self.theatre.context, move_between(self.theatre.context, self.old, target), told
-        )
-
-    def accept(self, move: Move) -> Rollout:
-        context = self.theatre.context
-        request = Request("test", "team", "nobody", "ann", context.clock.now())
-        return accept_plan(context, plan_deploy(move), move.target, request)
-
-    def deploy(self, target: Release, probe: Probe = no_probe) -> Rollout:
-        return self.theatre.run(self.accept(self.move(target)).id, probe)
-
-    def columns(self) -> list[object]:
-        return [row[1] for row in self.shop.database.ask("PRAGMA table_info('orders')")]
-
-
-def with_journey(theatre: Theatre, made: Release, journey: str) -> Release:
-    if journey:
-        theatre.objects.put(journey.encode())
-    script = digest_bytes(journey.encode()) if journey else ""
-    return replace(made, databases=(replace(made.databases[0], journey=script),))
-
-
-@pytest.fixture
-def stage(theatre: Theatre) -> Stage:
-    theatre.objects.put(OLD.encode())
-    shop = Shop(theatre, journey=digest_bytes(OLD.encode()))
-    return Stage(shop, shop.good)
+from tests.actions.restoring import INIT, SPOILS
+from tests.actions.test_killed import assert_whole
+from tests.actions.theatre import OTHER, UNIT
 
 
 def test_the_same_plan_again_is_not_rehearsed_again(stage: Stage) -> None:
@@ -207,90 +137,24 @@ def test_a_driver_that_tries_no_journeys_rehearses_in_the_rollout(stage: Stage) 
     assert simple.rehearsals == 1
 
 
-def strict(stage: Stage) -> Release:
-    """Old code writes twice what is allowed once."""
-    return stage.release("strict", STRICT, "")
-
-
-def test_behind_the_fence_nobody_writes_while_the_schema_moves(stage: Stage) -> None:
-    seen: dict[str, list[str]] = {}
-
-    def looks(moment: str, step: str) -> None:
-        if moment == "before effect":
-            running = [*stage.theatre.running(Role.WEB), *stage.theatre.running(Role.WORKER)]
-            seen[step] = running
-
-    target = strict(stage)
-    end = stage.deploy(target, looks)
-    assert end.state is RolloutState.VERIFIED, str(end.outcome)
-    assert seen[f"migrate:{RESOURCE}:0002_next"] == []
-    assert_whole(stage.theatre, target)
-    back = stage.theatre.run(rollback(stage.theatre.context, UNIT), looks)
-    assert back.state is RolloutState.VERIFIED, str(back.outcome)
-    assert seen[f"back:revert:{RESOURCE}:0002_next"] == []
-    assert_whole(stage.theatre, stage.old)
+def test_without_a_rehearsal_before_it_the_rollout_refuses_what_nothing_shows(stage: Stage) -> None:
+    """The old release has no journey, and the migration more than adds."""
+    old = stage.theatre.stand(with_journey(stage.theatre, stage.old, ""))
+    end = stage.theatre.deploy(stage.release("renames", RENAMED, ""))
+    assert end.state is RolloutState.FAILED
+    assert "nothing shows that old code runs" in str(end.outcome)
+    assert stage.theatre.serves(old)
     assert [row[0] for row in stage.shop.database.applied()] == ["0001_init"]
 
 
-POINTS = [
-    (moment, step)
-    for moment in MOMENTS
-    for step in ("fence", f"migrate:{RESOURCE}:0002_next", "start", "shift", "workers", "watch")
-]
-BACK = [
-    (moment, step)
-    for moment in MOMENTS
-    for step in (
-        "back:fence", f"back:revert:{RESOURCE}:0002_next", "back:switch", "back:start", "back:shift",
-        "back:workers",
-    )
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("moment", "step"), POINTS)
-def test_killed_on_the_way_behind_the_fence_it_goes_on(stage: Stage, moment: str, step: str) -> None:
-    target = strict(stage)
-    kill = Kill(moment, step)
-    end = killed_and_resumed(stage.theatre, stage.accept(stage.move(target)), kill)
-    assert kill.happened
+def test_a_rollback_is_not_refused_because_nothing_shows_it(stage: Stage) -> None:
+    """To a restore point with a migration that was taken out since."""
+    renames = stage.release("renames", RENAMED, "")
+    assert stage.deploy(renames).state is RolloutState.VERIFIED
+    assert stage.theatre.go_back().state is RolloutState.VERIFIED
+    end = stage.theatre.go_back(to=renames.digest)
     assert end.state is RolloutState.VERIFIED, str(end.outcome)
-    assert_whole(stage.theatre, target)
-
-
-@pytest.mark.parametrize(("moment", "step"), BACK)
-def test_killed_on_the_way_back_it_is_the_old_one_whole(stage: Stage, moment: str, step: str) -> None:
-    target = strict(stage)
-    rollout = stage.accept(stage.move(target))
-    stage.theatre.proxy.bad.add(generation_id(target))
-    kill = Kill(moment, step)
-    end = killed_and_resumed(stage.theatre, rollout, kill)
-    end = stage.theatre.run(f"{rollout.id}-back") if end.id == rollout.id else end
-    assert kill.happened
-    assert end.state is RolloutState.VERIFIED, str(end.outcome)
-    assert_whole(stage.theatre, stage.old)
-    assert [row[0] for row in stage.shop.database.applied()] == ["0001_init"]
-
-
-def test_a_fence_is_lifted_when_the_migration_fails(stage: Stage) -> None:
-    rollout = stage.accept(stage.move(strict(stage)))
-    stage.shop.database.fail_next("deploy", Rejected(Message("locked").template))
-    end = stage.theatre.run(rollout.id)
-    assert end.state is RolloutState.VERIFIED, str(end.outcome)
-    assert end.id == f"{rollout.id}-back"
-    assert_whole(stage.theatre, stage.old)
-
-
-def test_a_closed_shop_waits_for_nobody(stage: Stage) -> None:
-    """A person may decide whether a broken gate goes back, but not while nobody is served."""
-    move = stage.move(strict(stage))
-    context = stage.theatre.context
-    plan = replace(plan_deploy(move), automatic=False)
-    request = Request("test", "team", "nobody", "ann", context.clock.now())
-    rollout = accept_plan(context, plan, move.target, request)
-    stage.shop.database.fail_next("deploy", Rejected(Message("locked").template))
-    end = stage.theatre.run(rollout.id)
-    assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED)
-    assert_whole(stage.theatre, stage.old)
+    assert [row[0] for row in stage.shop.database.applied()] == ["0001_init", "0002_next"]
 
 
 def test_without_a_rehearsal_before_it_the_rollout_refuses_what_breaks(stage: Stage) -> None:
@@ -298,14 +162,3 @@ def test_without_a_rehearsal_before_it_the_rollout_refuses_what_breaks(stage: St
     assert end.state is RolloutState.FAILED
     assert "old code does not run on the new schema" in str(end.outcome)
     assert_whole(stage.theatre, stage.old)
-
-
-def test_what_showed_it_first_is_known_the_next_day(stage: Stage) -> None:
-    made: list[Rehearsed] = []
-    target = strict(stage)
-    stage.deploy(target)
-    with stage.theatre.store.read() as unit:
-        made += unit.rehearsals.list(RESOURCE)
-    back = move_between(stage.theatre.context, target, stage.old, back=True)
-    assert [*back.rehearsed.values()] == made
-    assert back.fenced

@@ -53,10 +53,11 @@ def move(old: OldCode, *, back: bool = False, sample: int = 0, canary: bool = Fa
         base, target = target, base
     applied = tuple((m.name, m.digest) for m in base.databases[0].migrations)
     schema = schema_move(target.databases[0], SchemaState(applied))
+    one = rehearsed(old, sample)
     return Move(
         base, target, (schema,), {"2": EXACT}, lambda kind: (), Difference(),
         {RESOURCE: ("2",)} if back else {}, drains=True, journeys={RESOURCE: COMPLETE},
-        rehearsed={RESOURCE: rehearsed(old, sample)},
+        rehearsed={} if back else {RESOURCE: one}, undone={RESOURCE: (one,)} if back else {},
     )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def test_where_it_does_not_every_writer_stops_before_the_schema_moves(old: OldCo
     assert all(step.reversibility is not Reversibility.WARM for step in plan.steps)
     back = [step.id for step in plan.way_back]
     assert back == [
-        "back:evidence", "back:fence", f"back:snapshot:{RESOURCE}", f"back:revert:{RESOURCE}:2", "back:start",
+        "back:evidence", f"back:snapshot:{RESOURCE}", "back:fence", f"back:revert:{RESOURCE}:2", "back:start",
         "back:shift", "back:workers", "verify",
     ]  # fmt: skip
     assert any("stop every writer first" in str(note) for note in plan.notes)
@@ -130,6 +131,17 @@ def test_a_rollback_the_next_day_knows_it_too(old: OldCode, first: str) -> None:
     assert min(order.index("back:shift"), order.index(reverts)) == next(
         position for position, step in enumerate(order) if step.startswith(first)
     )
+
+
+def test_of_several_changes_taken_back_the_worst_decides() -> None:
+    made = move(OldCode.PROVEN, back=True)
+    worse = (rehearsed(OldCode.BREAKS), replace(rehearsed(OldCode.UNPROVEN), key="other"))
+    plan = plan_rollback(replace(made, undone={RESOURCE: (*made.undone[RESOURCE], *worse)}))
+    assert "back:fence" in [step.id for step in plan.steps]
+    told = " ".join(str(note) for note in plan.notes)
+    assert "does not run" in told
+    assert "Nothing shows" in told
+    assert "Traffic goes back first" not in told
 
 
 def test_a_fenced_way_back_stays_one_when_a_secret_was_revoked() -> None:

@@ -27,7 +27,7 @@ from lastgood.domain.incident import Incident
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, Step, StepKind
 from lastgood.domain.release import Release
-from lastgood.domain.rollout import Rollout, RolloutState, way_back_id
+from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure, went_back
 from lastgood.planning.fence import FENCE
 from lastgood.planning.moves import begun
@@ -49,6 +49,9 @@ TOUCHING = frozenset(
     {StepKind.SPLIT_TRAFFIC, StepKind.SHIFT_TRAFFIC, StepKind.SWITCH_WORKERS, StepKind.WATCH}
 )
 """Steps after which customers may have met the release: its fault freezes the unit."""
+
+OPENING = ("start", "shift", "workers")
+"""Steps by which a fenced release takes its work up, in their order; a plan has those that its unit needs."""
 
 
 def nothing() -> None:
@@ -118,7 +121,7 @@ class RolloutPrograms:
             return RolloutState.FAILED, with_step(N_("nothing was changed: {what}"), failure)
         incident = open_incident(unit, rollout, failure, touched=bool(kinds & TOUCHING), now=now)
         self._set_aside(unit, rollout, failure, incident, now)
-        if not rollout.plan.automatic and not failure.interrupted_by and not closed(began):
+        if not rollout.plan.automatic and not failure.interrupted_by and not closed(unit, rollout, began):
             # The unit may have any part of the new release: going back starts from there.
             unit.releases.set_current(rollout.unit, rollout.target, now)
             what = with_step(N_("failed, and waits for a person to roll back: {what}"), failure)
@@ -226,9 +229,15 @@ class RolloutPrograms:
         return RolloutState.VERIFIED, Message(N_("put back as released, nothing differs any more"))
 
 
-def closed(began: frozenset[str]) -> bool:
-    """Whether the shop is behind a fence, where nobody is served: that waits for no person."""
-    return FENCE in began and "shift" not in began
+def closed(unit: UnitOfWork, rollout: Rollout, began: frozenset[str]) -> bool:
+    """Whether the shop is behind a fence, where nobody is served: that waits for no person.
+
+    It is open again once the last step of ``OPENING`` that the plan has is done. That it began says nothing:
+    a proxy that refused it serves nobody.
+    """
+    opening = [step.id for step in rollout.plan.steps if step.id in OPENING]
+    last = unit.journal.last(rollout.id, opening[-1]) if opening else None
+    return FENCE in began and (last is None or last.mark is not Mark.DONE)
 
 
 def late_wish(unit: UnitOfWork, program: str) -> Failure | None:

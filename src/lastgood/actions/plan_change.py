@@ -27,7 +27,7 @@ from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
-from lastgood.planning.moves import Move, plan_deploy, revertible
+from lastgood.planning.moves import Move, plan_deploy, revertible, staying
 from lastgood.planning.promotion import environments_before, was_verified
 from lastgood.planning.renewal import with_cold_way_back
 from lastgood.planning.schema import (
@@ -327,10 +327,12 @@ def move_between(
     captures = capture_obstacles(None if back else context.drivers, target, schemas, classes)
     with context.store.read() as unit:
         journeys = {} if back else journeys_between(unit, base, target, schemas)
-        rehearsed = undone(unit, reverts)
+        rehearsed = undone(unit, base, reverts)
+        left = undone(unit, base, {s.database.resource: staying(s, classes) for s in schemas} if back else {})
     return Move(
-        base, target, schemas, classes, timings, changes, reverts, drains, captures, journeys, rehearsed
-    )
+        base, target, schemas, classes, timings, changes, reverts, drains, captures, journeys,
+        undone=rehearsed, left=left,
+    )  # fmt: skip
 
 
 def schema_state(

@@ -14,6 +14,7 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Migration, Release
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.rollout import Mark
 from lastgood.domain.unit import UnitId
 from lastgood.planning.fence import refuse_unfenceable
 from lastgood.planning.moves import Move
@@ -68,15 +69,34 @@ def rehearse_first(context: Context, move: Move, told: Told = unheard, but: Coll
     return replace(move, rehearsed=rehearsed)
 
 
-def undone(unit: UnitOfWork, reverts: Mapping[str, Sequence[str]]) -> Mapping[str, Rehearsed]:
-    """What was rehearsed of the migrations that a way back takes out: the newest of each database."""
+def undone(
+    unit: UnitOfWork, base: Release, names: Mapping[str, Sequence[str]]
+) -> Mapping[str, tuple[Rehearsed, ...]]:
+    """What was rehearsed of ``names``, the migrations of each database that a way back from ``base`` passes.
+
+    Of each the rehearsal of the rollout that deployed it, for a script may have been edited before; where
+    that is not known any more, the newest that had one of its name.
+    """
     found = {}
-    for resource, names in reverts.items():
-        known = (one for one in unit.rehearsals.list(resource) if set(one.pending) & set(names))
-        newest = next(known, None)
-        if newest is not None:
-            found[resource] = newest
+    for resource, passed in names.items():
+        ones = (_deployed_by(unit, base, resource, name) for name in passed)
+        found[resource] = tuple({one.key: one for one in ones if one is not None}.values())
     return found
+
+
+def _deployed_by(unit: UnitOfWork, base: Release, resource: str, name: str) -> Rehearsed | None:
+    users = {str(base.unit), *users_of(unit, resource)}
+    rollouts = [rollout for user in users for rollout in unit.rollouts.list(UnitId.parse(user))]
+    for rollout in sorted(rollouts, key=lambda one: one.created_at, reverse=True):
+        last = unit.journal.last(rollout.id, f"migrate:{resource}:{name}")
+        if last is not None and last.mark is Mark.DONE:
+            known = [
+                one for one in rollout.plan.rehearsed if one.resource == resource and name in one.pending
+            ]
+            if known:
+                return known[0]
+            break
+    return next((one for one in unit.rehearsals.list(resource) if name in one.pending), None)
 
 
 @dataclass(frozen=True)

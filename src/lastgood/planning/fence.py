@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from lastgood.domain.plan import Reversibility, Step, StepKind
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
-from lastgood.planning.rehearsing import order
+from lastgood.planning.rehearsing import why
 from lastgood.planning.schema import Classes, SchemaMove
 from lastgood.ports.traffic import Leave
 
@@ -42,7 +42,11 @@ def cold(steps: Sequence[Step]) -> list[Step]:
 
 
 def back_fenced(target: Release, source: Release, schema: Sequence[Step]) -> list[Step]:
-    """Evidence, writers, database, configuration, program, traffic, workers; nothing is removed."""
+    """Evidence, snapshot, writers, database, configuration, program, traffic, workers; nothing is removed.
+
+    The snapshot is taken while customers are still served: it may take long, and may fail. What is written
+    after it, each revert puts aside by itself.
+    """
     evidence = Step("back:evidence", StepKind.COLLECT_EVIDENCE, Message(N_("Collect the evidence")),
                     {"release": source.digest})  # fmt: skip
     stop = N_("Stop the failed generation, web and workers, keep its logs")
@@ -50,12 +54,24 @@ def back_fenced(target: Release, source: Release, schema: Sequence[Step]) -> lis
     hand_over, switch = N_("Failed workers stop, old ones start"), N_("Switch the configuration back")
     return [
         evidence,
+        *(step for step in schema if step.kind is StepKind.SNAPSHOT),
         *build.stop_generation("back:fence", stop, source, target, undoes=["start", "workers"]),
-        *schema,
+        *(step for step in schema if step.kind is not StepKind.SNAPSHOT),
         *build.switch_files("back:switch", switch, target, source, undoes=["switch"]),
         *build.start("back:start", start, target, undoes=[FENCE]),
         *build.shift_traffic("back:shift", shift, target, source, Leave.CUT, undoes=[FENCE, "shift"]),
         *build.switch_workers("back:workers", hand_over, target, source, undoes=[FENCE, "workers"]),
+    ]
+
+
+def have_to_go(schema: Sequence[Step], rehearsed: Iterable[Rehearsed]) -> list[Step]:
+    """``schema``, in which the reverts of what old code does not run on may not be left out."""
+    breaking = {(one.resource, name) for one in rehearsed if not one.old.runs for name in one.pending}
+    return [
+        replace(step, params={**step.params, "has_to_go": True})
+        if (step.params["resource"], step.params.get("migration")) in breaking
+        else step
+        for step in schema
     ]
 
 
@@ -81,21 +97,13 @@ def refuse_unfenceable(
             continue
         moving = [m.name for m in schema.pending if classes[m.name][0] is not Reversibility.EXACT]
         users = others.get(one.resource, ())
-        words = {"why": _why(one), "names": ", ".join(moving), "units": ", ".join(users)}
+        words = {"why": why(one), "names": ", ".join(moving), "units": ", ".join(users)}
         if moving:
             raise _refused(N_("{why} And {names} moves data: no script takes that back."), one, words)
         if users:
             raise _refused(N_("{why} And {units} use it too, which this change does not stop."), one, words)
         if base.runtime is None or base.origin == "baseline":
             raise _refused(N_("{why} And what runs now can't be stopped by lastgood."), one, words)
-
-
-def _why(one: Rehearsed) -> Message:
-    """The sentence of the plan, without what it has for a consequence."""
-    said = order(one)
-    why = said.params["why"]
-    assert isinstance(why, Message)
-    return why
 
 
 def _refused(template: str, one: Rehearsed, words: Mapping[str, Any]) -> NotReversible:

@@ -13,9 +13,9 @@ from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
-from lastgood.planning.fence import back_fenced, cold, stop_writers
+from lastgood.planning.fence import back_fenced, cold, have_to_go, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
-from lastgood.planning.rehearsing import Written, order, rehearsal_notes
+from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes
 from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.ports.traffic import Leave
 
@@ -41,12 +41,22 @@ class Move:
     journeys: Mapping[str, Written] = field(default_factory=dict)
     """Databases with something to migrate, and the scripts that write into them as code does."""
     rehearsed: Mapping[str, Rehearsed] = field(default_factory=dict)
-    """Databases that were rehearsed, for this move or (on a way back) for the one that it undoes."""
+    """Databases that were rehearsed for this move."""
+    undone: Mapping[str, tuple[Rehearsed, ...]] = field(default_factory=dict)
+    """On a way back: what was rehearsed of the migrations that it takes out, when they were deployed."""
+
+    left: Mapping[str, tuple[Rehearsed, ...]] = field(default_factory=dict)
+    """The same of those that it passes and has to leave there."""
+
+    @property
+    def known(self) -> tuple[Rehearsed, ...]:
+        """All rehearsals that the order rests on; the worst of them decides."""
+        return (*self.rehearsed.values(), *(one for ones in self.undone.values() for one in ones))
 
     @property
     def fenced(self) -> bool:
         """Whether some old code is not shown to run on the new schema."""
-        return any(not one.old.runs for one in self.rehearsed.values())
+        return any(not one.old.runs for one in self.known)
 
     @property
     def captured(self) -> Mapping[str, tuple[str, ...]]:
@@ -115,7 +125,7 @@ def plan_rollback(move: Move) -> Plan:
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
-    schema = build.revert(move.base, move.reverts)
+    schema = have_to_go(build.revert(move.base, move.reverts), move.known)
     steps = [
         *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
@@ -123,7 +133,8 @@ def plan_rollback(move: Move) -> Plan:
         *_there(move.target, move.base, schema, fenced=move.fenced),
         verify(move.target),
     ]
-    notes = (*(order(one) for one in move.rehearsed.values()), *_notes(move))
+    deciding = [one for one in move.known if one.old.runs is not move.fenced]
+    notes = (*_left_notes(move), *(order(one) for one in deciding), *_notes(move))
     return _plan(PlanKind.ROLLBACK, move, steps, (), notes)
 
 
@@ -157,7 +168,7 @@ def way_back(move: Move) -> tuple[Step, ...]:
                 break
             names.append(migration.name)
         taken[schema.database.resource] = tuple(names)
-    reverts = build.revert(move.target, taken)
+    reverts = have_to_go(build.revert(move.target, taken), move.known)
     return (*_there(move.base, move.target, reverts, fenced=move.fenced), verify(move.base))
 
 
@@ -182,6 +193,21 @@ def revertible(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
         return name in classes and classes[name][0] is Reversibility.EXACT
 
     return tuple(itertools.takewhile(exact, schema.extra))
+
+
+def staying(schema: SchemaMove, classes: Classes) -> tuple[str, ...]:
+    """What the target lacks and going back leaves there all the same, newest first."""
+    return (*schema.extra[len(revertible(schema, classes)) :], *schema.kept)
+
+
+def _left_notes(move: Move) -> list[Message]:
+    """What the target is known not to run on, and meets."""
+    return [
+        left_breaking(one, [n for n in staying(s, move.classes) if n in one.pending], move.target.unit)
+        for s in move.schemas
+        for one in move.left.get(s.database.resource, ())
+        if not one.old.runs
+    ]
 
 
 def _back_to(target: Release, source: Release, *, alone: bool = False) -> list[Step]:
@@ -234,14 +260,14 @@ def _plan(
         move.changes,
         tuple(notes),
         tuple(s.database.resource for s in move.schemas if s.pending or s.extra),
-        rehearsed=tuple(move.rehearsed.values()),
+        rehearsed=move.known,
     )
 
 
 def _estimated(step: Step, move: Move) -> Step:
     """What the rehearsal took says more of a migration than what others took."""
     timings = move.timings
-    seconds = _rehearsed_seconds(step, move.rehearsed)
+    seconds = _rehearsed_seconds(step, move.known)
     if seconds is not None:
         return replace(step, estimate=Estimate(seconds, 1))
     if step.kind in (StepKind.WATCH, StepKind.WATCH_CANARY, StepKind.GUARD):
@@ -250,13 +276,16 @@ def _estimated(step: Step, move: Move) -> Step:
     return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
 
 
-def _rehearsed_seconds(step: Step, rehearsed: Mapping[str, Rehearsed]) -> float | None:
+def _rehearsed_seconds(step: Step, rehearsed: Sequence[Rehearsed]) -> float | None:
     """On a copy of the whole database; a sample says nothing of the time."""
-    one = rehearsed.get(str(step.params.get("resource", "")))
-    if one is None or one.sample:
+    if step.kind not in (StepKind.MIGRATE, StepKind.REVERT_SCHEMA):
         return None
-    taken = {StepKind.MIGRATE: one.deploy_seconds, StepKind.REVERT_SCHEMA: one.revert_seconds}
-    return taken[step.kind].get(str(step.params["migration"])) if step.kind in taken else None
+    name = str(step.params["migration"])
+    for one in rehearsed:
+        taken = one.deploy_seconds if step.kind is StepKind.MIGRATE else one.revert_seconds
+        if one.resource == step.params["resource"] and not one.sample and name in taken:
+            return taken[name]
+    return None
 
 
 def _notes(move: Move) -> tuple[Message, ...]:

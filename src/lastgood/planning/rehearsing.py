@@ -11,6 +11,7 @@ from lastgood.domain.errors import NotReversible
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rehearsal import OldCode, Rehearsed
 from lastgood.domain.release import DatabaseTarget, Release
+from lastgood.domain.unit import UnitId
 from lastgood.planning.schema import SchemaMove
 from lastgood.ports.drivers import Rehearsal
 
@@ -19,6 +20,8 @@ FENCED = N_(
     "database, then configuration and program, then traffic: nobody is served from the fence until the other "
     "generation has the traffic"
 )
+
+NO_JOURNEY = N_("a release that uses it has no journey.sql")
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,11 @@ def refuse_different(seen: Rehearsal, resource: str) -> None:
         )
 
 
-def refuse_breaking(old: OldCode, reason: Message, resource: str) -> None:
-    """Raises NotReversible in a rollout whose plan knew nothing of a rehearsal, and so has no fence."""
+def refuse_breaking(old: OldCode, reason: Message, resource: str, *, forward: bool) -> None:
+    """Raises NotReversible in a rollout whose plan knew nothing of a rehearsal, and so has no fence.
+
+    ``forward``: a deploy, which has to show its way back; a rollback goes on where nothing shows it.
+    """
     if old is OldCode.BREAKS:
         raise NotReversible(
             N_("old code does not run on the new schema of {resource}: {reason}"),
@@ -103,6 +109,17 @@ def refuse_breaking(old: OldCode, reason: Message, resource: str) -> None:
             where=resource,
             resource=resource,
             reason=reason or "verify.sql",
+        )
+    if old is OldCode.UNPROVEN and forward:
+        raise NotReversible(
+            N_("nothing shows that old code runs on the new schema of {resource}: {reason}"),
+            todo=N_(
+                "Plan it with a rehearsal and for this unit alone, which orders the way back by that; or "
+                "deploy a release with a journey.sql first, or make the change additive. Nothing was changed."
+            ),
+            where=resource,
+            resource=resource,
+            reason=reason or Message(NO_JOURNEY),
         )
 
 
@@ -117,7 +134,7 @@ def rehearsal_notes(schemas: Sequence[SchemaMove], rehearsed: Mapping[str, Rehea
         elif schema.pending:
             later = N_(
                 "{resource} is not rehearsed yet: the rollout does it before it changes anything, and ends "
-                "there where old code does not run on the new schema."
+                "there where old code does not run on the new schema, or nothing shows that it does."
             )
             notes.append(Message(later, {"resource": resource}))
     return notes
@@ -158,7 +175,25 @@ def order(one: Rehearsed) -> Message:
         ),
         OldCode.BREAKS: N_("Old code does not run on the new schema of {resource}: {reason}."),
     }
-    missing = Message(N_("a release that uses it has no journey.sql"))
-    words = {"resource": one.resource, "reason": one.reason or missing}
+    words = {"resource": one.resource, "reason": one.reason or Message(NO_JOURNEY)}
     said = Message(templates[one.old], words)
     return said if one.old.runs else Message(FENCED, {"why": said})
+
+
+def why(one: Rehearsed) -> Message:
+    """The sentence about one that does not run, without what the plan does about it."""
+    said = order(one).params["why"]
+    assert isinstance(said, Message)
+    return said
+
+
+def left_breaking(one: Rehearsed, names: Iterable[str], unit: UnitId) -> Message:
+    """``names`` of ``one`` stay where a way back goes to code from before them."""
+    left = N_(
+        "{names} can't be taken out of {resource} and stays there. {why} That is the code to which this way "
+        "back goes, so expect it to fail. Go back to a restore point that has {names} (lastgood rollback "
+        "{unit} --to POINT), or the database with it (lastgood restore {unit}), or mend it by a new deploy."
+    )
+    return Message(
+        left, {"names": ", ".join(names), "resource": one.resource, "why": why(one), "unit": str(unit)}
+    )

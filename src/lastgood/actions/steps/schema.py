@@ -8,7 +8,7 @@ from lastgood.actions.needs import needed_by_others
 from lastgood.actions.rehearsing import texts_of
 from lastgood.actions.steps.tools import Handler, database_at
 from lastgood.domain.capture import Capture
-from lastgood.domain.errors import Conflict, Rejected
+from lastgood.domain.errors import Conflict, NotReversible, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.rehearsal import OldCode
 from lastgood.domain.release import DatabaseTarget, Release
@@ -65,7 +65,8 @@ class Rehearse(Handler):
         refuse_different(seen, database.resource)
         old, reason = judge(seen, journeys)
         if "old" not in params:
-            refuse_breaking(old, reason, database.resource)
+            # A rollback has no journeys: nobody may be kept where he is because nothing shows the way.
+            refuse_breaking(old, reason, database.resource, forward="journeys" in params)
         elif OldCode(params["old"]).runs is not old.runs:
             raise Conflict(
                 N_("the schema of {resource} is not the one that was rehearsed, and the plan rests on that"),
@@ -133,6 +134,19 @@ class RevertSchema(Handler):
         with context.store.read() as unit:
             # Asked again: since the plan was made another unit may have come to need it.
             needed = needed_by_others(unit, release.unit, database.resource).get(str(name), ())
+        if needed and context.step.params.get("has_to_go"):
+            raise NotReversible(
+                N_("{units} need {name} in {resource} since, and old code is not shown to run on it"),
+                todo=N_(
+                    "Nobody is served meanwhile: take them back first (lastgood rollback {first}) and run "
+                    "this again, or deploy a release that runs with {name}."
+                ),
+                where=database.resource,
+                units=", ".join(needed),
+                first=needed[0],
+                name=name,
+                resource=database.resource,
+            )
         if needed:
             return {"kept": name, "needed_by": list(needed)}
         driver = migrates_of(self.tools.drivers, release, database)
