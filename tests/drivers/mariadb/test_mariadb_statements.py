@@ -186,3 +186,18 @@ def test_rows_that_can_not_be_read_are_told_of(lab: Lab, settings: str, statemen
         with pytest.raises(Incomplete, match=why):
             list(changes.read(lambda: lab.session(cursorclass=Told), parser, before, changes.now(connection)))
         assert any("net_write_timeout" in query for query in Told.sent)
+
+
+def test_nothing_is_begun_again_between_a_note_and_its_statement(lab: Lab) -> None:
+    held = []
+    with lab.session() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE lastgood_progress (slot int PRIMARY KEY, sent longtext NOT NULL)")
+        before = changes.now(connection)
+        parser = Parser(lab.name, changes.charsets(connection))
+        for sent in ("DROP TABLE a", "", "CREATE TABLE a SELECT 1", "ALTER TABLE a ADD b int"):
+            cursor.execute("REPLACE INTO lastgood_progress VALUES (1, %s)", (sent,))
+            after = changes.now(connection)
+            assert list(changes.read(lab.session, parser, before, after)) == []
+            held.append(parser.holds)
+            before = after
+    assert held == [True, False, True, False]
