@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from lastgood.domain.errors import Conflict, NotReversible, Rejected
@@ -23,6 +26,8 @@ from tests.actions.rehearsed import (
 from tests.actions.restoring import INIT, SPOILS
 from tests.actions.test_killed import assert_whole
 from tests.actions.theatre import OTHER, UNIT
+
+VISITS = "INSERT INTO visits (page) VALUES ('home');\n"
 
 
 def test_the_same_plan_again_is_not_rehearsed_again(stage: Stage) -> None:
@@ -76,6 +81,63 @@ def test_a_snapshot_of_this_very_schema_is_used_and_one_that_is_gone_does_no_har
     stage.shop.order(4)
     stage.shop.database.discard(taken)
     assert stage.move(stage.release("gift", GIFT, NEW)).rehearsed[RESOURCE].old is OldCode.PROVEN
+
+
+def test_a_snapshot_of_another_day_is_not_copied_and_the_plan_says_of_when_it_is(stage: Stage) -> None:
+    now = stage.theatre.clock.now()
+    target = stage.release("gift", GIFT, NEW)
+    for hours, known in ((25, None), (23, now - timedelta(hours=23))):
+        taken = replace(stage.shop.database.snapshot(f"{hours}"), created_at=now - timedelta(hours=hours))
+        with stage.theatre.store.write() as unit:
+            unit.points.add_snapshot(taken)
+        move = stage.move(target)
+        assert move.rehearsed[RESOURCE].copied_at == known
+        notes = " ".join(str(note) for note in plan_deploy(move).notes)
+        assert ("from its snapshot of 2026-" in notes) is (known is not None)
+        target = stage.release("gift", GIFT, NEW + "-- another\n")
+
+
+def test_what_was_rehearsed_long_ago_is_rehearsed_again(stage: Stage) -> None:
+    target = stage.release("gift", GIFT, NEW)
+    at = stage.move(target).rehearsed[RESOURCE].at
+    stage.theatre.rate = 0
+    stage.theatre.clock.sleep(6 * 86400)
+    assert stage.move(target).rehearsed[RESOURCE].at == at
+    stage.theatre.clock.sleep(2 * 86400)
+    assert stage.move(target).rehearsed[RESOURCE].at > at
+    assert stage.shop.database.rehearsals == 2
+
+
+def came_since(stage: Stage, journey: str) -> None:
+    """Another unit uses the database now."""
+    made = stage.shop.release("other", stage.shop.migration("0001_init", INIT), unit=OTHER)
+    stage.theatre.stand(with_journey(stage.theatre, made, journey))
+
+
+@pytest.mark.parametrize(
+    ("journey", "state"),
+    [(OLD, RolloutState.VERIFIED), (VISITS, RolloutState.FAILED), ("", RolloutState.FAILED)],
+    ids=["the-same", "breaks", "none"],
+)
+def test_who_came_to_use_it_since_the_plan_is_asked_too(
+    stage: Stage, journey: str, state: RolloutState
+) -> None:
+    rollout = stage.accept(stage.move(stage.release("renames", RENAMED, "")))
+    came_since(stage, journey)
+    end = stage.theatre.run(rollout.id)
+    assert end.state is state, str(end.outcome)
+    if state is RolloutState.FAILED:
+        assert "or who uses it" in str(end.outcome)
+        assert_whole(stage.theatre, stage.old)
+
+
+def test_a_fence_does_not_stop_who_came_since_the_plan(stage: Stage) -> None:
+    rollout = stage.accept(stage.move(strict(stage)))
+    came_since(stage, OLD)
+    end = stage.theatre.run(rollout.id)
+    assert end.state is RolloutState.FAILED
+    assert f"{OTHER} use {RESOURCE} too" in str(end.outcome)
+    assert_whole(stage.theatre, stage.old)
 
 
 def test_a_schema_that_changes_meanwhile_is_a_conflict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,11 @@ def users_of(unit: UnitOfWork, resource: str) -> tuple[str, ...]:
     return tuple(str(release.unit) for release in current if release.database(resource))
 
 
+def other_users(unit: UnitOfWork, mine: UnitId, resource: str) -> tuple[str, ...]:
+    """The same without ``mine``."""
+    return tuple(user for user in users_of(unit, resource) if user != str(mine))
+
+
 def refuse_shape(unit: UnitOfWork, capture: Capture) -> None:
     """Raises NotReversible naming the units that could not run on the database as it was at the cut: those
     that are on a release, or on their way to or from one, that needs what came later.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from lastgood.actions.abilities import migrates_of
 from lastgood.actions.context import Context
-from lastgood.actions.needs import users_of
+from lastgood.actions.needs import other_users, users_of
 from lastgood.domain.digest import digest
 from lastgood.domain.errors import Cause, Conflict, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rehearsal import Rehearsed
-from lastgood.domain.release import Migration, Release
+from lastgood.domain.release import DatabaseTarget, Migration, Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark
 from lastgood.domain.unit import UnitId
@@ -27,6 +28,10 @@ from lastgood.ports.rehearsing import Journey, Journeys, RehearsesWrites
 
 Told = Callable[[Message], None]
 """Hears what begins."""
+FRESH_FOR = timedelta(days=1)
+"""An older snapshot has not the rows that the migration will meet."""
+KNOWN_FOR = timedelta(days=7)
+"""Rows come that nothing was tried on: after that it is rehearsed again."""
 
 
 def unheard(step: Message) -> None:
@@ -37,16 +42,17 @@ def journeys_between(
     unit: UnitOfWork, base: Release, target: Release, schemas: Sequence[SchemaMove]
 ) -> Mapping[str, Written]:
     """The write journeys of those that use each database now, and of ``target``."""
-    found = {}
-    for schema in schemas:
-        if schema.pending:
-            resource = schema.database.resource
-            others = (UnitId.parse(name) for name in users_of(unit, resource))
-            users = [unit.releases.get(unit.releases.current(o)) for o in others if o != target.unit]
-            if base.database(resource) or base.origin == "baseline":
-                users.append(base)
-            found[resource] = written(schema.database, target, users)
-    return found
+    pending = [schema.database for schema in schemas if schema.pending]
+    return {one.resource: journeys_of(unit, base, target, one) for one in pending}
+
+
+def journeys_of(unit: UnitOfWork, base: Release, target: Release, database: DatabaseTarget) -> Written:
+    """The same of one database of ``target``, which goes there from ``base``."""
+    others = (UnitId.parse(name) for name in other_users(unit, target.unit, database.resource))
+    users = [unit.releases.get(unit.releases.current(other)) for other in others]
+    if base.database(database.resource) or base.origin == "baseline":
+        users.append(base)
+    return written(database, target, users)
 
 
 def rehearse_first(context: Context, move: Move, told: Told = unheard, but: Collection[str] = ()) -> Move:
@@ -63,8 +69,7 @@ def rehearse_first(context: Context, move: Move, told: Told = unheard, but: Coll
             if one is not None:
                 rehearsed[resource] = one
     with context.store.read() as unit:
-        mine = str(move.target.unit)
-        others = {name: [u for u in users_of(unit, name) if u != mine] for name in rehearsed}
+        others = {name: other_users(unit, move.target.unit, name) for name in rehearsed}
     refuse_unfenceable(move.base, move.schemas, move.classes, rehearsed, others)
     return replace(move, rehearsed=rehearsed)
 
@@ -136,15 +141,16 @@ def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> 
     with context.store.read() as unit:
         known = unit.rehearsals.get(key)
         kept = () if sample else unit.points.snapshots(resource)[:1]
-    if known is not None:
+    now = context.clock.now()
+    if known is not None and now - known.at <= KNOWN_FOR:
         return known
     told(Message(N_("rehearsing the migration of {resource} on a copy"), {"resource": resource}))
-    source = next((s for s in kept if s.fingerprint == live), None)
+    fresh = (s for s in kept if s.fingerprint == live and now - s.created_at <= FRESH_FOR)
     copied = Copied(
         driver, resource, journeys, _scripts(context, schema.pending), _scripts(context, schema.standing)
     )
     began = context.clock.monotonic()
-    seen = _from(context, copied, source)
+    seen, source = _from(context, copied, next(fresh, None))
     seconds = context.clock.monotonic() - began
     if driver.fingerprint() != live:
         raise Conflict(
@@ -158,22 +164,24 @@ def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> 
     names = tuple(m.name for m in schema.pending)
     made = Rehearsed(
         key, resource, live, names, old, reason, sample, context.clock.now(), seen.deploy_seconds,
-        seen.revert_seconds, seconds,
+        seen.revert_seconds, seconds, source.created_at if source else None,
     )  # fmt: skip
     with context.store.write() as unit:
         unit.rehearsals.put(made)
     return made
 
 
-def _from(context: Context, copied: Copied, source: Snapshot | None) -> Rehearsal:
-    """A snapshot whose files are gone is no reason not to rehearse."""
+def _from(context: Context, copied: Copied, source: Snapshot | None) -> tuple[Rehearsal, Snapshot | None]:
+    """And what was copied, None for the live database. A snapshot whose files are gone is no reason not to
+    rehearse.
+    """
     if source is not None:
         try:
-            return copied.rehearse(context.objects, source)
+            return copied.rehearse(context.objects, source), source
         except Rejected as error:
             if error.cause is not Cause.WRONG_PATH:
                 raise
-    return copied.rehearse(context.objects, None)
+    return copied.rehearse(context.objects, None), None
 
 
 def _scripts(context: Context, migrations: Sequence[Migration]) -> list[MigrationScript]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from lastgood.domain.digest import LATER
 from lastgood.domain.message import Message
 
 
@@ -36,7 +37,7 @@ class Rehearsed:
     ``key`` is the digest of all that it depends on: ``fingerprint`` (of the live schema), migrations,
     journeys and ``sample`` (rows of each table at most that the copy had; 0: the whole database). ``reason``
     says what ``old`` rests on where that is not plain. Seconds by migration; ``seconds`` of all, with making
-    the copy.
+    the copy. ``copied_at``: when the snapshot was taken that it was loaded from, None for the live database.
     """
 
     key: str
@@ -50,3 +51,4 @@ class Rehearsed:
     deploy_seconds: Mapping[str, float] = field(default_factory=dict)
     revert_seconds: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    copied_at: datetime | None = field(default=None, metadata=LATER)

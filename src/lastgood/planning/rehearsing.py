@@ -41,6 +41,11 @@ class Written:
         return {"whose": self.whose, "new": self.new, "old": [list(o) for o in self.old],
                 "complete": self.complete}  # fmt: skip
 
+    def same(self, other: Written) -> bool:
+        """Whether the same is tried, whosever it is."""
+        mine, theirs = ({script for _, script in one.old} for one in (self, other))
+        return (self.new, mine, self.complete) == (other.new, theirs, other.complete)
+
     @classmethod
     def of_params(cls, params: Mapping[str, Any]) -> Written:
         old = tuple((str(whose), str(script)) for whose, script in params["old"])
@@ -142,6 +147,9 @@ def rehearsal_notes(schemas: Sequence[SchemaMove], rehearsed: Mapping[str, Rehea
 
 def _told(one: Rehearsed) -> Message:
     whole = Message(N_("a copy of the whole database"))
+    if one.copied_at:
+        at = f"{one.copied_at:%Y-%m-%d %H:%M:%S}"
+        whole = Message(N_("a copy of the whole database, from its snapshot of {at}"), {"at": at})
     sample = Message(N_("its schema with at most {rows} rows of each table"), {"rows": one.sample})
     return Message(
         N_("{resource} was rehearsed on {copy}: deployed in {deploy} s, taken back in {revert} s."),

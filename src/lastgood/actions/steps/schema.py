@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of, undoes_of
 from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
-from lastgood.actions.needs import needed_by_others
-from lastgood.actions.rehearsing import texts_of
+from lastgood.actions.needs import needed_by_others, other_users
+from lastgood.actions.rehearsing import journeys_of, texts_of
 from lastgood.actions.steps.tools import Handler, database_at
 from lastgood.domain.capture import Capture
 from lastgood.domain.errors import Conflict, NotReversible, Rejected
@@ -51,17 +51,19 @@ class TakeSnapshot(Handler):
 
 
 class Rehearse(Handler):
-    """Looks whether the schema is still the one that was rehearsed for the plan. Where it is not, or nothing
-    was, deploys and reverts on a copy loaded from the snapshot, which proves the snapshot as well.
+    """Looks whether schema and users are still those that were rehearsed for the plan. Where they are not, or
+    nothing was, deploys and reverts on a copy loaded from the snapshot, which proves the snapshot as well.
     """
 
     def run(self, context: StepContext) -> Result:
         release, database = database_at(context, self.tools.vault)
         driver = migrates_of(self.tools.drivers, release, database)
         params = context.step.params
-        if "fingerprint" in params and driver.fingerprint() == params["fingerprint"]:
+        journeys = self._journeys(context, database)
+        as_planned = "journeys" not in params or journeys.same(Written.of_params(params["journeys"]))
+        if as_planned and "fingerprint" in params and driver.fingerprint() == params["fingerprint"]:
             return {"rehearsed": params["rehearsed"]}
-        seen, journeys = self._rehearse(context, driver, database)
+        seen = self._rehearse(context, driver, database, journeys)
         refuse_different(seen, database.resource)
         old, reason = judge(seen, journeys)
         if "old" not in params:
@@ -69,26 +71,49 @@ class Rehearse(Handler):
             refuse_breaking(old, reason, database.resource, forward="journeys" in params)
         elif OldCode(params["old"]).runs is not old.runs:
             raise Conflict(
-                N_("the schema of {resource} is not the one that was rehearsed, and the plan rests on that"),
+                N_(
+                    "the schema of {resource}, or who uses it, is not what was rehearsed, and the plan rests "
+                    "on that"
+                ),
                 todo=N_("Plan again; nothing was changed."),
                 where=database.resource,
                 resource=database.resource,
             )
         return {"deploy_seconds": dict(seen.deploy_seconds), "revert_seconds": dict(seen.revert_seconds)}
 
+    @staticmethod
+    def _journeys(context: StepContext, database: DatabaseTarget) -> Written:
+        """Asked again: others may have come to use it, or be on other releases, since the plan was made."""
+        params = context.step.params
+        if "journeys" not in params:
+            return Written("")
+        with context.store.read() as unit:
+            rollout = unit.rollouts.get(context.program)
+            base, target = unit.releases.get(rollout.base), unit.releases.get(rollout.target)
+            others = other_users(unit, rollout.unit, database.resource)
+            journeys = journeys_of(unit, base, target, database)
+        if others and "old" in params and not OldCode(params["old"]).runs:
+            raise Conflict(
+                N_("{units} use {resource} too since the plan was made, and a fence does not stop them"),
+                todo=N_("Plan again; nothing was changed."),
+                where=database.resource,
+                units=", ".join(others),
+                resource=database.resource,
+            )
+        return journeys
+
     def _rehearse(
-        self, context: StepContext, driver: Migrates, database: DatabaseTarget
-    ) -> tuple[Rehearsal, Written]:
+        self, context: StepContext, driver: Migrates, database: DatabaseTarget, journeys: Written
+    ) -> Rehearsal:
         params = context.step.params
         scripts = {m.name: self.tools.script(m) for m in database.migrations}
         pending = [scripts[name] for name in params["pending"]]
         standing = [scripts[name] for name in params["standing"]]
         snapshot = self._snapshot(context, database.resource)
-        journeys = Written.of_params(params["journeys"]) if "journeys" in params else Written("")
         if isinstance(driver, RehearsesWrites):
             texts = texts_of(self.tools.objects, journeys)
-            return driver.rehearse_writes(snapshot, pending, standing, texts), journeys
-        return driver.rehearse(snapshot, pending, standing), journeys
+            return driver.rehearse_writes(snapshot, pending, standing, texts)
+        return driver.rehearse(snapshot, pending, standing)
 
     @staticmethod
     def _snapshot(context: StepContext, resource: str) -> Snapshot:
