@@ -126,7 +126,7 @@ def writers_stop_before_the_schema_goes_back(world: World, cli: Cli) -> None:
     assert order.index("fence") < order.index("migrate:orders@dev/us:0003_channel") < order.index("start")
     back = [step["id"] for step in plan["way_back"]]
     assert back == [
-        "back:evidence", "back:fence", "back:snapshot:orders@dev/us",
+        "back:evidence", "back:snapshot:orders@dev/us", "back:fence",
         "back:revert:orders@dev/us:0003_channel", "back:switch", "back:start", "back:shift", "back:workers",
         "verify",
     ]  # fmt: skip

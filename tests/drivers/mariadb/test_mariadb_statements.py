@@ -128,8 +128,9 @@ def test_tables_that_the_shop_made_anew(lab: Lab) -> None:
     """And what a migration dropped is there again, though the log does not say whose statement it was."""
     day = Day.begin(lab, "CREATE TABLE gifts (id int PRIMARY KEY); INSERT INTO gifts VALUES (1), (2);")
     day.migrate(
-        "DROP TABLE items; CREATE TABLE copied AS SELECT id FROM gifts; CREATE OR REPLACE TABLE products AS "
-        "SELECT id, 'x' AS name, 1.0 AS price, 1 AS stock FROM gifts;"
+        "DROP TABLE items; CREATE TABLE copied (id int PRIMARY KEY); INSERT INTO copied SELECT id FROM gifts;"
+        "CREATE OR REPLACE TABLE products (id int PRIMARY KEY, name text, price decimal(9, 2), stock int);"
+        "INSERT INTO products SELECT id, 'x', 1.0, 1 FROM gifts;"
     )
     lab.ask("DROP TABLE gifts")
     lab.ask("CREATE TABLE gifts (id int PRIMARY KEY)")
