@@ -49,8 +49,8 @@ COMMON = """
 owner: team-shop
 may_differ: [port, broken, path]
 criteria:
-  answers: {signal: answers, limit: 0.9, window: 500ms, least_sample: 2}
-windows: {watch: %(watch)s, guard: %(guard)s, verify: 500ms, recovery: 1m}
+  answers: {signal: answers, limit: 0.9, window: 1s, least_sample: 2}
+windows: {watch: %(watch)s, guard: %(guard)s, verify: 1s, recovery: 1m}
 """
 API = """
 signals:
