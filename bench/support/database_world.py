@@ -84,7 +84,7 @@ class DatabaseWorld:
 
     def ask(self, name: str, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.server.url(name), autocommit=True) as connection:
-            cursor = connection.execute(query)  # type: ignore[call-overload]
+            cursor = connection.execute(query.encode())
             return cursor.fetchall() if cursor.description else []
 
     def tool(self, name: str, *arguments: str) -> str:

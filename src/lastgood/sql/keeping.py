@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -68,18 +69,18 @@ class Cut:
             return None
 
 
-class Keeper:
+class Keeper(ABC):
     """Keeps the snapshots of ``resource``, which is at ``address``, in ``directory``."""
 
     directory: Path
 
     @property
-    def resource(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def resource(self) -> str: ...
 
     @property
-    def address(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def address(self) -> str: ...
 
     def discard(self, snapshot: Snapshot) -> None:
         """Notes first: without them nobody takes the dump for a snapshot."""

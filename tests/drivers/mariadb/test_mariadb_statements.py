@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import pymysql
 import pytest
 from pymysql.cursors import Cursor
 
@@ -111,7 +112,7 @@ def test_rows_of_which_the_log_does_not_tell_are_told_of(lab: Lab) -> None:
             before = changes.now(connection)
             try:
                 cursor.execute(statement.format(shop=lab.name, file=file))
-            except Exception as error:
+            except pymysql.Error as error:
                 raise AssertionError(statement) from error
             parser = Parser(lab.name, changes.charsets(connection))
             try:
