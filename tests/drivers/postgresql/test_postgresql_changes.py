@@ -232,3 +232,26 @@ def test_a_row_that_moved_to_another_partition_is_one_change_again() -> None:
     assert of(gone, other, come, keys=day) == (gone, other, come), "not right after it"
     assert of(gone, come, keys={}) == (gone, come), "a table without partitions"
     assert of(gone, come, keys={7: frozenset({"id", "day"})}) == (gone, come), "nothing of the key stays"
+
+
+def test_decoding_does_not_begin_at_what_is_over(emptied_lab: Lab, slot: str) -> None:
+    """A slot that was advanced still begins where the server last noted what ran, which is seldom."""
+    begins = f"SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '{slot}'"
+    lab = emptied_lab
+    before = lab.ask(begins)
+    with lab.session() as connection:
+        for _ in range(2):
+            lab.ask("CREATE TABLE more (id int); DROP TABLE more")
+            changes.settle(connection)
+            changes.advance(connection, slot, changes.now(connection))
+    assert lab.ask(begins) > before
+    assert lab.ask("SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE '%settling%'") == []
+
+
+def test_whoever_runs_a_long_transaction_holds_nobody_up(emptied_lab: Lab, slot: str) -> None:
+    with emptied_lab.session() as busy, emptied_lab.session() as connection:
+        busy.execute("BEGIN; CREATE TABLE busy (id int)")
+        changes.settle(connection)
+        left = emptied_lab.ask("SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE '%settling%'")
+        assert left == []
+        changes.advance(connection, slot, changes.now(connection))

@@ -195,8 +195,8 @@ def test_what_is_written_while_we_carry_over_is_not_left_to_the_fence(
     passes: list[int] = []
     carry_over = salvage.Salvager.carry_over
 
-    def written_meanwhile(self: salvage.Salvager) -> Salvage:
-        found = carry_over(self)
+    def written_meanwhile(self: salvage.Salvager, *, last: bool = False) -> Salvage:
+        found = carry_over(self, last=last)
         passes.append(found.carried.get("orders", 0))
         if len(passes) < 4:
             day.lab.ask("INSERT INTO orders (customer) VALUES ('meanwhile')")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.pgoutput import MARK, Parser, number, position
@@ -21,7 +21,8 @@ from lastgood.sql.changes import Change, Kind, Relation, Transaction
 
 __all__ = [
     "Change", "Kind", "Relation", "Transaction",
-    "advance", "branch", "mark", "now", "number", "partition_keys", "position", "rejoined", "transactions",
+    "advance", "branch", "mark", "now", "number", "partition_keys", "position", "rejoined", "settle",
+    "transactions",
 ]  # fmt: skip
 
 _PARTITION_KEYS = """
@@ -36,6 +37,9 @@ PAGE = 10_000
 
 CHUNK = 500
 """Messages that the client takes at a time: one by one takes longer than to read them."""
+
+SETTLING = 500
+"""Milliseconds for which a new slot waits for transactions that run now; the note is written before."""
 
 _READ = """
 SELECT data FROM pg_logical_slot_get_binary_changes(
@@ -112,6 +116,20 @@ def advance(connection: Connection, slot: str, to: str) -> None:
         "WHERE slot_name = %s AND confirmed_flush_lsn < %s::text::pg_lsn",
         (to, slot, to),
     )
+
+
+def settle(connection: Connection) -> None:
+    """Have the server note which transactions run now, as it does by itself every 15 seconds only: decoding a
+    slot begins at such a note, however far the slot was advanced, and reads all the log since.
+
+    A new slot brings the note along; whether it comes into being in time does not matter. Needs a free one.
+    """
+    name = f"lastgood_settling_{secrets.token_hex(8)}"
+    with contextlib.suppress(errors.QueryCanceled, errors.ConfigurationLimitExceeded):
+        with connection.transaction():
+            connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(SETTLING)))
+            connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput', true)", (name,))
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (name,))
 
 
 def mark(connection: Connection, what: str) -> None:

@@ -133,7 +133,7 @@ class Restorer:
             ledger.fence()
             with fence.closed(admin, self.server.database, but=live.info.backend_pid):
                 prepared(live, self.server)
-                salvager.carry_over()
+                salvager.carry_over(last=True)
                 sequences.surpass(ledger.connection, sequences.read(live), ledger.numbers)
                 fence.dress(admin, self.server, copy)
                 live.close()

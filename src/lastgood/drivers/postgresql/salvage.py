@@ -41,8 +41,10 @@ class Salvager:
     keep: frozenset[str]
     _carrier: Carrier | None = None
 
-    def carry_over(self) -> Salvage:
-        """Everything acknowledged before this call. Raises psycopg.Error; what is committed stays."""
+    def carry_over(self, *, last: bool = False) -> Salvage:
+        """Everything acknowledged before this call; the slot is left where it is after the ``last`` time.
+        Raises psycopg.Error; what is committed stays.
+        """
         position = changes.now(self.live)
         if not one(
             self.live, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)", self.slot
@@ -56,7 +58,8 @@ class Salvager:
         for batch in _batches(changes.rejoined(t, keys) for t in stream):
             self._commit(carrier, batch, batch[-1].end)
         self._commit(carrier, [], position)
-        changes.advance(self.live, self.slot, position)
+        if not last:
+            changes.advance(self.live, self.slot, position)
         return self.ledger.salvage()
 
     def catch_up(self) -> None:
@@ -68,6 +71,7 @@ class Salvager:
         last = math.inf
         for _ in range(PASSES):
             begun = time.monotonic()
+            changes.settle(self.live)
             self.carry_over()
             took = time.monotonic() - begun
             if took < CLOSE or took > LESS * last:
