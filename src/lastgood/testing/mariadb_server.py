@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.testing.processes import alive, free_port, tail
+
 SOCKET_PATH_LIMIT = 100
 """sun_path holds 107 bytes with its end."""
 START_TIMEOUT = 60.0
@@ -60,7 +62,7 @@ class MariadbServer:
             pid = int((self.data / "server.pid").read_text())
         except (OSError, ValueError):
             return 0
-        return pid if _alive(pid) else 0
+        return pid if alive(pid) else 0
 
     def start(self) -> None:
         """Start (again) on the same port and wait until it takes connections; raises MariadbServerFailed."""
@@ -77,11 +79,11 @@ class MariadbServer:
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
             if process.poll() is not None:
-                raise MariadbServerFailed(_tail(self.log) or f"mariadbd ended with {process.returncode}")
+                raise MariadbServerFailed(tail(self.log) or f"mariadbd ended with {process.returncode}")
             if time.monotonic() > deadline:
                 process.kill()
                 process.wait()
-                raise MariadbServerFailed(f"not up after {START_TIMEOUT} s: {_tail(self.log)}")
+                raise MariadbServerFailed(f"not up after {START_TIMEOUT} s: {tail(self.log)}")
             time.sleep(0.02)
 
     def _answers(self) -> bool:
@@ -112,9 +114,9 @@ class MariadbServer:
             return
         os.kill(pid, number)
         deadline = time.monotonic() + STOP_TIMEOUT
-        while _alive(pid):
+        while alive(pid):
             if time.monotonic() > deadline:
-                raise MariadbServerFailed(f"mariadbd {pid} is still there: {_tail(self.log)}")
+                raise MariadbServerFailed(f"mariadbd {pid} is still there: {tail(self.log)}")
             time.sleep(0.02)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
@@ -206,7 +208,7 @@ def _make(directory: Path, durable: bool, settings: Mapping[str, str]) -> Mariad
     sockets = home
     if len(str(home / "socket")) > SOCKET_PATH_LIMIT:
         sockets = Path(tempfile.mkdtemp(prefix="lastgood-mariadb-"))
-    server = MariadbServer(home, home / "data", sockets / "socket", _free_port())
+    server = MariadbServer(home, home / "data", sockets / "socket", free_port())
     lines = {
         "datadir": str(server.data),
         # A server that starts deletes what it takes for its own leftovers in a directory that it shares.
@@ -269,23 +271,3 @@ def _remove_outside(server: MariadbServer) -> None:
     (server.directory / "server.json").unlink(missing_ok=True)
     if server.directory not in server.socket.parents:
         shutil.rmtree(server.socket.parent, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _tail(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")[-2000:]
-    except FileNotFoundError:
-        return ""
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -13,7 +13,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
@@ -22,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from lastgood.testing.processes import alive, free_port, tail
 
 DEBIAN = Path("/usr/lib/postgresql")
 SOCKET_PATH_LIMIT = 90
@@ -58,7 +59,7 @@ class PostgresServer:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
         except (OSError, ValueError):
             return 0
-        return pid if _alive(pid) else 0
+        return pid if alive(pid) else 0
 
     def start(self) -> None:
         """Start (again) on the same port; raises ServerFailed with the end of the log."""
@@ -68,7 +69,7 @@ class PostgresServer:
             if done.returncode == 0:
                 return
             # After a kill -9 the orphans hold the shared memory, and the zombie its pid, for a moment.
-            log = _tail(self.data / "server.log")
+            log = tail(self.data / "server.log")
             if not ("still in use" in log or "already exists" in log) or time.monotonic() > deadline:
                 raise ServerFailed(done.stdout + log)
             time.sleep(0.1)
@@ -92,7 +93,7 @@ class PostgresServer:
         children = _children(pid)
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 30
-        while any(_alive(p) for p in (pid, *children)):
+        while any(alive(p) for p in (pid, *children)):
             if time.monotonic() > deadline:
                 raise ServerFailed("children of the killed postmaster are still there")
             time.sleep(0.02)
@@ -207,7 +208,7 @@ def _make(
             entry = pwd.getpwnam(account)
             os.chown(path, entry.pw_uid, entry.pw_gid)
     data.chmod(0o700)
-    server = PostgresServer(directory.resolve(), data, source, sockets, _free_port(), account)
+    server = PostgresServer(directory.resolve(), data, source, sockets, free_port(), account)
     done = _run(
         server, "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
         *(() if durable else ("--no-sync",)),
@@ -314,26 +315,6 @@ def _readable_copy(binaries: Path) -> Path:
         except OSError:
             target = temporary
     return target / binaries.relative_to(package.parent)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _tail(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")[-2000:]
-    except FileNotFoundError:
-        return ""
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _children(pid: int) -> list[int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lastgood.testing import postgres_server
+from lastgood.testing import postgres_server, processes
 from lastgood.testing.postgres_server import find, postgres, start_detached, stop_by_directory
 
 ROOT = Path(__file__).parents[3]
@@ -60,9 +60,12 @@ def test_somebody_without_rights_can_run_it(directory: Path) -> None:
     """As root this becomes another user, with the system's Python and a copy: ours may be out of reach."""
     user = pwd.getpwnam("nobody")
     identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    shutil.copyfile(postgres_server.__file__, directory / "server_copy.py")
+    copy = directory / "lastgood" / "testing"
+    copy.mkdir(parents=True)
+    for module in (postgres_server, processes):
+        shutil.copyfile(module.__file__, copy / Path(module.__file__).name)
     code = (
-        "from pathlib import Path; from server_copy import *\n"
+        "from pathlib import Path; from lastgood.testing.postgres_server import *\n"
         "server = start_detached(Path('pg'), version='debian', durable=False)\n"
         "print(server.account == '', server.pid > 0)\n"
         "stop_by_directory(Path('pg')); print(server.pid)"

@@ -21,9 +21,9 @@ from lastgood.sql.reversibility import (
     RETYPES,
     UNKNOWN,
     Dialect,
-    Statement,
     Verdict,
 )
+from lastgood.sql.statements import Statement
 
 _CREATED = frozenset({"TABLE", "VIEW", "INDEX", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER"})
 # Leading words of additive statements that sqlglot only knows as commands.

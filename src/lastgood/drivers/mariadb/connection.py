@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 import pymysql
 from pymysql.cursors import Cursor
 
-from lastgood.drivers.mariadb.failures import Spot, translate
+from lastgood.drivers.mariadb.failures import translate
 from lastgood.drivers.mariadb.settings import MariadbSettings
 from lastgood.ports.content import Vault
+from lastgood.sql.failures import Spot
 
 Connection: TypeAlias = "pymysql.Connection[Cursor]"
 Row = tuple[Any, ...]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import pymysql
 
-from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected, Unreachable
+from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
+from lastgood.sql import failures
+from lastgood.sql.failures import Spot
 
 # Numbers of the server's errors (the same in MySQL) and, from 2000 on, of the client's.
 LOCK_WAIT = 1205
@@ -31,21 +32,6 @@ _DATABASE_RIGHT = re.compile(r"Access denied for user .* to database '(?P<databa
 _TABLE_RIGHT = re.compile(r"(?P<right>.+?) command denied to user .* for (?:table|column) (?P<what>.+)")
 _ROUTINE_RIGHT = re.compile(r"(?P<right>.+?) command denied to user .* for routine (?P<what>.+)")
 _GLOBAL_RIGHT = re.compile(r"need \(at least one of\) the (?P<right>.+?) privilege")
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where an error was met: ``address`` for people, and the script's file and line if there is one."""
-
-    address: str
-    user: str
-    file: str = ""
-    line: int = 0
-    statement: str = ""
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}:{self.line}" if self.file else self.address
 
 
 def number(error: BaseException) -> int:
@@ -81,9 +67,9 @@ def translate(error: BaseException, spot: Spot) -> DriverError:
     if code in NO_LOGIN:
         return _login(error, spot)
     if code in NO_DATABASE:
-        return _no_database(error, spot)
+        return failures.no_database(text(error), spot)
     if code in TOO_MANY or lost(error):
-        return _down(error, spot)
+        return failures.down(text(error), spot)
     if locked(error):
         return table_lock(text(error), "", spot)
     if code in RIGHTS:
@@ -104,57 +90,12 @@ def outcome_unknown(error: BaseException, spot: Spot, name: str) -> OutcomeUnkno
 
 
 def table_lock(error: str, blockers: str, spot: Spot) -> Rejected:
-    if blockers:
-        return Rejected(
-            N_("{place} waits for a lock held by another session: {blockers}"),
-            todo=N_("Wait for that session to finish, or end it, then try again."),
-            where=spot.where,
-            cause=Cause.TABLE_LOCK,
-            place=spot.where,
-            blockers=blockers,
-        )
-    return Rejected(
-        N_("{place} did not get its lock: {error}"),
-        todo=N_("Look for long sessions in SHOW PROCESSLIST, then try again."),
-        where=spot.where,
-        cause=Cause.TABLE_LOCK,
-        place=spot.where,
-        error=error,
-    )
-
-
-def _down(error: BaseException, spot: Spot) -> Unreachable:
-    return Unreachable(
-        N_("the database server {address} does not answer: {error}"),
-        todo=N_("See that it runs and accepts connections, then try again."),
-        where=spot.address,
-        cause=Cause.DEPENDENCY_DOWN,
-        address=spot.address,
-        error=text(error),
-    )
+    return failures.table_lock(error, blockers, spot, listing="SHOW PROCESSLIST")
 
 
 def _login(error: BaseException, spot: Spot) -> Rejected:
-    return Rejected(
-        N_("the database server {address} does not let '{user}' in: {error}"),
-        todo=N_("Check the user in the url, the host it may come from, and the secret in 'password'."),
-        where=spot.address,
-        cause=Cause.PERMISSION,
-        address=spot.address,
-        user=spot.user,
-        error=text(error),
-    )
-
-
-def _no_database(error: BaseException, spot: Spot) -> Rejected:
-    return Rejected(
-        N_("the database is not on the server {address}: {error}"),
-        todo=N_("Check the database name in the url."),
-        where=spot.address,
-        cause=Cause.WRONG_PATH,
-        address=spot.address,
-        error=text(error),
-    )
+    todo = N_("Check the user in the url, the host it may come from, and the secret in 'password'.")
+    return failures.login(text(error), spot, todo=todo)
 
 
 def missing_right(message: str, statement: str) -> str:
@@ -174,16 +115,7 @@ def missing_right(message: str, statement: str) -> str:
 
 def _rights(error: BaseException, spot: Spot) -> Rejected:
     message = text(error)
-    return Rejected(
-        N_("'{user}' lacks a right in {address}: {error}"),
-        todo=N_("Give it the missing right ({right}), or use a user that has it."),
-        where=spot.where,
-        cause=Cause.PERMISSION,
-        user=spot.user,
-        address=spot.address,
-        error=message,
-        right=missing_right(message, spot.statement),
-    )
+    return failures.rights(message, spot, right=missing_right(message, spot.statement))
 
 
 def _refused(error: BaseException, spot: Spot) -> Rejected:
@@ -195,20 +127,4 @@ def _refused(error: BaseException, spot: Spot) -> Rejected:
         todo = N_("Point the url at the primary server: this one only reads.")
     elif code in DISK_FULL:
         todo = N_("Free space on the database server, then try again.")
-    if not spot.file:
-        return Rejected(
-            N_("the database {address} refused: {error}"),
-            todo=todo,
-            where=spot.address,
-            address=spot.address,
-            error=text(error),
-        )
-    return Rejected(
-        N_("{file} fails in line {line}: {error}"),
-        todo=todo,
-        where=spot.where,
-        cause=None if code in READ_ONLY | DISK_FULL else Cause.SCRIPT_ERROR,
-        file=spot.file,
-        line=spot.line,
-        error=text(error),
-    )
+    return failures.refused(text(error), spot, todo=todo, script=code not in READ_ONLY | DISK_FULL)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 
 import pymysql
 
-from lastgood.domain.errors import DriverError
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows
+from lastgood.sql.blockers import BlockerWatch
 
 QUERY_LENGTH = 200
 WAITING_FOR_TABLE = "Waiting for table%"
@@ -95,55 +92,28 @@ def session(connection: Connection, number: int) -> tuple[Blocker, ...]:
     return tuple(Blocker(*row) for row in rows(connection, _ONE, number))
 
 
-def describe(found: Sequence[Blocker]) -> str:
-    return "; ".join(str(b) for b in found)
+Watch = BlockerWatch[Connection, Blocker]
 
 
-class BlockerWatch:
-    """Looks, through a session of its own, for what holds ``session`` up; quick work never opens it.
+def watching(server: Server, session: int) -> Watch:
+    """Looks for what holds that session up, while it is held up: else the others are in nobody's way."""
 
-    Only while somebody waits does the server know for whom, and afterwards it is too late to ask.
-    """
+    def look(own: Connection) -> tuple[Blocker, ...]:
+        return blockers(own, session) if _waits(own, session) else ()
 
-    def __init__(self, server: Server, session: int) -> None:
-        self._server = server
-        self._session = session
-        self._pause = max(server.settings.lock_timeout / 5, 0.05)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name=f"blockers-of-{session}")
-        self.last: tuple[Blocker, ...] = ()
+    return Watch(server.session, look, server.settings.lock_timeout)
 
-    def __enter__(self) -> BlockerWatch:
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        if self._over.wait(min(self._pause, 0.25)):
-            return
-        # Without this look the message is poorer; the migration itself must not fail for it.
-        with contextlib.suppress(DriverError), self._server.session() as connection:
-            while True:
-                if self._waits(connection):
-                    self.last = blockers(connection, self._session) or self.last
-                if self._over.wait(self._pause):
-                    return
-
-    def _waits(self, connection: Connection) -> bool:
-        """Whether the watched session is held up now: else the others are in nobody's way."""
-        state = str(one(connection, _STATE, self._session) or "").lower()
-        if state.startswith("waiting for table") or "metadata lock" in state:
-            return True
-        query = (
-            "SELECT COUNT(*) FROM information_schema.INNODB_TRX "
-            "WHERE trx_mysql_thread_id = %s AND trx_state = 'LOCK WAIT'"
-        )
-        try:
-            return bool(one(connection, query, self._session))
-        except pymysql.Error:
-            return state not in ("", "sleep")
+def _waits(connection: Connection, session: int) -> bool:
+    """Whether the watched session is held up now: else the others are in nobody's way."""
+    state = str(one(connection, _STATE, session) or "").lower()
+    if state.startswith("waiting for table") or "metadata lock" in state:
+        return True
+    query = (
+        "SELECT COUNT(*) FROM information_schema.INNODB_TRX "
+        "WHERE trx_mysql_thread_id = %s AND trx_state = 'LOCK WAIT'"
+    )
+    try:
+        return bool(one(connection, query, session))
+    except pymysql.Error:
+        return state not in ("", "sleep")

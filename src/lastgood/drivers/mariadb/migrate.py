@@ -13,11 +13,13 @@ from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures, progress, revisions
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run, session_id
 from lastgood.drivers.mariadb.fingerprint import read_listing
-from lastgood.drivers.mariadb.locks import BlockerWatch, describe, session
+from lastgood.drivers.mariadb.locks import Watch, session, watching
 from lastgood.drivers.mariadb.progress import DEPLOY, REVERT, STOPPED, UNDOING, Progress
 from lastgood.drivers.mariadb.scan import Kind, Statement, runnable
 from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised
 from lastgood.ports.drivers import MigrationScript
+from lastgood.sql.blockers import describe
+from lastgood.sql.failures import Spot
 
 
 def read_script(migration: MigrationScript, part: str, text: str) -> Script:
@@ -91,11 +93,11 @@ class Migrator:
         return ""
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[tuple[Connection, BlockerWatch]]:
+    def _alone(self) -> Iterator[tuple[Connection, Watch]]:
         """A session that is the only one to migrate this database; the server ends that with the session, and
         so after the statement that a killed predecessor had sent.
         """
-        with self.server.session() as connection, BlockerWatch(self.server, session_id(connection)) as watch:
+        with self.server.session() as connection, watching(self.server, session_id(connection)) as watch:
             name = revisions.lock_name(self.server.database)
             wait = self.server.settings.lock_deadline
             if one(connection, "SELECT GET_LOCK(%s, %s)", name, wait) != 1:
@@ -107,7 +109,7 @@ class Migrator:
             yield connection, watch
 
     def _left_behind(
-        self, connection: Connection, watch: BlockerWatch, migration: MigrationScript, key: str, act: str
+        self, connection: Connection, watch: Watch, migration: MigrationScript, key: str, act: str
     ) -> Progress | None:
         """That of this very act, to go on with. What another one left is ended first: a revert that broke off
         goes on, a deploy is taken back.
@@ -147,7 +149,7 @@ class Migrator:
         return None
 
     def _walk(
-        self, connection: Connection, watch: BlockerWatch, migration: MigrationScript, key: str, act: str,
+        self, connection: Connection, watch: Watch, migration: MigrationScript, key: str, act: str,
         script: Script, left: Progress | None,
     ) -> Walk:  # fmt: skip
         if left is None:
@@ -173,7 +175,7 @@ class Migrator:
         walk.spot = self.server.spot
         run(walk.connection, "ROLLBACK TO SAVEPOINT lastgood_verify")
 
-    def _spot(self, script: Script, statement: Statement) -> failures.Spot:
+    def _spot(self, script: Script, statement: Statement) -> Spot:
         return replace(self.server.spot, file=script.file, line=statement.line, statement=statement.text)
 
     def _there(self, connection: Connection, migration: MigrationScript) -> bool:

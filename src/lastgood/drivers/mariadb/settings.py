@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
+from lastgood.sql.settings import password, seconds
 
 KEYS = frozenset(
     {"url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries"}
@@ -65,10 +66,10 @@ class MariadbSettings:
         return cls(
             resource=str(settings.get("resource") or place["database"]),
             **place,
-            password=_password(settings.get("password")),
-            lock_timeout=_seconds(settings, "lock_timeout", 2.0),
-            statement_timeout=_seconds(settings, "statement_timeout", 60.0),
-            lock_deadline=_seconds(settings, "lock_deadline", 15.0),
+            password=password(settings.get("password"), "mariadb"),
+            lock_timeout=seconds(settings, "lock_timeout", 2.0, "mariadb"),
+            statement_timeout=seconds(settings, "statement_timeout", 60.0, "mariadb"),
+            lock_deadline=seconds(settings, "lock_deadline", 15.0, "mariadb"),
             binaries=Path(str(binaries)) if binaries else None,
         )
 
@@ -125,27 +126,3 @@ def _unreadable() -> InvalidInput:
         todo=N_("Write it like {example}."),
         example=EXAMPLE,
     )
-
-
-def _password(value: object) -> SecretVersion | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, Mapping) or not value.get("secret") or not value.get("version"):
-        raise InvalidInput(
-            N_("the setting 'password' of the mariadb driver is no secret"),
-            todo=N_("Name a secret declared in the service; a value is never written here."),
-        )
-    return SecretVersion(str(value["secret"]), str(value["version"]))
-
-
-def _seconds(settings: Mapping[str, Any], key: str, default: float) -> float:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 86400:
-        raise InvalidInput(
-            N_("the setting '{key}' of the mariadb driver is no number of seconds: '{value}'"),
-            todo=N_("Write a number greater than 0, for example {default}."),
-            key=key,
-            value=value,
-            default=default,
-        )
-    return float(value)

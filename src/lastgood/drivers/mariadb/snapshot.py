@@ -27,8 +27,9 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.drivers.mariadb import binaries, contents, failures, revisions
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run
 from lastgood.drivers.mariadb.fingerprint import EVENT, read_listing
-from lastgood.drivers.mariadb.locks import blockers, describe
+from lastgood.drivers.mariadb.locks import blockers
 from lastgood.drivers.mariadb.scratch import refuse_programs_of, scratch
+from lastgood.sql.blockers import describe
 from lastgood.sql.keeping import Cut, Keeper, file_digest
 from lastgood.sql.listing import fingerprint
 

@@ -21,12 +21,13 @@ from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures, progress
 from lastgood.drivers.mariadb.changes import MARK
 from lastgood.drivers.mariadb.connection import Connection, Server, run
-from lastgood.drivers.mariadb.failures import Spot
 from lastgood.drivers.mariadb.fingerprint import SEQUENCE, TABLE, read_listing
-from lastgood.drivers.mariadb.locks import BlockerWatch, describe
+from lastgood.drivers.mariadb.locks import Watch
 from lastgood.drivers.mariadb.progress import Progress, Undo
 from lastgood.drivers.mariadb.scan import Kind, Statement, split
 from lastgood.drivers.mariadb.undo import owned, reversal
+from lastgood.sql.blockers import describe
+from lastgood.sql.failures import Spot
 from lastgood.sql.listing import Listing, difference
 
 RETRY_PAUSE = 0.2
@@ -64,7 +65,7 @@ class Walk:
     connection: Connection
     progress: Progress
     script: Script
-    watch: BlockerWatch
+    watch: Watch
     spot: Spot = field(init=False)
     """Of what is being run."""
 

@@ -21,9 +21,10 @@ from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import failures, revisions
 from lastgood.drivers.postgresql.clauses import Clause, Name
 from lastgood.drivers.postgresql.connection import Connection, Server, one
-from lastgood.drivers.postgresql.locks import BlockerWatch, describe
+from lastgood.drivers.postgresql.locks import watching
 from lastgood.drivers.postgresql.scan import Statement, split
 from lastgood.ports.drivers import MigrationScript
+from lastgood.sql.blockers import describe
 
 PATIENCE = 600
 """Seconds for which it waits for transactions that are older than itself; meanwhile it stops nobody."""
@@ -152,7 +153,7 @@ class Alone:
         )
         with (
             self.server.session() as connection,
-            BlockerWatch(self.server, connection.info.backend_pid) as watch,
+            watching(self.server, connection.info.backend_pid) as watch,
         ):
             connection.execute(
                 sql.SQL("SET lock_timeout = {}; SET statement_timeout = 0").format(

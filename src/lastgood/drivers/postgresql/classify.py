@@ -10,7 +10,8 @@ from lastgood.drivers.postgresql.clauses import Clause, by_comma
 from lastgood.drivers.postgresql.scan import UNDO_ROWS, marks, split
 from lastgood.ports.drivers import Classification, MigrationScript
 from lastgood.sql import reversibility
-from lastgood.sql.reversibility import ADDITIVE, DEFINITION, UNKNOWN, Dialect, Statement, Verdict
+from lastgood.sql.reversibility import ADDITIVE, DEFINITION, UNKNOWN, Dialect, Verdict
+from lastgood.sql.statements import Statement
 
 _CREATED = frozenset(
     {"TABLE", "VIEW", "INDEX", "SCHEMA", "SEQUENCE", "TYPE", "FUNCTION", "PROCEDURE", "TRIGGER"}

@@ -10,9 +10,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from lastgood.drivers.postgresql.failures import Spot, translate
+from lastgood.drivers.postgresql.failures import translate
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.ports.content import Vault
+from lastgood.sql.failures import Spot
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

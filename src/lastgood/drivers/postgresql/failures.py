@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import psycopg
 
-from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected, Unreachable
+from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
+from lastgood.sql import failures
+from lastgood.sql.failures import Spot
 
 LOCK_NOT_AVAILABLE = "55P03"
 DEADLOCK = "40P01"
@@ -23,21 +24,6 @@ NOT_IN_STATE = "55000"
 _DENIED = re.compile(r"permission denied (?:for|to) (?P<what>.+)")
 _OWNER = re.compile(r"must be (?P<what>.+)")
 _LOGIN = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", "not permitted")
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where an error was met: ``address`` for people, and the script's file and line if there is one."""
-
-    address: str
-    user: str
-    file: str = ""
-    line: int = 0
-    statement: str = ""
-
-    @property
-    def where(self) -> str:
-        return f"{self.file}:{self.line}" if self.file else self.address
 
 
 def lost(error: psycopg.Error) -> bool:
@@ -71,11 +57,11 @@ def translate(error: psycopg.Error, spot: Spot) -> DriverError:
     if state == RIGHTS:
         return _rights(error, spot)
     if state in ("53300", "53400"):
-        return _down(error, spot)
+        return failures.down(text(error), spot)
     if state[:2] == "28":
         return _login(error, spot)
     if state == "3D000":
-        return _no_database(error, spot)
+        return failures.no_database(text(error), spot)
     return _refused(error, spot)
 
 
@@ -92,23 +78,7 @@ def outcome_unknown(error: psycopg.Error, spot: Spot, name: str) -> OutcomeUnkno
 
 
 def table_lock(error: str, blockers: str, spot: Spot) -> Rejected:
-    if blockers:
-        return Rejected(
-            N_("{place} waits for a lock held by another session: {blockers}"),
-            todo=N_("Wait for that session to finish, or end it, then try again."),
-            where=spot.where,
-            cause=Cause.TABLE_LOCK,
-            place=spot.where,
-            blockers=blockers,
-        )
-    return Rejected(
-        N_("{place} did not get its lock: {error}"),
-        todo=N_("Look for long sessions in pg_stat_activity, then try again."),
-        where=spot.where,
-        cause=Cause.TABLE_LOCK,
-        place=spot.where,
-        error=error,
-    )
+    return failures.table_lock(error, blockers, spot, listing="pg_stat_activity")
 
 
 def _connection(error: psycopg.Error, spot: Spot) -> DriverError:
@@ -117,44 +87,15 @@ def _connection(error: psycopg.Error, spot: Spot) -> DriverError:
     if any(part in message for part in _LOGIN) or re.search(r'role "[^"]*" does not exist', message):
         return _login(error, spot)
     if re.search(r'database "[^"]*" does not exist', message):
-        return _no_database(error, spot)
+        return failures.no_database(text(error), spot)
     if 'permission denied for database "' in message:
         return _rights(error, spot)
-    return _down(error, spot)
-
-
-def _down(error: psycopg.Error, spot: Spot) -> Unreachable:
-    return Unreachable(
-        N_("the database server {address} does not answer: {error}"),
-        todo=N_("See that it runs and accepts connections, then try again."),
-        where=spot.address,
-        cause=Cause.DEPENDENCY_DOWN,
-        address=spot.address,
-        error=text(error),
-    )
+    return failures.down(text(error), spot)
 
 
 def _login(error: psycopg.Error, spot: Spot) -> Rejected:
-    return Rejected(
-        N_("the database server {address} does not let '{user}' in: {error}"),
-        todo=N_("Check the user in the url, the secret in 'password', and the server's pg_hba.conf."),
-        where=spot.address,
-        cause=Cause.PERMISSION,
-        address=spot.address,
-        user=spot.user,
-        error=text(error),
-    )
-
-
-def _no_database(error: psycopg.Error, spot: Spot) -> Rejected:
-    return Rejected(
-        N_("the database is not on the server {address}: {error}"),
-        todo=N_("Check the database name in the url."),
-        where=spot.address,
-        cause=Cause.WRONG_PATH,
-        address=spot.address,
-        error=text(error),
-    )
+    todo = N_("Check the user in the url, the secret in 'password', and the server's pg_hba.conf.")
+    return failures.login(text(error), spot, todo=todo)
 
 
 def missing_right(message: str, statement: str, *, inside: bool) -> str:
@@ -184,15 +125,8 @@ def missing_right(message: str, statement: str, *, inside: bool) -> str:
 
 def _rights(error: psycopg.Error, spot: Spot) -> Rejected:
     message = text(error)
-    return Rejected(
-        N_("'{user}' lacks a right in {address}: {error}"),
-        todo=N_("Give it the missing right ({right}), or use a user that has it."),
-        where=spot.where,
-        cause=Cause.PERMISSION,
-        user=spot.user,
-        address=spot.address,
-        error=message,
-        right=missing_right(message, spot.statement, inside=error.sqlstate is not None),
+    return failures.rights(
+        message, spot, right=missing_right(message, spot.statement, inside=error.sqlstate is not None)
     )
 
 
@@ -207,20 +141,4 @@ def _refused(error: psycopg.Error, spot: Spot) -> Rejected:
         todo = N_("Point the url at the primary server: this one only reads.")
     elif state == DISK_FULL:
         todo = N_("Free space on the database server, then try again.")
-    if not spot.file:
-        return Rejected(
-            N_("the database {address} refused: {error}"),
-            todo=todo,
-            where=spot.address,
-            address=spot.address,
-            error=text(error),
-        )
-    return Rejected(
-        N_("{file} fails in line {line}: {error}"),
-        todo=todo,
-        where=spot.where,
-        cause=None if state in (READ_ONLY, DISK_FULL) else Cause.SCRIPT_ERROR,
-        file=spot.file,
-        line=spot.line,
-        error=text(error),
-    )
+    return failures.refused(text(error), spot, todo=todo, script=state not in (READ_ONLY, DISK_FULL))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 
-from lastgood.domain.errors import DriverError
 from lastgood.drivers.postgresql.connection import Connection, Server
+from lastgood.sql.blockers import BlockerWatch
 
 QUERY_LENGTH = 200
 
@@ -83,40 +79,9 @@ def writers(connection: Connection, *, older: float) -> tuple[Blocker, ...]:
     return tuple(Blocker(*row) for row in connection.execute(_WRITERS, (older,)))
 
 
-def describe(found: Sequence[Blocker]) -> str:
-    return "; ".join(str(b) for b in found)
+Watch = BlockerWatch[Connection, Blocker]
 
 
-class BlockerWatch:
-    """Looks, through a session of its own, for what holds ``pid`` up; quick work never opens it.
-
-    Only while somebody waits does the server know for whom, and afterwards it is too late to ask.
-    """
-
-    def __init__(self, server: Server, pid: int) -> None:
-        self._server = server
-        self._pid = pid
-        self._pause = max(server.settings.lock_timeout / 5, 0.05)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name=f"blockers-of-{pid}")
-        self.last: tuple[Blocker, ...] = ()
-
-    def __enter__(self) -> BlockerWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        if self._over.wait(min(self._pause, 0.25)):
-            return
-        # Without this look the message is poorer; the migration itself must not fail for it.
-        with contextlib.suppress(DriverError), self._server.session() as connection:
-            while True:
-                self.last = blockers(connection, self._pid) or self.last
-                if self._over.wait(self._pause):
-                    return
+def watching(server: Server, pid: int) -> Watch:
+    """Looks for what holds the session ``pid`` up."""
+    return Watch(server.session, lambda own: blockers(own, pid), server.settings.lock_timeout)

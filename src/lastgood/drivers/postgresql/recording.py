@@ -23,9 +23,10 @@ from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import failures
 from lastgood.drivers.postgresql.clauses import Clause, by_comma
 from lastgood.drivers.postgresql.connection import Connection, Server, one
-from lastgood.drivers.postgresql.locks import blockers, describe
+from lastgood.drivers.postgresql.locks import blockers
 from lastgood.drivers.postgresql.scan import UNDO_ROWS, Statement, marks
 from lastgood.ports.drivers import MigrationScript
+from lastgood.sql.blockers import describe
 
 TRIGGER = "!lastgood"
 SETTING = "lastgood.recording"

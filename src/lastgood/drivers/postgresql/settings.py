@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
+from lastgood.sql.settings import password, seconds
 
 KEYS = frozenset(
     ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
@@ -66,10 +67,10 @@ class PostgresqlSettings:
         return cls(
             resource=str(settings.get("resource") or parameters["dbname"]),
             parameters=parameters,
-            password=_password(settings.get("password")),
-            lock_timeout=_seconds(settings, "lock_timeout", 2.0),
-            statement_timeout=_seconds(settings, "statement_timeout", 60.0),
-            lock_deadline=_seconds(settings, "lock_deadline", 15.0),
+            password=password(settings.get("password"), "postgresql"),
+            lock_timeout=seconds(settings, "lock_timeout", 2.0, "postgresql"),
+            statement_timeout=seconds(settings, "statement_timeout", 60.0, "postgresql"),
+            lock_deadline=seconds(settings, "lock_deadline", 15.0, "postgresql"),
             binaries=Path(str(binaries)) if binaries else None,
             rehearse_whole=_mebibytes(settings, "rehearse_whole", 10240),
         )
@@ -111,30 +112,6 @@ def _parameters(url: object) -> Mapping[str, str]:
             example=example,
         )
     return parameters
-
-
-def _password(value: object) -> SecretVersion | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, Mapping) or not value.get("secret") or not value.get("version"):
-        raise InvalidInput(
-            N_("the setting 'password' of the postgresql driver is no secret"),
-            todo=N_("Name a secret declared in the service; a value is never written here."),
-        )
-    return SecretVersion(str(value["secret"]), str(value["version"]))
-
-
-def _seconds(settings: Mapping[str, Any], key: str, default: float) -> float:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 86400:
-        raise InvalidInput(
-            N_("the setting '{key}' of the postgresql driver is no number of seconds: '{value}'"),
-            todo=N_("Write a number greater than 0, for example {default}."),
-            key=key,
-            value=value,
-            default=default,
-        )
-    return float(value)
 
 
 def _mebibytes(settings: Mapping[str, Any], key: str, default: int) -> int:

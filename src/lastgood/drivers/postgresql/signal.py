@@ -10,13 +10,12 @@ import psycopg
 from psycopg import sql
 
 from lastgood.domain.criterion import Signal
-from lastgood.domain.errors import DriverError, InvalidInput
-from lastgood.domain.message import N_
+from lastgood.domain.errors import DriverError
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.failures import translate
-from lastgood.drivers.postgresql.scan import Token, split, tokens
+from lastgood.drivers.postgresql.scan import split, tokens
 from lastgood.ports.drivers import Reading
-from lastgood.sql.answers import WrongAnswer, reading
+from lastgood.sql.answers import WrongAnswer, only_select, reading, with_since
 
 TIMEOUT = 2.0
 """Seconds a signal's query may take: it is asked every second."""
@@ -100,46 +99,13 @@ class SignalReader:
         self._connection = None
 
 
+GLUED = frozenset({"word", "number", "close", "name"})
+"""Behind these, ``:`` is no parameter but part of a slice or a cast."""
+
+
 def prepare(signal: Signal) -> str:
     """The query with ``:since`` as psycopg wants it. Raises InvalidInput naming what is wrong."""
-    query = signal.settings.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise InvalidInput(
-            N_("signal {name} has no query"),
-            todo=N_("Write one SELECT into its setting 'query'."),
-            name=signal.name,
-        )
-    file = f"query of signal {signal.name}"
-    statements = split(query, file)
-    if len(statements) != 1 or statements[0].words[:1] not in (("SELECT",), ("WITH",)):
-        raise InvalidInput(
-            N_("the query of signal {name} is not one SELECT"),
-            todo=N_("Write exactly one SELECT; it runs in a read-only transaction."),
-            name=signal.name,
-        )
-    return _with_parameters(tokens(statements[0].text, file), signal.name)
-
-
-def _with_parameters(found: list[Token], name: str) -> str:
-    """``:since`` outside strings, names, comments and casts becomes a parameter."""
-    parts: list[str] = []
-    position = 0
-    while position < len(found):
-        token = found[position]
-        following = found[position + 1] if position + 1 < len(found) else None
-        previous = found[position - 1] if position else None
-        glued = previous is not None and previous.kind in ("word", "number", "close", "name")
-        if token.text == ":" and following and following.kind == "word" and not glued:
-            if following.text != "since":
-                raise InvalidInput(
-                    N_("the query of signal {name} has the unknown parameter :{parameter}"),
-                    todo=N_("The only one is :since, the time since which events count."),
-                    name=name,
-                    parameter=following.text,
-                )
-            parts.append("%(since)s::timestamptz")
-            position += 2
-            continue
-        parts.append(token.text.replace("%", "%%"))
-        position += 1
-    return "".join(parts)
+    query = only_select(signal, split)
+    return with_since(
+        tokens(query, f"query of signal {signal.name}"), signal.name, "%(since)s::timestamptz", GLUED
+    )

@@ -15,7 +15,8 @@ from lastgood.domain.errors import Cause, DriverError, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import changes, failures
 from lastgood.drivers.postgresql.connection import Connection, Server
-from lastgood.drivers.postgresql.locks import describe, writers
+from lastgood.drivers.postgresql.locks import writers
+from lastgood.sql.blockers import describe
 
 OPENING = "_open"
 PATIENCE = 10.0

@@ -21,8 +21,9 @@ from lastgood.drivers.postgresql.fingerprint import (
     fingerprint,
     read_listing,
 )
-from lastgood.drivers.postgresql.locks import describe, holders
+from lastgood.drivers.postgresql.locks import holders
 from lastgood.drivers.postgresql.scratch import scratch
+from lastgood.sql.blockers import describe
 from lastgood.sql.keeping import Cut, Keeper, file_digest
 
 

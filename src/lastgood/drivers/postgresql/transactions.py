@@ -13,9 +13,10 @@ from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import changes, failures, publication, revisions
 from lastgood.drivers.postgresql.connection import Connection, Server
-from lastgood.drivers.postgresql.failures import Spot
-from lastgood.drivers.postgresql.locks import BlockerWatch, describe
+from lastgood.drivers.postgresql.locks import Watch, watching
 from lastgood.drivers.postgresql.recording import Recorder, Unrecorded
+from lastgood.sql.blockers import describe
+from lastgood.sql.failures import Spot
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 RETRY_PAUSE = 0.2
@@ -57,7 +58,7 @@ class Transactions:
     ) -> Mapping[str, int]:
         with (
             self.server.session() as connection,
-            BlockerWatch(self.server, connection.info.backend_pid) as watch,
+            watching(self.server, connection.info.backend_pid) as watch,
         ):
             try:
                 connection.execute(BEGIN)
@@ -89,12 +90,12 @@ class Transactions:
             if tables - unwatched:
                 raise CaptureInTheWay(tables) from None
 
-    def _failure(self, error: psycopg.Error, spot: Spot, watch: BlockerWatch) -> DriverError:
+    def _failure(self, error: psycopg.Error, spot: Spot, watch: Watch) -> DriverError:
         if failures.locked(error):
             return failures.table_lock(failures.text(error), describe(watch.last), spot)
         return failures.translate(error, spot)
 
-    def _commit(self, connection: Connection, name: str, watch: BlockerWatch) -> None:
+    def _commit(self, connection: Connection, name: str, watch: Watch) -> None:
         try:
             answer = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
