@@ -131,7 +131,7 @@ def lab_of(server: PostgresServer) -> Iterator[Lab]:
 
 
 def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int) -> str:
-    driver = lab.driver(lock_timeout=5)
+    driver = lab.driver(lock_timeout=5, lock_deadline=30)
     mine = [_seeded(lab, tables, number) for number in range(WRITERS)]
     taken = driver.capture("cut")
     shoppers = [Shopper(lab, n, tables, mine[n], seed + n) for n in range(WRITERS)]
