@@ -34,7 +34,8 @@ class Relation:
 class Change:
     """One row. Values are the server's text form, None is NULL. ``old``: the key before (for an update only
     when it changed; empty for an insert). ``new`` lacks columns whose large value did not change.
-    ``before``: the whole row before, where the log has it. ``unchecked``: foreign keys did not act.
+    ``before``: the whole row before, where the log has it. ``unchecked``: foreign keys did not act. ``apart``:
+    the table that was emptied has nothing but the name of the one at the cut, which a migration took away.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Change:
     new: Row = field(default_factory=dict)
     before: Row = field(default_factory=dict)
     unchecked: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)

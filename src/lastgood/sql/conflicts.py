@@ -20,6 +20,7 @@ NO_COLUMN = "the old shape has no such column"
 NO_TABLE = "the old shape has no such table"
 ORPHAN = "it refers to a row of {table} which is not in the copy"
 REFERRED = "rows of {table} still refer to it"
+APART = "the application emptied a table that took the place of this one: its rows of the cut stay"
 ROUNDED = "the old shape can't hold the value"
 
 

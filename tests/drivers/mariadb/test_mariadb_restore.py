@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lastgood.sql.conflicts import BOTH, DELETED, INSERTED, NO_COLUMN, NO_TABLE, ROUNDED
+from lastgood.sql.conflicts import APART, BOTH, DELETED, INSERTED, NO_COLUMN, NO_TABLE, ROUNDED
 from tests.drivers.mariadb.conftest import Lab
-from tests.drivers.mariadb.day import Day
+from tests.drivers.mariadb.day import RESTORE, Day
 
 
 @pytest.fixture
@@ -248,3 +248,46 @@ def test_many_long_rows_are_carried_in_statements_that_the_server_takes(lab: Lab
         lab.ask(f"SET GLOBAL max_allowed_packet = {before}", "")
     assert day.lab.ask("SELECT COUNT(*), SUM(CHAR_LENGTH(content)) FROM papers") == [(40, 600000)]
     assert day.conflicts() == []
+
+
+def test_a_drop_of_what_is_not_there_any_more_empties_nothing(day: Day) -> None:
+    day.migrate(
+        "ALTER TABLE items DROP FOREIGN KEY items_ibfk_2; DROP TABLE products;"
+        "ALTER TABLE items DROP FOREIGN KEY items_ibfk_1; ALTER TABLE orders RENAME TO sales;"
+    )
+    day.lab.ask("DROP TABLE IF EXISTS products, orders")
+    day.lab.ask("UPDATE sales SET paid = true WHERE id = 1")
+    day.lab.ask("RENAME TABLE IF EXISTS products TO sales_2, orders TO sales_3")
+    # A table of the same name is not the one that the migration dropped.
+    day.lab.ask("CREATE TABLE products (id int PRIMARY KEY, name varchar(100) NOT NULL)")
+    day.lab.ask("DROP TABLE products")
+    writes = {
+        w.table: (w.inserted, w.updated, w.deleted)
+        for w in day.lab.driver().writes_since(day.taken, ()).tables
+    }
+    assert writes == {"orders": (0, 1, 0)}
+    # The log may be read on from any place.
+    driver = day.lab.driver()
+    driver.prepare_copy(day.taken, RESTORE)
+    driver.carry_over(day.taken, RESTORE, ())
+    day.lab.ask("DROP TABLE IF EXISTS products, orders")
+    swapped = day.go_back()
+    assert day.lab.ask("SELECT COUNT(*) FROM products") == [(10,)]
+    assert day.lab.ask("SELECT COUNT(*), SUM(paid) FROM orders") == [(20, 1)]
+    assert swapped.salvage.carried == {"orders": 1}
+    assert day.reasons() == [("products", "[]", "", APART)]
+
+
+def test_a_table_that_the_shop_dropped_and_made_again_is_as_the_shop_left_it(day: Day) -> None:
+    day.lab.ask("SET STATEMENT foreign_key_checks = 0 FOR DROP TABLE items")
+    day.lab.ask("DROP TABLE IF EXISTS items")
+    day.migrate("UPDATE products SET price = 0;")
+    day.lab.ask(
+        "CREATE TABLE items (order_id bigint, product int, count int, PRIMARY KEY (order_id, product))"
+    )
+    day.lab.ask("INSERT INTO items VALUES (1, 1, 5), (2, 2, 5)")
+    day.lab.ask("TRUNCATE items")
+    day.lab.ask("INSERT INTO items VALUES (3, 3, 5)")
+    day.go_back()
+    assert day.lab.ask("SELECT order_id, count FROM items") == [(3, 5)]
+    assert day.reasons() == []

@@ -187,6 +187,7 @@ class Capturer:
                 if isinstance(found, Renamed):
                     statements.follow(now, found.pairs, counts)
                     continue
+                found = replace(found, changes=tuple(c for c in found.changes if not c.apart))
                 for change in found.changes:
                     name = change.relation.name
                     names.setdefault(parser.number(now.get(name, name)), now.get(name, name))

@@ -18,6 +18,7 @@ from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
 from lastgood.drivers.mariadb.values import alike
 from lastgood.sql.changes import Change, Kind, Row, Transaction
 from lastgood.sql.conflicts import (
+    APART,
     BOTH,
     DELETED,
     INSERTED,
@@ -71,7 +72,10 @@ class Carrier:
             if not transaction.own:
                 self._check_keys(not change.unchecked)
             if change.kind is Kind.TRUNCATE:
-                if not transaction.own:
+                if not transaction.own and change.apart:
+                    self.flush()
+                    self._refuse(table, (), None, None, None, APART)
+                elif not transaction.own:
                     self._empty(table)
             elif transaction.own:
                 self.flush()

@@ -16,7 +16,7 @@ from typing import Any
 from lastgood.drivers.mariadb import binlog, statements
 from lastgood.drivers.mariadb.binlog import Event, Position
 from lastgood.drivers.mariadb.connection import Connection, rows
-from lastgood.drivers.mariadb.statements import Effect
+from lastgood.drivers.mariadb.statements import Effect, Places
 from lastgood.drivers.mariadb.tablemap import Reader, TableMap, parse
 from lastgood.drivers.mariadb.values import Decoder, Unreadable
 from lastgood.sql.changes import Change, Kind, Relation, Row, Transaction
@@ -68,13 +68,15 @@ class Parser:
     """Makes transactions of events fed in order; those of other databases than ``schema`` are passed by.
 
     ``charsets``: names of character sets by the id of a collation. ``sequences`` are told apart from tables;
-    ``advanced`` is how far each has come: the next number that was not set aside.
+    ``advanced`` is how far each has come: the next number that was not set aside. ``places`` is what is there
+    where reading begins, and then where it has come to.
     """
 
     schema: str
     charsets: Mapping[int, str]
     sequences: frozenset[str] = frozenset()
     advanced: dict[str, int] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
     _tables: dict[int, _Table | None] = field(default_factory=dict)
     _known: dict[bytes, _Table | None] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -164,13 +166,26 @@ class Parser:
         if done.untold and not own:
             raise Incomplete(done.untold)
         if done.renamed:
-            return Renamed(done.renamed, str(event.end))
-        if not done.emptied:
+            pairs = self.places.rename(done.renamed)
+            return Renamed(pairs, str(event.end)) if pairs else None
+        emptied = [name for name in done.emptied if name not in self.places.absent]
+        apart = self.places.replaced & set(emptied)
+        for name in done.emptied if done.dropped else ():
+            self.places.drop(name, own=own)
+        if done.made:
+            if own and done.made in emptied:
+                self.places.replaced.add(done.made)
+            self.places.seen(done.made)
+        if not emptied:
             return None
         if unchecked is None:
-            names = ", ".join(done.emptied)
+            names = ", ".join(emptied)
             raise Incomplete(f"{names} was emptied, and it is not known whether its foreign keys acted")
-        gone = [self._emptied(name, unchecked) for name in done.emptied if not name.startswith(OURS)]
+        gone = [
+            self._emptied(name, unchecked, apart=name in apart)
+            for name in emptied
+            if not name.startswith(OURS)
+        ]
         if self._open:
             self._changes += gone
             return None
@@ -187,9 +202,9 @@ class Parser:
         except Incomplete:
             return False
 
-    def _emptied(self, name: str, unchecked: bool) -> Change:
+    def _emptied(self, name: str, unchecked: bool, *, apart: bool) -> Change:
         relation = Relation(self.schema, name, (), (), self.number(name))
-        return Change(Kind.TRUNCATE, relation, unchecked=unchecked)
+        return Change(Kind.TRUNCATE, relation, unchecked=unchecked, apart=apart)
 
     def _describe(self, body: bytes) -> None:
         number = int.from_bytes(body[:6], "little")
@@ -226,6 +241,7 @@ class Parser:
             if table.relation.name == PROGRESS:
                 self._note_sent(kind, table, reader)
             return
+        self.places.seen(table.relation.name)
         with _readable(table):
             self._read_rows(kind, table, reader)
 

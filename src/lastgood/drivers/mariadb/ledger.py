@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lastgood.domain.salvage import Salvage
 from lastgood.drivers.mariadb.connection import PREFIX, Connection, quoted, rows, run
+from lastgood.drivers.mariadb.statements import Places
 from lastgood.sql.conflicts import WHOLE, Conflict
 
 Key = tuple[str | None, ...]
@@ -37,7 +38,8 @@ _DIGEST = "UNHEX(SHA2(CONCAT_WS('\\0', %s, %s, %s, %s), 256))"
 @dataclass
 class Ledger:
     """The state of the restore ``key`` in the database ``schema``. ``numbers``: the highest one that was
-    given to a row, by table; ``names``: what a table that was renamed since is called in the copy.
+    given to a row, by table; ``names``: what a table that was renamed since is called in the copy;
+    ``places``: which tables the live database had at ``position``.
     """
 
     connection: Connection
@@ -48,6 +50,7 @@ class Ledger:
     carried: dict[str, int] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
     failed: str = ""
     fence_seconds: float | None = None
     swap_seconds: float | None = None
@@ -73,9 +76,12 @@ class Ledger:
         if not found:
             return None
         of, snapshot, position, carried, numbers, names, failed, fence, swap = found[0]
+        # A restore that an earlier version ended has a mapping alone.
+        told = json.loads(names)
+        named, absent, replaced = told if isinstance(told, list) else (told, (), ())
         return cls(
             connection, schema, of, snapshot, position, json.loads(carried), json.loads(numbers),
-            json.loads(names), failed, fence, swap,
+            named, Places(set(absent), set(replaced)), failed, fence, swap,
         )  # fmt: skip
 
     @classmethod
@@ -90,7 +96,7 @@ class Ledger:
         run(
             connection,
             f"INSERT INTO {names['restores']} (id, `key`, snapshot, position, carried, numbers, names, "
-            "failed) VALUES (SHA2(%s, 256), %s, %s, %s, '{}', '{}', '{}', '')",
+            "failed) VALUES (SHA2(%s, 256), %s, %s, %s, '{}', '{}', '[{},[],[]]', '')",
             key, key, snapshot, position,
         )  # fmt: skip
 
@@ -120,7 +126,8 @@ class Ledger:
             "failed = %s "
             "WHERE id = SHA2(%s, 256)",
             self.position, json.dumps(self.carried), json.dumps(self.numbers),
-            json.dumps(self.names), self.failed, self.key,
+            json.dumps([self.names, sorted(self.places.absent), sorted(self.places.replaced)]),
+            self.failed, self.key,
         )  # fmt: skip
 
     def salvage(self) -> Salvage:

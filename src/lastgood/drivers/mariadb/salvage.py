@@ -16,6 +16,7 @@ from lastgood.drivers.mariadb.changes import Parser, Renamed
 from lastgood.drivers.mariadb.connection import Connection, run
 from lastgood.drivers.mariadb.ledger import Ledger
 from lastgood.drivers.mariadb.shapes import Shapes
+from lastgood.drivers.mariadb.statements import Places
 from lastgood.sql.changes import Kind, Transaction
 
 BATCH = 2_000
@@ -53,15 +54,16 @@ class Salvager:
         stays.
         """
         position = changes.now(self.live)
-        parser = Parser(self.now.schema, self.charsets, self.sequences)
+        places = Places(set(self.ledger.places.absent), set(self.ledger.places.replaced))
+        parser = Parser(self.now.schema, self.charsets, self.sequences, places=places)
         carrier = Carrier(self.ledger.connection, self.shapes, self.now, self.keep, self.ledger)
         after = Position.read(self.ledger.position)
         stream = changes.read(self.connect, parser, after, position)
         for batch, end in _batches(stream, parser):
-            self._commit(carrier, batch, end)
+            self._commit(carrier, batch, end, places)
         numbers = self.ledger.numbers
         numbers |= {name: max(n, numbers.get(name, n)) for name, n in parser.advanced.items()}
-        self._commit(carrier, [], str(position))
+        self._commit(carrier, [], str(position), places)
         return self.ledger.salvage()
 
     def catch_up(self) -> None:
@@ -79,7 +81,7 @@ class Salvager:
                 return
             before = took
 
-    def _commit(self, carrier: Carrier, batch: list[Transaction | Renamed], end: str) -> None:
+    def _commit(self, carrier: Carrier, batch: list[Transaction | Renamed], end: str, places: Places) -> None:
         connection = self.ledger.connection
         run(connection, "START TRANSACTION")
         for found in batch:
@@ -90,7 +92,7 @@ class Salvager:
                 carrier.carry(found)
                 self._note_numbers(found)
         carrier.flush()
-        self.ledger.position = end
+        self.ledger.position, self.ledger.places = end, places
         self.ledger.write()
         run(connection, "COMMIT")
 

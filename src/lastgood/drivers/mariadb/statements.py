@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _TOKEN = re.compile(
     r"""
@@ -36,13 +36,15 @@ class Incomplete(Exception):
 
 @dataclass(frozen=True)
 class Effect:
-    """``emptied``: tables whose rows are gone; ``renamed``: from and to, one after the other; ``made``: a
-    new table; ``untold``: what it does to rows that the log does not tell, empty: nothing.
+    """``emptied``: tables whose rows are gone, and ``dropped``: they are too; ``renamed``: from and to, one
+    after the other; ``made``: a new table; ``untold``: what it does to rows that the log does not tell,
+    empty: nothing.
     """
 
     emptied: tuple[str, ...] = ()
     renamed: tuple[Pair, ...] = ()
     made: str = ""
+    dropped: bool = False
     untold: str = ""
 
     def like(self, other: Effect) -> bool:
@@ -139,7 +141,8 @@ def _drop(cursor: _Cursor, ours: str) -> Effect:
     places = [cursor.place()]
     while cursor.take(","):
         places.append(cursor.place())
-    return Effect(emptied=tuple(table for schema, table in places if schema == ours))
+    gone = tuple(table for schema, table in places if schema == ours)
+    return Effect(emptied=gone, dropped=bool(gone))
 
 
 def _create(cursor: _Cursor, ours: str) -> Effect:
@@ -221,6 +224,41 @@ def plain(name: str) -> str:
     if name[:1] in ("`", '"') and len(name) > 1:
         return name[1:-1].replace(name[0] * 2, name[0])
     return name
+
+
+@dataclass
+class Places:
+    """Which tables are there, at the place in the log that was read last: the server logs a DROP … IF EXISTS
+    and a RENAME … IF EXISTS also where there is nothing.
+
+    ``absent``: names that nothing has since it was dropped or renamed; ``replaced``: those that what came
+    later has, because a migration dropped the table of the cut, or somebody renamed it.
+    """
+
+    absent: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
+
+    def drop(self, name: str, *, own: bool) -> None:
+        if own and name not in self.absent:
+            self.replaced.add(name)
+        self.absent.add(name)
+
+    def seen(self, name: str) -> None:
+        """It is there: it was made, or rows of it were written."""
+        self.absent.discard(name)
+
+    def rename(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+        """Those that were renamed indeed."""
+        done: list[Pair] = []
+        for here, there in pairs:
+            if here in self.absent:
+                continue
+            done.append((here, there))
+            self.absent.add(here)
+            self.replaced.add(here)
+            self.absent.discard(there)
+            self.replaced.discard(there)
+        return tuple(done)
 
 
 def follow(names: MutableMapping[str, str], pairs: Sequence[Pair], tables: Collection[str]) -> None:
