@@ -34,8 +34,8 @@ class Relation:
 class Change:
     """One row. Values are the server's text form, None is NULL. ``old``: the key before (for an update only
     when it changed; empty for an insert). ``new`` lacks columns whose large value did not change.
-    ``before``: the whole row before, where the log has it. ``unchecked``: foreign keys did not act. ``apart``:
-    the table that was emptied has nothing but the name of the one at the cut, which a migration took away.
+    ``before``: the whole row before, where the log has it. ``unchecked``: foreign keys did not act.
+    ``apart``: what was emptied has nothing but the name of the table at the cut, which a migration dropped.
     """
 
     kind: Kind

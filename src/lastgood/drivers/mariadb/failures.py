@@ -109,7 +109,8 @@ def missing_right(message: str, statement: str) -> str:
     database = _DATABASE_RIGHT.search(message)
     if database:
         words = statement.upper().split()
-        return f"{words[0] if words else 'access'} on `{database['database']}`.*"
+        right = "LOCK TABLES" if words[:2] == ["LOCK", "TABLES"] else words[0] if words else "access"
+        return f"{right} on `{database['database']}`.*"
     return message
 
 

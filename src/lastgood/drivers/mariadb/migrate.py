@@ -10,14 +10,17 @@ import pymysql
 
 from lastgood.domain.errors import Cause, Conflict, InvalidInput, Rejected
 from lastgood.domain.message import N_
-from lastgood.drivers.mariadb import failures, progress, revisions
+from lastgood.drivers.mariadb import aside, failures, kept, progress, revisions
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run, session_id
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.locks import Watch, session, watching
 from lastgood.drivers.mariadb.progress import DEPLOY, REVERT, STOPPED, UNDOING, Progress
+from lastgood.drivers.mariadb.returning import bring_back
 from lastgood.drivers.mariadb.scan import Kind, Statement, runnable
+from lastgood.drivers.mariadb.undo import removed
 from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised
 from lastgood.ports.drivers import MigrationScript
+from lastgood.sql.aside import Added
 from lastgood.sql.blockers import describe
 from lastgood.sql.failures import Spot
 
@@ -40,40 +43,65 @@ class Migrator:
             return revisions.read(connection)
 
     def deploy(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
-        """Deploy, verify and note it. Source of ``Migrates.deploy``."""
+        """Deploy, bring back what its revert put aside, verify and note it. Source of ``Migrates.deploy``."""
         script = read_script(migration, "deploy", migration.deploy)
         verify = read_script(migration, "verify", migration.verify)
         with self._alone() as (connection, watch):
             left = self._left_behind(connection, watch, migration, key, DEPLOY)
             if left is None:
                 if self._there(connection, migration):
-                    return {}
+                    return kept.report(connection, "returned_by", migration.name, key)
                 self._refuse_elsewhere(connection, script, verify)
                 self._refuse_untransactional(connection, script)
+                self._refuse_unlockable(connection)
             walk = self._walk(connection, watch, migration, key, DEPLOY, script, left)
+            failed: dict[str, int] = {}
 
             def work() -> None:
+                progress_ = walk.progress
+                added = aside.added(
+                    progress_.begun, read_listing(connection), progress_.own, script.statements
+                )
+                failed.clear()
+                failed.update(bring_back(connection, migration.name, key))
                 self._verify(walk, verify)
-                revisions.add(connection, migration.name, migration.digest, key)
+                revisions.add(connection, migration.name, migration.digest, key, added.dump())
 
             self._go(walk, work)
-            return {}
+            return {**failed, **kept.report(connection, "returned_by", migration.name, key)}
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
-        """Run revert.sql and remove the row. Source of ``Migrates.revert``."""
+        """Put aside what would be lost, run revert.sql and remove the row. Source of ``Migrates.revert``."""
         script = read_script(migration, "revert", migration.revert)
         with self._alone() as (connection, watch):
             left = self._left_behind(connection, watch, migration, key, REVERT)
             if left is None:
                 if not self._there(connection, migration):
-                    return {}
+                    return kept.report(connection, "kept_by", migration.name, key)
                 self._refuse_unless_newest(connection, migration)
                 self._refuse_empty(script)
                 self._refuse_elsewhere(connection, script)
                 self._refuse_untransactional(connection, script)
+                self._refuse_unlockable(connection)
             walk = self._walk(connection, watch, migration, key, REVERT, script, left)
-            self._go(walk, lambda: revisions.remove(connection, migration.name))
-            return {}
+            self._take_back(walk)
+            return kept.report(connection, "kept_by", migration.name, key)
+
+    def _take_back(self, walk: Walk) -> None:
+        """All of a revert, or what is left of it."""
+        connection, state = walk.connection, walk.progress
+        noted = revisions.added(connection, state.name)
+        added = Added.load(noted) if noted is not None else removed(walk.script.statements, state.begun)
+        keeper = aside.Keeper(self.server, connection, state.name, added, walk.script.statements, state.begun)
+        keeper.prepare(state.done)
+        walk.keeper = keeper
+
+        def work() -> None:
+            keeper.settle(state.key)
+            revisions.remove(connection, state.name)
+
+        self._go(walk, work)
+        kept.sweep(connection)
 
     def verify(self, migrations: Sequence[MigrationScript]) -> str:
         """Run verify scripts and keep nothing of what they do; the first failure in words, or ``""``."""
@@ -132,8 +160,7 @@ class Migrator:
             return left
         if left.of(migration.name, migration.digest, REVERT):
             script = read_script(migration, "revert", migration.revert)
-            walk = Walk(self.server, connection, left, script, watch)
-            self._go(walk, lambda: revisions.remove(connection, migration.name))
+            self._take_back(Walk(self.server, connection, left, script, watch))
             return None
         interrupted = Rejected(
             N_("migration {name} broke off ({act})"),
@@ -216,6 +243,15 @@ class Migrator:
                 cause=Cause.SCRIPT_ERROR,
                 file=script.file,
             )
+
+    def _refuse_unlockable(self, connection: Connection) -> None:
+        """What a revert puts aside it can only put aside under a lock: nobody should find that out then."""
+        statement = f"LOCK TABLES {revisions.TABLE} WRITE"
+        try:
+            run(connection, statement)
+            run(connection, "UNLOCK TABLES")
+        except pymysql.Error as error:
+            raise failures.translate(error, replace(self.server.spot, statement=statement)) from None
 
     def _refuse_elsewhere(self, connection: Connection, *scripts: Script) -> None:
         """What names a database is done in that one also when it is rehearsed in a copy."""

@@ -48,12 +48,13 @@ Owned = tuple[str, str]
 @dataclass(frozen=True)
 class Undo:
     """A statement that undoes one; ``mode``: the ``sql_mode`` it has to run in, empty: any; ``table``: the
-    one that it changes, empty: it does more.
+    one that it changes, empty: it does more. ``rows``: it fills in rows, as often as it is sent.
     """
 
     text: str
     mode: str = ""
     table: str = ""
+    rows: bool = False
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Progress:
             f"REPLACE INTO {TABLE} (slot, {_FIELDS}) "
             "VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             self.name, self.digest, self.key, self.act, self.state, self.done, self.undone, self.sent,
-            json.dumps([[[u.text, u.mode, u.table] for u in group] for group in self.undo]),
+            json.dumps([[[u.text, u.mode, u.table, u.rows] for u in group] for group in self.undo]),
             json.dumps(self.stands), json.dumps(self.own), json.dumps(to_plain(self.begun)),
             json.dumps(to_plain(self.seen)), json.dumps(self.error),
         )  # fmt: skip

@@ -15,9 +15,14 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
     name varchar(255) NOT NULL UNIQUE,
     digest varchar(100) NOT NULL,
     `key` text NOT NULL,
-    deployed_at datetime(6) NOT NULL
+    deployed_at datetime(6) NOT NULL,
+    added longtext
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin
 """
+_HAS_ADDED = (
+    "SELECT 1 FROM information_schema.COLUMNS "
+    "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND COLUMN_NAME = 'added'"
+)
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,24 @@ def prepare(connection: Connection) -> None:
     """Have the table; asked first, because CREATE … IF NOT EXISTS demands rights even when it's there."""
     if not exists(connection, TABLE):
         run(connection, _CREATE)
+    elif one(connection, _HAS_ADDED, TABLE) is None:
+        run(connection, f"ALTER TABLE {TABLE} ADD COLUMN added longtext")
 
 
-def add(connection: Connection, name: str, digest: str, key: str) -> None:
+def add(connection: Connection, name: str, digest: str, key: str, added: str) -> None:
+    """``added``: what it added, as JSON of ``Added``."""
     run(
         connection,
-        f"INSERT INTO {TABLE} (name, digest, `key`, deployed_at) VALUES (%s, %s, %s, UTC_TIMESTAMP(6))",
-        name,
-        digest,
-        key,
+        f"INSERT INTO {TABLE} (name, digest, `key`, added, deployed_at) "
+        "VALUES (%s, %s, %s, %s, UTC_TIMESTAMP(6))",
+        name, digest, key, added,
+    )  # fmt: skip
+
+
+def added(connection: Connection, name: str) -> str | None:
+    """What the migration added; None when that was not noted."""
+    return (
+        str(found) if (found := one(connection, f"SELECT added FROM {TABLE} WHERE name = %s", name)) else None
     )
 
 

@@ -14,6 +14,7 @@ from enum import Enum
 
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
+from lastgood.sql.marks import NO_TRANSACTION, UNDO_ROWS, marks
 
 _TOKEN = re.compile(
     r"""
@@ -185,7 +186,10 @@ def runnable(script: str, file: str, *, definitions: bool = True) -> tuple[State
 
     ``definitions`` False: none that ends a transaction. Raises InvalidInput.
     """
-    for token in tokens(script, file):
+    found = tokens(script, file)
+    for mark in sorted(marks(found)):
+        raise _unmarked(mark, file)
+    for token in found:
         if token.kind == "backslash":
             line = script.count("\n", 0, token.start) + 1
             raise _unfit(N_("{file} has a command of the client in line {line} ({words})"), file, line, "\\")
@@ -252,6 +256,21 @@ def _unfit_template(statement: Statement, *, definitions: bool, mixed: bool) -> 
     if not definitions and statement.kind is Kind.DEFINITION:
         return N_("{file} changes definitions in line {line} ({words}): a verify script only looks")
     return ""
+
+
+def _unmarked(mark: str, file: str) -> InvalidInput:
+    """What is asked for and not done must not pass for a comment."""
+    what = N_("{file} asks for '{mark}', which lastgood does not know")
+    todo = N_("Take the line out, or write what was meant.")
+    if mark == NO_TRANSACTION:
+        what = N_(
+            "{file} asks for '{mark}', and MariaDB has no transaction for definitions that it could leave"
+        )
+        todo = N_("Take the line out: here each definition runs alone anyway.")
+    elif mark == UNDO_ROWS:
+        what = N_("{file} asks for '{mark}', which is asked for in revert.sql only")
+        todo = N_("Put the line into revert.sql.")
+    return InvalidInput(what, todo=todo, where=file, file=file, mark=mark)
 
 
 def _fills(words: Sequence[str]) -> bool:

@@ -26,6 +26,7 @@ from lastgood.drivers.mariadb.fingerprint import (
 from lastgood.drivers.mariadb.progress import Owned, Undo
 from lastgood.drivers.mariadb.scan import Statement, Token, tokens, unquoted
 from lastgood.drivers.mariadb.types import fits
+from lastgood.sql.aside import Added
 from lastgood.sql.listing import Listing, Part
 
 _ROUTINES = ("procedure", "function", "package", "package body")
@@ -33,14 +34,22 @@ _PROGRAMS = (TRIGGER, EVENT, *_ROUTINES)
 _ORDERED = re.compile(r"; in place \d+$")
 
 
+@dataclass(frozen=True)
+class Lost:
+    """``words`` for people; ``rows``: those of the table, or values of its ``column``."""
+
+    table: str
+    words: str
+    column: str = ""
+    rows: bool = False
+
+
 @dataclass
 class Reversal:
-    """``statements`` take it back in their order; ``lost`` says what they don't bring back: table and
-    words.
-    """
+    """``statements`` take it back in their order; ``lost`` is what they don't bring back."""
 
     statements: list[Undo] = field(default_factory=list)
-    lost: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
 
 
 @dataclass
@@ -78,12 +87,79 @@ def reversal(
     words = statement.words
     if words[:4] == ("CREATE", "OR", "REPLACE", "TABLE"):
         found.lost += [
-            (n, f"the rows of {n}") for kind, n in sorted(before) if kind == TABLE and n in statement.names
+            Lost(n, f"the rows of {n}")
+            for kind, n in sorted(before)
+            if kind == TABLE and n in statement.names
         ]
     if words[:2] == ("ALTER", "TABLE") and "PARTITION" in words and {"DROP", "COALESCE"} & set(words):
-        found.lost.append(("", "rows in partitions"))
+        found.lost.append(Lost("", "rows in partitions"))
     if words[:1] in (("GRANT",), ("REVOKE",)) or {"USER", "ROLE"} & set(words[1:4]):
-        found.lost.append(("", "rights as they were"))
+        found.lost.append(Lost("", "rights as they were"))
+    return found
+
+
+def removed(statements: Iterable[Statement], before: Listing) -> Added:
+    """What a revert removes that ``before`` has, by its words: of migrations of which nobody noted what they
+    added.
+    """
+    tables: set[tuple[str, ...]] = set()
+    columns: set[tuple[str, ...]] = set()
+    retyped: set[tuple[str, ...]] = set()
+    for statement in statements:
+        listed = [t for t in tokens(statement.text, "") if t.kind not in ("space", "line", "block")]
+        words = [t.text.upper() if t.kind == "word" else t.text for t in listed]
+        if "TABLE" not in words[1:4] or words[0] not in ("ALTER", "DROP"):
+            continue
+        start = _behind(words, words.index("TABLE") + 1)
+        table = _last(listed, start)
+        if words[0] == "DROP":
+            tables |= {(table,)} if (TABLE, table) in before else set()
+            continue
+        for position, word in enumerate(words[start:], start):
+            at = position + 1 + (words[position + 1 : position + 2] == ["COLUMN"])
+            column = (table, _name(listed, _behind(words, at)))
+            if (COLUMN, ".".join(column)) in before:
+                columns |= {column} if word == "DROP" else set()
+                retyped |= {column} if word in ("MODIFY", "CHANGE") else set()
+    return Added(*(tuple(sorted(parts)) for parts in (tables, columns, retyped)))
+
+
+def _behind(words: list[str], position: int) -> int:
+    """Behind IF EXISTS, where it is there."""
+    return position + 2 * (words[position : position + 2] == ["IF", "EXISTS"])
+
+
+def recreated(table: str, before: Listing) -> list[Undo]:
+    """What makes a table anew that ``before`` has, without its rows; its triggers have to come after them."""
+    parts = _parts(before, table)
+    lines = [parts[key].definition for key in _columns_in_order(parts)]
+    lines += [p.definition for (kind, _), p in sorted(parts.items()) if kind in (INDEX, CONSTRAINT)]
+    listed = ", ".join(lines)
+    return [Undo(f"CREATE TABLE {quoted(table)} ({listed} {parts[TABLE, ''].definition}")]
+
+
+def triggers_of(table: str, before: Listing) -> list[Undo]:
+    """What makes the triggers of a table anew."""
+    return [
+        Undo(statement_of(definition), definition.rpartition("; sql_mode ")[2])
+        for (kind, _), part in sorted(before.items())
+        if kind == TRIGGER and part.parent == table
+        for definition in (_ORDERED.sub("", part.definition),)
+    ]
+
+
+def called(places: Iterable[Owned], statements: Iterable[Statement]) -> dict[Owned, Owned]:
+    """What tables and columns are called after ``statements``, by what they were called before."""
+    found = {place: place for place in places}
+    for statement in statements:
+        renames = _renames(statement)
+        if not renames.tables and not renames.columns:
+            continue
+        for place, (table, column) in found.items():
+            column = renames.columns.get((table, column), column)
+            for old, new in renames.tables.items():
+                table = new if table == old else table
+            found[place] = table, column
     return found
 
 
@@ -127,9 +203,9 @@ def _missing(before: Listing, after: Listing, found: Reversal) -> None:
             text = before[kind, name].definition.replace("CREATE ", "CREATE OR REPLACE ", 1)
             found.statements.append(Undo(text))
         elif kind == TABLE and part is None:
-            found.lost.append((name, f"the rows of {name}"))
+            found.lost.append(Lost(name, f"the rows of {name}", rows=True))
         elif kind == SEQUENCE and part is None:
-            found.lost.append((name, f"the numbers of {name}"))
+            found.lost.append(Lost(name, f"the numbers of {name}"))
 
 
 def _programs(before: Listing, after: Listing, found: Reversal, *, dropping: bool) -> None:
@@ -164,11 +240,12 @@ def _table(name: str, before: Listing, after: Listing, renames: Renames, found: 
             else:
                 part_now = part
             if now is None:
-                found.lost.append((name, f"the values of {name}.{part}"))
+                found.lost.append(Lost(name, f"the values of {name}.{part}", part, rows=True))
                 clauses.append(f"ADD COLUMN {was.definition}")
                 continue
             if not fits(was.definition, now.definition):
-                found.lost.append((name, f"values of {name}.{part} that were rewritten in another type"))
+                words = f"values of {name}.{part} that were rewritten in another type"
+                found.lost.append(Lost(name, words, part, rows=True))
             clauses.append(f"CHANGE COLUMN {quoted(part_now)} {was.definition}")
         else:
             if now is not None:
@@ -230,7 +307,7 @@ def _options(old: str, new: str, name: str, found: Reversal) -> Iterator[str]:
     if old == new:
         return
     if "PARTITION BY" in old + new:
-        found.lost.append((name, f"the partitions of {name}"))
+        found.lost.append(Lost(name, f"the partitions of {name}"))
         return
     text = old.removeprefix(")").strip()
     for option, default in (("COMMENT=", "COMMENT=''"), ("ROW_FORMAT=", "ROW_FORMAT=DEFAULT")):

@@ -19,13 +19,14 @@ import pymysql
 from lastgood.domain.errors import Cause, DriverError, OutcomeUnknown, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures, progress
+from lastgood.drivers.mariadb.aside import Keeper
 from lastgood.drivers.mariadb.changes import MARK
 from lastgood.drivers.mariadb.connection import Connection, Server, run
 from lastgood.drivers.mariadb.fingerprint import SEQUENCE, TABLE, read_listing
 from lastgood.drivers.mariadb.locks import Watch
 from lastgood.drivers.mariadb.progress import Progress, Undo
 from lastgood.drivers.mariadb.scan import Kind, Statement, split
-from lastgood.drivers.mariadb.undo import owned, reversal
+from lastgood.drivers.mariadb.undo import owned, recreated, reversal, triggers_of
 from lastgood.sql.blockers import describe
 from lastgood.sql.failures import Spot
 from lastgood.sql.listing import Listing, difference
@@ -66,6 +67,8 @@ class Walk:
     progress: Progress
     script: Script
     watch: Watch
+    keeper: Keeper | None = None
+    """Puts aside what the script removes, when it is a revert."""
     spot: Spot = field(init=False)
     """Of what is being run."""
 
@@ -92,8 +95,7 @@ class Walk:
 
         def attempt() -> None:
             run(self.connection, "START TRANSACTION")
-            for statement in self.script.statements[self.script.tail :]:
-                self._run(statement)
+            self._run_rows(self.script.statements[self.script.tail :], self.script.tail)
             self.spot = self.server.spot
             work()
             progress.remove(self.connection)
@@ -179,7 +181,7 @@ class Walk:
     def _define(self, statement: Statement) -> None:
         seen = self._note_sent(statement.text)
         try:
-            self._patiently(lambda: self._run(statement))
+            self._patiently(lambda: self._run_definition(statement))
         except StatementFailed:
             # Some do a part of their work before they are refused: DROP TABLE here, nowhere.
             now = read_listing(self.connection)
@@ -198,10 +200,25 @@ class Walk:
         found = reversal(statement, seen, now, self.progress.own)
         state = self.progress
         made = {table for table, column in state.own if not column}
-        state.undo.append([undo for undo in found.statements if undo.table not in made])
-        state.stands += [
-            f"{words} ({_short(statement.text)})" for table, words in found.lost if table not in made
-        ]
+        lost = [one for one in found.lost if one.table not in made]
+        kept = (
+            {one: self.keeper.refill(one.table, one.column, state.done) for one in lost if one.rows}
+            if self.keeper
+            else {}
+        )
+        group = [undo for undo in found.statements if undo.table not in made]
+        for one, refill in kept.items():
+            if refill and not one.column:
+                group = [
+                    *recreated(one.table, seen),
+                    *group,
+                    Undo(refill, rows=True),
+                    *triggers_of(one.table, seen),
+                ]
+            elif refill:
+                group.append(Undo(refill, rows=True))
+        state.undo.append(group)
+        state.stands += [f"{one.words} ({_short(statement.text)})" for one in lost if not kept.get(one)]
         state.own = owned(state.own, statement, seen, now)
         state.done += 1
 
@@ -215,8 +232,7 @@ class Walk:
 
         def attempt() -> None:
             run(self.connection, "START TRANSACTION")
-            for statement in group:
-                self._run(statement)
+            self._run_rows(group, start)
             changed.write(self.connection)
             self._commit()
 
@@ -234,6 +250,21 @@ class Walk:
             if s.kind is Kind.ROWS and not harmless(s, state.own, state.seen)
         ]
 
+    def _run_rows(self, group: Sequence[Statement], done: int) -> None:
+        if self.keeper is not None:
+            self.keeper.before_rows(group, done)
+        for statement in group:
+            self._run(statement)
+        if self.keeper is not None:
+            self.keeper.after_rows(group, done)
+
+    def _run_definition(self, statement: Statement) -> None:
+        if self.keeper is None:
+            self._run(statement)
+            return
+        with self.keeper.around(statement, self.progress.done):
+            self._run(statement)
+
     def _run(self, statement: Statement) -> None:
         self.spot = replace(
             self.server.spot, file=self.script.file, line=statement.line, statement=statement.text
@@ -247,7 +278,14 @@ class Walk:
         self.spot = replace(self.server.spot, statement=undo.text)
         if undo.mode:
             run(self.connection, "SET SESSION sql_mode = %s", undo.mode)
-        run(self.connection, MARK + undo.text)
+        if undo.rows:
+            # With a row of ours in the same transaction: so the log tells that they are not the shop's.
+            run(self.connection, "START TRANSACTION")
+            run(self.connection, undo.text)
+            self.progress.write(self.connection)
+            self._commit()
+        else:
+            run(self.connection, MARK + undo.text)
         self.server.guard(self.connection)
 
     def _commit(self) -> None:

@@ -7,9 +7,8 @@ Nothing here depends on the user's objects, so that revert.sql may drop all of t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -18,6 +17,7 @@ from psycopg import sql
 from lastgood.drivers.postgresql import contents
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.drivers.postgresql.fields import Field, read_fields
+from lastgood.sql.aside import Added, place
 
 _SHAPES = """
 SELECT c.oid::bigint, n.nspname, c.relname, a.attnum, a.attname, a.atttypid || ' ' || a.atttypmod
@@ -53,35 +53,6 @@ Shapes = Mapping[int, tuple[str, str, Mapping[int, tuple[str, str]]]]
 
 
 @dataclass(frozen=True)
-class Added:
-    """What a migration added: (schema, table) of tables, (schema, table, column) of columns."""
-
-    tables: tuple[tuple[str, ...], ...] = ()
-    columns: tuple[tuple[str, ...], ...] = ()
-    retyped: tuple[tuple[str, ...], ...] = ()
-
-    @classmethod
-    def between(cls, before: Shapes, after: Shapes) -> Added:
-        """By object ids and column numbers, so that something renamed is nothing added."""
-        tables, columns, retyped = [], [], []
-        for oid, (schema, name, now) in after.items():
-            if oid not in before:
-                tables.append((schema, name))
-                continue
-            was = before[oid][2]
-            columns += [(schema, name, column) for n, (column, _) in now.items() if n not in was]
-            retyped += [(schema, name, c) for n, (c, kind) in now.items() if n in was and was[n][1] != kind]
-        return cls(tuple(tables), tuple(columns), tuple(retyped))
-
-    @classmethod
-    def load(cls, text: str) -> Added:
-        return cls(**{part: tuple(map(tuple, rows)) for part, rows in json.loads(text).items()})
-
-    def dump(self) -> str:
-        return json.dumps(asdict(self))
-
-
-@dataclass(frozen=True)
 class Kept:
     """A row of ``lastgood.kept`` whose values have not come back."""
 
@@ -106,8 +77,21 @@ class Kept:
         return _place(self.schema, self.relation, self.column)
 
 
+def between(before: Shapes, after: Shapes) -> Added:
+    """What a migration added, by object ids and column numbers: something renamed is nothing added."""
+    tables, columns, retyped = [], [], []
+    for oid, (schema, name, now) in after.items():
+        if oid not in before:
+            tables.append((schema, name))
+            continue
+        was = before[oid][2]
+        columns += [(schema, name, column) for n, (column, _) in now.items() if n not in was]
+        retyped += [(schema, name, c) for n, (c, kind) in now.items() if n in was and was[n][1] != kind]
+    return Added(tuple(tables), tuple(columns), tuple(retyped))
+
+
 def shapes(connection: Connection) -> Shapes:
-    """The tables as they are, to be compared by ``Added.between``."""
+    """The tables as they are, to be compared by ``between``."""
     found: dict[int, tuple[str, str, dict[int, tuple[str, str]]]] = {}
     for oid, schema, name, number, column, kind in connection.execute(_SHAPES):
         columns = found.setdefault(oid, (schema, name, {}))[2]
@@ -383,4 +367,4 @@ def _regclass(kept: Kept) -> str:
 
 def _place(schema: str, relation: str, column: str | None) -> str:
     """``public`` goes without saying."""
-    return ".".join(part for part in ("" if schema == "public" else schema, relation, column) if part)
+    return place("" if schema == "public" else schema, relation, column)

@@ -7,9 +7,10 @@ known to be harmless is forward only.
 from __future__ import annotations
 
 from lastgood.drivers.postgresql.clauses import Clause, by_comma
-from lastgood.drivers.postgresql.scan import UNDO_ROWS, marks, split
+from lastgood.drivers.postgresql.scan import marks, split
 from lastgood.ports.drivers import Classification, MigrationScript
 from lastgood.sql import reversibility
+from lastgood.sql.marks import UNDO_ROWS
 from lastgood.sql.reversibility import ADDITIVE, DEFINITION, UNKNOWN, Dialect, Verdict
 from lastgood.sql.statements import Statement
 

@@ -21,9 +21,11 @@ from lastgood.drivers.postgresql import (
 )
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.drivers.postgresql.recording import Recorder
-from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, runnable
+from lastgood.drivers.postgresql.scan import Statement, marks, runnable
 from lastgood.drivers.postgresql.transactions import BEGIN, ScriptFailed, Transactions, Work
 from lastgood.ports.drivers import MigrationScript
+from lastgood.sql.aside import Added
+from lastgood.sql.marks import NO_TRANSACTION
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Migrator:
             if recorder is not None:
                 recorder.gather(connection, key, before)
             alone.forget(connection, migration.name)
-            added = aside.Added.between(before, aside.shapes(connection))
+            added = aside.between(before, aside.shapes(connection))
             returned = aside.bring_back(connection, migration.name, key)
             self._verify(connection, verify)
             revisions.add(connection, migration.name, migration.digest, key, added.dump())
@@ -194,17 +196,17 @@ class Migrator:
                         connection.execute("ROLLBACK")
         return ""
 
-    def _added(self, connection: Connection, script: Script) -> aside.Added:
+    def _added(self, connection: Connection, script: Script) -> Added:
         """What the newest migration added; tried out by its revert when that was not noted at deploy."""
         noted = revisions.read(connection)[-1].added
         if noted is not None:
-            return aside.Added.load(noted)
+            return Added.load(noted)
         before = aside.shapes(connection)
         connection.execute("SAVEPOINT lastgood_trial")
         self._run(connection, script)
         after = aside.shapes(connection)
         connection.execute("ROLLBACK TO SAVEPOINT lastgood_trial; RELEASE SAVEPOINT lastgood_trial")
-        return aside.Added.between(after, before)
+        return aside.between(after, before)
 
     @contextlib.contextmanager
     def _recorded(self, recorder: Recorder | None, script: Script) -> Iterator[None]:

@@ -24,9 +24,10 @@ from lastgood.drivers.postgresql import failures
 from lastgood.drivers.postgresql.clauses import Clause, by_comma
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.locks import blockers
-from lastgood.drivers.postgresql.scan import UNDO_ROWS, Statement, marks
+from lastgood.drivers.postgresql.scan import Statement, marks
 from lastgood.ports.drivers import MigrationScript
 from lastgood.sql.blockers import describe
+from lastgood.sql.marks import UNDO_ROWS
 
 TRIGGER = "!lastgood"
 SETTING = "lastgood.recording"

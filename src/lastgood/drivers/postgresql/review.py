@@ -14,10 +14,11 @@ from lastgood.drivers.postgresql.alone import work_of
 from lastgood.drivers.postgresql.classify import classify
 from lastgood.drivers.postgresql.clauses import NOBODY
 from lastgood.drivers.postgresql.known import Known
-from lastgood.drivers.postgresql.scan import NO_TRANSACTION, Statement, marks, split
+from lastgood.drivers.postgresql.scan import Statement, marks, split
 from lastgood.drivers.postgresql.statements import read
 from lastgood.ports.drivers import MigrationScript
 from lastgood.ports.reviewing import Review
+from lastgood.sql.marks import NO_TRANSACTION
 
 SHORT = 100
 """Characters of a statement that are shown."""

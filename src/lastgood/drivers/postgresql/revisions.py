@@ -37,7 +37,7 @@ _HAS_ADDED = (
 class Revision:
     """A deployed migration, with the key of the rollout's step that deployed it.
 
-    ``added`` is what it added, as JSON of ``aside.Added``; None when that was not noted.
+    ``added`` is what it added, as JSON of ``Added``; None when that was not noted.
     """
 
     name: str

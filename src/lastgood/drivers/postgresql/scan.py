@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
+from lastgood.sql.marks import marks as read_marks
 
 _TOKEN = re.compile(
     r"""
@@ -29,9 +30,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_MARK = re.compile(r"--\s*lastgood:\s*(.+?)\s*")
-NO_TRANSACTION = "no transaction"
-UNDO_ROWS = "undo rows"
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _CONTROL = {"BEGIN", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"}
 _OPENING = {"BEGIN", "BEGIN WORK", "BEGIN TRANSACTION", "START TRANSACTION"}
@@ -99,8 +97,7 @@ def tokens(script: str, file: str) -> list[Token]:
 
 def marks(script: str, file: str) -> frozenset[str]:
     """What the script asks of us in comments: ``-- lastgood: no transaction``. Raises InvalidInput."""
-    found = (_MARK.fullmatch(token.text) for token in tokens(script, file) if token.kind == "line")
-    return frozenset(" ".join(match[1].lower().split()) for match in found if match)
+    return read_marks(tokens(script, file))
 
 
 def split(script: str, file: str) -> tuple[Statement, ...]:
