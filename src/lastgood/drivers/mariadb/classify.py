@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from lastgood.domain.errors import InvalidInput
+from lastgood.drivers.mariadb.recording import wanted
 from lastgood.drivers.mariadb.scan import runnable, split
 from lastgood.ports.drivers import Classification, MigrationScript
 from lastgood.sql import reversibility
@@ -41,7 +42,7 @@ def classify(migration: MigrationScript) -> Classification:
     """The worst class among the statements of deploy.sql, and the first statement that has it."""
     try:
         runnable(migration.deploy, f"deploy.sql of {migration.name}")
-        runnable(migration.revert, f"revert.sql of {migration.name}")
+        runnable(migration.revert, f"revert.sql of {migration.name}", reverts=True)
     except InvalidInput as error:
         return Classification(FORWARD_ONLY, "", str(error))
     return reversibility.classify(migration, _DIALECT)
@@ -86,4 +87,6 @@ def _action(action: exp.Expr) -> Verdict | None:
     return None
 
 
-_DIALECT = Dialect("mysql", split, _CREATED, _command, known=_program, action=_action, functions=_FUNCTIONS)
+_DIALECT = Dialect(
+    "mysql", split, _CREATED, _command, known=_program, undoes=wanted, action=_action, functions=_FUNCTIONS
+)

@@ -1,5 +1,5 @@
-"""MariaDB as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
-Observes and GivesEvidence.
+"""MariaDB as a target: Migrates, UndoesRows, Classifies, Snapshots, Captures, Restores, HasConnections,
+Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.drivers.mariadb import contents, evidence, revisions
+from lastgood.drivers.mariadb import contents, evidence, revisions, undoing
 from lastgood.drivers.mariadb.capacity import free_connections
 from lastgood.drivers.mariadb.capture import Capturer
 from lastgood.drivers.mariadb.connection import Server, one
@@ -28,6 +28,7 @@ from lastgood.drivers.mariadb.signal import SignalReader
 from lastgood.drivers.mariadb.snapshot import Snapshotter
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.undoing import Undone
 from lastgood.sql.listing import fingerprint
 
 
@@ -73,6 +74,13 @@ class MariadbDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def undo_obstacle(self, migration: MigrationScript) -> Message | None:
+        return self._migrator.undo_obstacle(migration)
+
+    def undone(self, migration: MigrationScript, key: str) -> Undone:
+        with self._server.session() as connection:
+            return undoing.report(connection, migration.name, key)
 
     def capture_obstacle(self) -> Message | None:
         return self._captures.obstacle()

@@ -5,12 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pymysql
 
 from lastgood.domain.errors import Cause, Conflict, InvalidInput, Rejected
-from lastgood.domain.message import N_
-from lastgood.drivers.mariadb import aside, failures, kept, progress, revisions
+from lastgood.domain.message import N_, Message
+from lastgood.drivers.mariadb import (
+    aside,
+    failures,
+    kept,
+    obstacles,
+    progress,
+    recording,
+    revisions,
+    undoing,
+)
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run, session_id
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.locks import Watch, session, watching
@@ -28,7 +38,7 @@ from lastgood.sql.failures import Spot
 def read_script(migration: MigrationScript, part: str, text: str) -> Script:
     """Raises InvalidInput when a statement is of a kind that a migration can't have."""
     file = f"{part}.sql of {migration.name}"
-    return Script(file, runnable(text, file, definitions=part != "verify"))
+    return Script(file, runnable(text, file, definitions=part != "verify", reverts=part == "revert"))
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class Migrator:
                 self._refuse_elsewhere(connection, script, verify)
                 self._refuse_untransactional(connection, script)
                 self._refuse_unlockable(connection)
+                self._begin_recording(connection, migration)
             walk = self._walk(connection, watch, migration, key, DEPLOY, script, left)
             failed: dict[str, int] = {}
 
@@ -68,6 +79,7 @@ class Migrator:
                 revisions.add(connection, migration.name, migration.digest, key, added.dump())
 
             self._go(walk, work)
+            self._record(connection)
             return {**failed, **kept.report(connection, "returned_by", migration.name, key)}
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
@@ -79,20 +91,56 @@ class Migrator:
                 if not self._there(connection, migration):
                     return kept.report(connection, "kept_by", migration.name, key)
                 self._refuse_unless_newest(connection, migration)
-                self._refuse_empty(script)
+                if not recording.wanted(migration):
+                    self._refuse_empty(script)
                 self._refuse_elsewhere(connection, script)
                 self._refuse_untransactional(connection, script)
                 self._refuse_unlockable(connection)
             walk = self._walk(connection, watch, migration, key, REVERT, script, left)
-            self._take_back(walk)
+            self._take_back(walk, migration)
             return kept.report(connection, "kept_by", migration.name, key)
 
-    def _take_back(self, walk: Walk) -> None:
+    def undo_obstacle(self, migration: MigrationScript) -> Message | None:
+        """Source of ``UndoesRows.undo_obstacle``."""
+        if not recording.wanted(migration):
+            return None
+        return recording.obstacle(
+            self.server, migration, read_script(migration, "deploy", migration.deploy).statements
+        )
+
+    def _begin_recording(self, connection: Connection, migration: MigrationScript) -> None:
+        found = self.undo_obstacle(migration)
+        if found is not None:
+            raise Rejected(
+                found.template,
+                todo=N_("Mend that, or don't ask to undo rows in revert.sql. Nothing was changed."),
+                where=self.server.spot.address,
+                cause=Cause.PERMISSION if found.template in obstacles.RIGHTS else Cause.SCRIPT_ERROR,
+                **found.params,
+            )
+        if recording.wanted(migration):
+            recording.Recorder(self.server, migration.name).begin(connection)
+
+    def _record(self, connection: Connection) -> None:
+        """What was deployed, and whoever deployed it died before."""
+        for name in recording.unrecorded(connection):
+            noted = revisions.added(connection, name)
+            if noted is not None:
+                recording.Recorder(self.server, name).gather(connection, Added.load(noted))
+
+    def _take_back(self, walk: Walk, migration: MigrationScript) -> None:
         """All of a revert, or what is left of it."""
         connection, state = walk.connection, walk.progress
         noted = revisions.added(connection, state.name)
         added = Added.load(noted) if noted is not None else removed(walk.script.statements, state.begun)
         keeper = aside.Keeper(self.server, connection, state.name, added, walk.script.statements, state.begun)
+        if recording.wanted(migration):
+            address = self.server.spot.address
+            walk.undo = partial(undoing.undo, connection, state.name, state.key, address)
+        try:
+            walk.undo_rows()
+        except StatementFailed as failed:
+            raise walk.back(failed.error) from None
         keeper.prepare(state.done)
         walk.keeper = keeper
 
@@ -134,6 +182,9 @@ class Migrator:
                 raise failures.table_lock("another migration is under way", blockers, self.server.spot)
             revisions.prepare(connection)
             progress.prepare(connection)
+            # What can't be recorded says so when it is to be undone.
+            with contextlib.suppress(Rejected):
+                self._record(connection)
             yield connection, watch
 
     def _left_behind(
@@ -160,7 +211,7 @@ class Migrator:
             return left
         if left.of(migration.name, migration.digest, REVERT):
             script = read_script(migration, "revert", migration.revert)
-            self._take_back(Walk(self.server, connection, left, script, watch))
+            self._take_back(Walk(self.server, connection, left, script, watch), migration)
             return None
         interrupted = Rejected(
             N_("migration {name} broke off ({act})"),

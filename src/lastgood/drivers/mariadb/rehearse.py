@@ -11,6 +11,7 @@ from lastgood.drivers.mariadb.binaries import Binaries
 from lastgood.drivers.mariadb.connection import Server
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.migrate import Migrator
+from lastgood.drivers.mariadb.recording import wanted
 from lastgood.drivers.mariadb.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
 from lastgood.sql.rehearsal import Content, Rehearser, State
@@ -25,7 +26,7 @@ def rehearse(
 ) -> Rehearsal:
     """Source of ``Migrates.rehearse``. Raises as ``Rehearser.rehearse`` does."""
     with scratch(server, dump, binaries) as copy:
-        return Rehearser(Migrator(copy), partial(_look, copy), server.spot.address).rehearse(
+        return Rehearser(Migrator(copy), partial(_look, copy), server.spot.address, undoes=wanted).rehearse(
             pending, standing
         )
 

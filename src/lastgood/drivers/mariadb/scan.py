@@ -181,13 +181,16 @@ class Nesting:
             self._words.append(word)
 
 
-def runnable(script: str, file: str, *, definitions: bool = True) -> tuple[Statement, ...]:
+def runnable(
+    script: str, file: str, *, definitions: bool = True, reverts: bool = False
+) -> tuple[Statement, ...]:
     """The statements, when lastgood can run all of them and know what became of each.
 
-    ``definitions`` False: none that ends a transaction. Raises InvalidInput.
+    ``definitions`` False: none that ends a transaction; ``reverts``: it may ask to undo rows. Raises
+    InvalidInput.
     """
     found = tokens(script, file)
-    for mark in sorted(marks(found)):
+    for mark in sorted(marks(found) - ({UNDO_ROWS} if reverts else set())):
         raise _unmarked(mark, file)
     for token in found:
         if token.kind == "backslash":

@@ -69,6 +69,8 @@ class Walk:
     watch: Watch
     keeper: Keeper | None = None
     """Puts aside what the script removes, when it is a revert."""
+    undo: Callable[[], int] | None = None
+    """Undoes rows that the migration changed, before the script; how many."""
     spot: Spot = field(init=False)
     """Of what is being run."""
 
@@ -90,11 +92,30 @@ class Walk:
             else:
                 self._rows()
 
+    def undo_rows(self) -> None:
+        """Where definitions follow, in a transaction before them: else with the script, in ``finish``."""
+        undo, state = self.undo, self.progress
+        if undo is None or not self.script.tail:
+            return
+
+        def attempt() -> None:
+            run(self.connection, "START TRANSACTION")
+            number = undo()
+            words = f"{number} rows that {state.name} had changed are as before"
+            changed = replace(state, stands=[*state.stands, *([words] if number else [])])
+            changed.write(self.connection)
+            self._commit()
+            state.stands = changed.stands
+
+        self._patiently(attempt)
+
     def finish(self, work: Callable[[], None]) -> None:
         """The tail and ``work`` in one transaction, which ends the progress. Raises as ``forward``."""
 
         def attempt() -> None:
             run(self.connection, "START TRANSACTION")
+            if self.undo is not None and not self.script.tail:
+                self.undo()
             self._run_rows(self.script.statements[self.script.tail :], self.script.tail)
             self.spot = self.server.spot
             work()

@@ -17,14 +17,9 @@ from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import aside, batches, contents
 from lastgood.drivers.postgresql.connection import Connection, one
 from lastgood.ports.undoing import Undone
+from lastgood.sql.undoing import CHANGED, GONE, NO_COLUMN, NO_TABLE, REFERRED, TAKEN
 
-CHANGED = "it was changed since"
 UNDONE = "undone"
-GONE = "it was deleted since"
-TAKEN = "a row with its key is there"
-REFERRED = "other rows refer to it"
-NO_TABLE = "its table is not there any more"
-NO_COLUMN = "a column that was changed is not there any more"
 
 _FIELDS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated <> ''
