@@ -143,8 +143,9 @@ class Source:
         return f"MD5(CONCAT_WS(',', {values}))"
 
     def _same(self, name: str) -> str:
-        there = kept.bytes_of(f"{self.alias}.{quoted(name)}", self.fields[name].charset)
-        return f"({self.fields[name].bytes_of(self.table)} <=> {there})"
+        # Both have the same type and the same character set.
+        here, there = self.fields[name].of(self.table), f"{self.alias}.{quoted(name)}"
+        return f"(CAST({here} AS BINARY) <=> CAST({there} AS BINARY))"
 
 
 @dataclass

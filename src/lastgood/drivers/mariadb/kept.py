@@ -157,7 +157,10 @@ def pending(connection: Connection, migration: str, *, settled: bool) -> list[Ke
         "ORDER BY id DESC",
         migration,
     )
-    return [Kept(*row[:5], tuple(json.loads(row[5])), row[6]) for row in found]
+    return [
+        Kept(number, kind, relation, column, kept_in, tuple(json.loads(key)), count)
+        for number, kind, relation, column, kept_in, key, count in found
+    ]
 
 
 def begin(

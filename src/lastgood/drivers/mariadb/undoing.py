@@ -12,8 +12,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import pymysql
+
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_
+from lastgood.drivers.mariadb import failures
 from lastgood.drivers.mariadb.connection import Connection, one, rows, run
 from lastgood.drivers.mariadb.copying import Copy
 from lastgood.drivers.mariadb.recording import CONFLICTS, ROWS, RUNS, UNDO
@@ -116,13 +119,18 @@ class _Lot:
 
     def step(self) -> bool:
         """Whether some row came nearer to what it was."""
-        done = False
+        found = False
         for batch in self._batches():
-            for entry, reason in self._look(batch):
-                if reason == _DONE:
-                    done = True
-                    self._note(entry, _DONE)
-        return done
+            done = [entry.number for entry, reason in self._look(batch) if reason == _DONE]
+            if done:
+                found = True
+                places = ", ".join(["%s"] * len(done))
+                run(
+                    self._connection,
+                    f"UPDATE {ROWS} SET state = %s WHERE lot = %s AND n IN ({places})",
+                    _DONE, self._id, *done,
+                )  # fmt: skip
+        return found
 
     def finish(self, key: str) -> int:
         """List what is left, and forget the rest. Rows that are as before."""
@@ -167,10 +175,49 @@ class _Lot:
     def _look(self, batch: list[_One]) -> Iterator[tuple[_One, str]]:
         """Each with what became of it: ``_DONE``, or the reason why it stays."""
         there = self._found(batch)
+        alike: dict[tuple[str, ...], list[tuple[_One, Row]]] = {}
         for entry in batch:
-            yield entry, self._put_back(entry, there)
+            found = self._put_back(entry, there)
+            if isinstance(found, str):
+                yield entry, found
+            else:
+                alike.setdefault(tuple(found), []).append((entry, found))
+        for columns, pairs in alike.items():
+            assert self._shape is not None, "nothing is put back without its table"
+            if len(pairs) > 1 and self._update(self._shape, columns, pairs):
+                yield from ((entry, _DONE) for entry, _ in pairs)
+                continue
+            for entry, wanted in pairs:
+                yield entry, self._copy.update(self._shape, entry.key(self._key), wanted) or _DONE
 
-    def _put_back(self, entry: _One, there: dict[tuple[str | None, ...], Row]) -> str:
+    def _update(self, shape: Shape, columns: Sequence[str], pairs: Sequence[tuple[_One, Row]]) -> bool:
+        """All of them by one statement, or none: then each has to be tried by itself."""
+        keys = [[shape.columns[c].given(v) for c, v in zip(self._key, entry.key(self._key), strict=True)]
+                for entry, _ in pairs]  # fmt: skip
+        term = " AND ".join(f"{escaped(c)} = %s" for c in self._key)
+        case = f"CASE {' '.join([f'WHEN {term} THEN %s'] * len(pairs))} END"
+        given: list[object] = []
+        for column in columns:
+            for key, (_, wanted) in zip(keys, pairs, strict=True):
+                given += [*key, shape.columns[column].given(wanted[column])]
+        given += [value for key in keys for value in key]
+        single = "(" + ", ".join(["%s"] * len(self._key)) + ")"
+        try:
+            run(
+                self._connection,
+                f"UPDATE {self._shapes.name(self._table)} "
+                f"SET {', '.join(f'{escaped(c)} = {case}' for c in columns)} "
+                f"WHERE ({', '.join(escaped(c) for c in self._key)}) IN ({', '.join([single] * len(keys))})",
+                *given,
+            )
+        except (pymysql.err.IntegrityError, pymysql.err.DataError, pymysql.err.OperationalError) as error:
+            if failures.lost(error) or failures.locked(error) or failures.number(error) in failures.KILLED:
+                raise
+            return False
+        return True
+
+    def _put_back(self, entry: _One, there: dict[tuple[str | None, ...], Row]) -> str | Row:
+        """What became of it, or what has to be written into the row that it is now."""
         shape = self._shape
         if shape is None:
             return NO_TABLE
@@ -188,7 +235,9 @@ class _Lot:
         if not _same(shape, row, {c: entry.now.get(c) for c in changed}):
             return _DONE if _same(shape, row, entry.was) else CHANGED
         wanted = {c: v for c, v in changed.items() if not shape.columns[c].generated}
-        return self._copy.update(shape, entry.key(self._key), wanted) or _DONE
+        if changed.keys() & set(self._key):
+            return self._copy.update(shape, entry.key(self._key), wanted) or _DONE
+        return wanted
 
     def _insert(self, shape: Shape, was: Row, row: Row | None) -> str:
         if row is not None:
@@ -246,13 +295,6 @@ class _Lot:
             row = {c.name: c.read(value) for c, value in zip(columns, values, strict=True)}
             found[tuple(row[c] for c in self._key)] = row
         return found
-
-    def _note(self, entry: _One, state: str) -> None:
-        run(
-            self._connection,
-            f"UPDATE {ROWS} SET state = %s WHERE lot = %s AND n = %s",
-            state, self._id, entry.number,
-        )  # fmt: skip
 
 
 def _same(shape: Shape, row: Row, wanted: Mapping[str, str | None]) -> bool:
