@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -219,3 +220,29 @@ def test_killed_anywhere_it_is_recorded_and_undone_once(shop: Lab) -> None:
         if over == 2:
             break
     assert killed >= 4
+
+
+def test_what_the_documentation_says_removes_all_of_it(shop: Lab) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "databases.md").read_text()
+    block = page.partition("<!-- mariadb-forget -->")[2].partition("```sql\n")[2].partition("```")[0]
+    assert "lastgood_kept_1" in block
+    driver = shop.driver()
+    added = script(
+        "0001_gift", "ALTER TABLE items ADD COLUMN gift int", "", "ALTER TABLE items DROP COLUMN gift"
+    )
+    driver.deploy(added, KEY)
+    shop.ask("UPDATE items SET gift = 1")
+    driver.revert(added, "back")
+    move = moving("UPDATE items SET price = 0")
+    driver.deploy(move, KEY)
+    session = shop.session()
+    with session.cursor() as cursor:
+        for statement in filter(str.strip, block.split(";")):
+            cursor.execute(statement)
+    session.close()
+    assert shop.ask("SHOW TABLES LIKE 'lastgood\\_kept\\_%'") == []
+    for table in ("lastgood_kept", "lastgood_undo", "lastgood_undo_rows", "lastgood_undo_runs"):
+        assert shop.ask(f"SELECT * FROM {table}") == []
+    with pytest.raises(Rejected, match="nothing was recorded"):
+        driver.revert(move, "back")
+    assert driver.deploy(added, "again") == {}
