@@ -17,13 +17,12 @@ import pymysql
 
 from lastgood.drivers.mariadb import kept
 from lastgood.drivers.mariadb.connection import Connection, Server, one, quoted, run
-from lastgood.drivers.mariadb.effects import READS
 from lastgood.drivers.mariadb.fingerprint import COLUMN, CONSTRAINT, SEQUENCE, TABLE, TRIGGER
 from lastgood.drivers.mariadb.kept import RETYPED, WAS, Field, Kept
-from lastgood.drivers.mariadb.progress import Owned
-from lastgood.drivers.mariadb.scan import Kind, Statement
+from lastgood.drivers.mariadb.progress import Owned, Undo
+from lastgood.drivers.mariadb.scan import READS, Kind, Statement
 from lastgood.drivers.mariadb.types import fits
-from lastgood.drivers.mariadb.undo import called
+from lastgood.drivers.mariadb.undo import Lost, called, recreated, triggers_of
 from lastgood.sql.aside import Added
 from lastgood.sql.listing import Listing
 
@@ -245,7 +244,22 @@ class Keeper:
                 number, key, one_kept.id,
             )  # fmt: skip
 
-    def refill(self, table: str, column: str, done: int) -> str:
+    def refilled(
+        self, undo: list[Undo], lost: Sequence[Lost], seen: Listing, done: int
+    ) -> tuple[list[Undo], list[Lost]]:
+        """``undo``, with what makes anew and fills what is put aside; and what is ``lost`` all the same."""
+        left = []
+        for one_lost in lost:
+            refill = self._refill(one_lost.table, one_lost.column, done) if one_lost.rows else ""
+            if not refill:
+                left.append(one_lost)
+                continue
+            undo = [*undo, Undo(refill, rows=True)]
+            if not one_lost.column:
+                undo = [*recreated(one_lost.table, seen), *undo, *triggers_of(one_lost.table, seen)]
+        return undo, left
+
+    def _refill(self, table: str, column: str, done: int) -> str:
         """The statement that fills what a revert removed and took back, as often as it is sent. Empty when
         that is not put aside; ``column`` empty: the rows of the table.
         """

@@ -72,11 +72,8 @@ class Carrier:
             if not transaction.own:
                 self._check_keys(not change.unchecked)
             if change.kind is Kind.TRUNCATE:
-                if not transaction.own and change.apart:
-                    self.flush()
-                    self._refuse(table, (), None, None, None, APART)
-                elif not transaction.own:
-                    self._empty(table)
+                if not transaction.own:
+                    self._empty(table, apart=change.apart)
             elif transaction.own:
                 self.flush()
                 self._follow(table, change)
@@ -92,11 +89,11 @@ class Carrier:
             run(self.connection, f"SET SESSION foreign_key_checks = {int(check)}")
             self._checks = check
 
-    def _empty(self, table: str) -> None:
+    def _empty(self, table: str, *, apart: bool) -> None:
         self.flush()
         if table not in self.shapes.tables:
             return
-        error = self.copy.empty(table)
+        error = APART if apart else self.copy.empty(table)
         if error is not None:
             # No key: all its rows are meant.
             return self._refuse(table, (), None, None, None, error)

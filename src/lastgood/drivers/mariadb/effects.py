@@ -11,13 +11,11 @@ from sqlglot.errors import SqlglotError
 
 from lastgood.drivers.mariadb.fingerprint import COLUMN, TRIGGER
 from lastgood.drivers.mariadb.progress import Owned
-from lastgood.drivers.mariadb.scan import Statement
+from lastgood.drivers.mariadb.scan import READS, Statement
 from lastgood.sql.listing import Listing, Part
 
 # It warns on standard error about each statement that it only knows as a command.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
-
-READS = {"SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "HELP", "VALUES", "TABLE", "DO"}
 
 
 def parse(statement: Statement) -> exp.Expr | None:

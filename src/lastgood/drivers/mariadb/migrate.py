@@ -9,9 +9,10 @@ from functools import partial
 
 import pymysql
 
-from lastgood.domain.errors import Cause, Conflict, InvalidInput, Rejected
+from lastgood.domain.errors import Cause, Conflict, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.mariadb import (
+    admitting,
     aside,
     failures,
     kept,
@@ -26,9 +27,9 @@ from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.locks import Watch, session, watching
 from lastgood.drivers.mariadb.progress import DEPLOY, REVERT, STOPPED, UNDOING, Progress
 from lastgood.drivers.mariadb.returning import bring_back
-from lastgood.drivers.mariadb.scan import Kind, Statement, runnable
+from lastgood.drivers.mariadb.scan import Statement, runnable
 from lastgood.drivers.mariadb.undo import removed
-from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised
+from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised, undo_rows
 from lastgood.ports.drivers import MigrationScript
 from lastgood.sql.aside import Added
 from lastgood.sql.blockers import describe
@@ -61,9 +62,9 @@ class Migrator:
             if left is None:
                 if self._there(connection, migration):
                     return kept.report(connection, "returned_by", migration.name, key)
-                self._refuse_elsewhere(connection, script, verify)
-                self._refuse_untransactional(connection, script)
-                self._refuse_unlockable(connection)
+                admitting.refuse_elsewhere(self.server, connection, script, verify)
+                admitting.refuse_untransactional(connection, script)
+                admitting.refuse_unlockable(self.server, connection)
                 self._begin_recording(connection, migration)
             walk = self._walk(connection, watch, migration, key, DEPLOY, script, left)
             failed: dict[str, int] = {}
@@ -92,10 +93,10 @@ class Migrator:
                     return kept.report(connection, "kept_by", migration.name, key)
                 self._refuse_unless_newest(connection, migration)
                 if not recording.wanted(migration):
-                    self._refuse_empty(script)
-                self._refuse_elsewhere(connection, script)
-                self._refuse_untransactional(connection, script)
-                self._refuse_unlockable(connection)
+                    admitting.refuse_empty(self.server, script)
+                admitting.refuse_elsewhere(self.server, connection, script)
+                admitting.refuse_untransactional(connection, script)
+                admitting.refuse_unlockable(self.server, connection)
             walk = self._walk(connection, watch, migration, key, REVERT, script, left)
             self._take_back(walk, migration)
             return kept.report(connection, "kept_by", migration.name, key)
@@ -138,7 +139,7 @@ class Migrator:
             address = self.server.spot.address
             walk.undo = partial(undoing.undo, connection, state.name, state.key, address)
         try:
-            walk.undo_rows()
+            undo_rows(walk)
         except StatementFailed as failed:
             raise walk.back(failed.error) from None
         keeper.prepare(state.done)
@@ -284,69 +285,6 @@ class Migrator:
                 name=migration.name,
                 newer=", ".join(newer),
             )
-
-    def _refuse_empty(self, script: Script) -> None:
-        if not script.statements:
-            raise Rejected(
-                N_("{file} is empty: it would take nothing back"),
-                todo=N_("Write the statements that undo deploy.sql."),
-                where=self.server.spot.address,
-                cause=Cause.SCRIPT_ERROR,
-                file=script.file,
-            )
-
-    def _refuse_unlockable(self, connection: Connection) -> None:
-        """What a revert puts aside it can only put aside under a lock: nobody should find that out then."""
-        statement = f"LOCK TABLES {revisions.TABLE} WRITE"
-        try:
-            run(connection, statement)
-            run(connection, "UNLOCK TABLES")
-        except pymysql.Error as error:
-            raise failures.translate(error, replace(self.server.spot, statement=statement)) from None
-
-    def _refuse_elsewhere(self, connection: Connection, *scripts: Script) -> None:
-        """What names a database is done in that one also when it is rehearsed in a copy."""
-        databases = {str(name) for (name,) in rows(connection, "SHOW DATABASES")} | {
-            self.server.settings.database
-        }
-        tables = {str(name) for (name,) in rows(connection, "SHOW TABLES")}
-        for script in scripts:
-            for statement in script.statements:
-                named = sorted((databases & statement.before_dots) - tables - {"information_schema"})
-                if named:
-                    raise InvalidInput(
-                        N_("{file} names the database {database} in line {line}"),
-                        todo=N_("Leave it out: a rehearsal runs the script in a copy with another name."),
-                        where=f"{script.file}:{statement.line}",
-                        file=script.file,
-                        database=named[0],
-                        line=statement.line,
-                    )
-
-    def _refuse_untransactional(self, connection: Connection, script: Script) -> None:
-        """Rows of such a table are changed for good with each statement."""
-        query = (
-            "SELECT t.TABLE_NAME, t.ENGINE FROM information_schema.TABLES t "
-            "JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE "
-            "WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE = 'BASE TABLE' "
-            "AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES'"
-        )
-        engines: dict[str, str] = dict(rows(connection, query))
-        for statement in script.statements:
-            named = sorted(engines.keys() & statement.names)
-            if statement.kind is Kind.ROWS and statement.words[:1] != ("SELECT",) and named:
-                raise Rejected(
-                    N_("{file} changes rows of {table} in line {line}, and {engine} has no transactions"),
-                    todo=N_(
-                        "Convert the table first, in a migration of its own: ALTER TABLE … ENGINE=InnoDB."
-                    ),
-                    where=f"{script.file}:{statement.line}",
-                    cause=Cause.SCRIPT_ERROR,
-                    file=script.file,
-                    table=named[0],
-                    line=statement.line,
-                    engine=engines[named[0]],
-                )
 
 
 def _stopped(connection: Connection) -> bool:

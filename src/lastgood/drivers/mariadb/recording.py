@@ -20,10 +20,9 @@ from lastgood.drivers.mariadb import changes, obstacles
 from lastgood.drivers.mariadb.binlog import Position
 from lastgood.drivers.mariadb.changes import Incomplete, Parser
 from lastgood.drivers.mariadb.connection import PREFIX, Connection, Server, rows, run
-from lastgood.drivers.mariadb.effects import READS
 from lastgood.drivers.mariadb.folding import Fold
 from lastgood.drivers.mariadb.revisions import exists
-from lastgood.drivers.mariadb.scan import Kind, Statement, tokens
+from lastgood.drivers.mariadb.scan import READS, Kind, Statement, tokens
 from lastgood.drivers.mariadb.shapes import Reference, Shapes, read_shapes
 from lastgood.ports.drivers import MigrationScript
 from lastgood.sql.aside import Added

@@ -55,6 +55,8 @@ _LISTED = {"TABLE", "TABLES", "VIEW", "SEQUENCE"}
 _BLANK = ("space", "line", "block")
 _ROWS = {"INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH", "VALUES", "TABLE", "DO"}
 _LOOKS = {"SHOW", "DESCRIBE", "DESC", "EXPLAIN", "HELP"}
+READS = {"SELECT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "HELP", "VALUES", "TABLE", "DO"}
+"""First words of statements that write nothing."""
 _REPEATABLE = {"ANALYZE", "OPTIMIZE", "CHECK", "REPAIR", "GRANT", "REVOKE"}
 
 

@@ -26,7 +26,7 @@ from lastgood.drivers.mariadb.fingerprint import SEQUENCE, TABLE, read_listing
 from lastgood.drivers.mariadb.locks import Watch
 from lastgood.drivers.mariadb.progress import Progress, Undo
 from lastgood.drivers.mariadb.scan import Kind, Statement, split
-from lastgood.drivers.mariadb.undo import owned, recreated, reversal, triggers_of
+from lastgood.drivers.mariadb.undo import owned, reversal
 from lastgood.sql.blockers import describe
 from lastgood.sql.failures import Spot
 from lastgood.sql.listing import Listing, difference
@@ -91,23 +91,6 @@ class Walk:
                 self._define(statement)
             else:
                 self._rows()
-
-    def undo_rows(self) -> None:
-        """Where definitions follow, in a transaction before them: else with the script, in ``finish``."""
-        undo, state = self.undo, self.progress
-        if undo is None or not self.script.tail:
-            return
-
-        def attempt() -> None:
-            run(self.connection, "START TRANSACTION")
-            number = undo()
-            words = f"{number} rows that {state.name} had changed are as before"
-            changed = replace(state, stands=[*state.stands, *([words] if number else [])])
-            changed.write(self.connection)
-            self._commit()
-            state.stands = changed.stands
-
-        self._patiently(attempt)
 
     def finish(self, work: Callable[[], None]) -> None:
         """The tail and ``work`` in one transaction, which ends the progress. Raises as ``forward``."""
@@ -222,24 +205,11 @@ class Walk:
         state = self.progress
         made = {table for table, column in state.own if not column}
         lost = [one for one in found.lost if one.table not in made]
-        kept = (
-            {one: self.keeper.refill(one.table, one.column, state.done) for one in lost if one.rows}
-            if self.keeper
-            else {}
-        )
         group = [undo for undo in found.statements if undo.table not in made]
-        for one, refill in kept.items():
-            if refill and not one.column:
-                group = [
-                    *recreated(one.table, seen),
-                    *group,
-                    Undo(refill, rows=True),
-                    *triggers_of(one.table, seen),
-                ]
-            elif refill:
-                group.append(Undo(refill, rows=True))
+        if self.keeper is not None:
+            group, lost = self.keeper.refilled(group, lost, seen, state.done)
         state.undo.append(group)
-        state.stands += [f"{one.words} ({_short(statement.text)})" for one in lost if not kept.get(one)]
+        state.stands += [f"{one.words} ({_short(statement.text)})" for one in lost]
         state.own = owned(state.own, statement, seen, now)
         state.done += 1
 
@@ -249,7 +219,9 @@ class Walk:
         while self.script.statements[end].kind is not Kind.DEFINITION:
             end += 1
         group = self.script.statements[start:end]
-        changed = replace(self.progress, done=end, stands=[*self.progress.stands, *self._lost(group)])
+        changed = replace(
+            self.progress, done=end, stands=[*self.progress.stands, *_lost(self.progress, group)]
+        )
 
         def attempt() -> None:
             run(self.connection, "START TRANSACTION")
@@ -259,17 +231,6 @@ class Walk:
 
         self._patiently(attempt)
         self.progress.done, self.progress.stands = changed.done, changed.stands
-
-    def _lost(self, group: Sequence[Statement]) -> list[str]:
-        # A driver that only answers signals does without the parser.
-        from lastgood.drivers.mariadb.effects import harmless
-
-        state = self.progress
-        return [
-            f"the rows as they were ({_short(s.text)})"
-            for s in group
-            if s.kind is Kind.ROWS and not harmless(s, state.own, state.seen)
-        ]
 
     def _run_rows(self, group: Sequence[Statement], done: int) -> None:
         if self.keeper is not None:
@@ -329,7 +290,7 @@ class Walk:
                     raise failures.outcome_unknown(error, self.server.spot, self.progress.name) from None
                 self._rollback()
                 if not failures.locked(error) or time.monotonic() >= deadline:
-                    raise StatementFailed(self._failure(error)) from None
+                    raise StatementFailed(_failure(error, self.watch, self.spot)) from None
             time.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
 
     def _rollback(self) -> None:
@@ -338,10 +299,41 @@ class Walk:
         except pymysql.Error as error:
             raise failures.outcome_unknown(error, self.server.spot, self.progress.name) from None
 
-    def _failure(self, error: pymysql.Error) -> DriverError:
-        if failures.locked(error):
-            return failures.table_lock(failures.text(error), describe(self.watch.last), self.spot)
-        return failures.translate(error, self.spot)
+
+def undo_rows(walk: Walk) -> None:
+    """Where definitions follow, in a transaction before them: else with the script, in ``Walk.finish``."""
+    undo, state = walk.undo, walk.progress
+    if undo is None or not walk.script.tail:
+        return
+
+    def attempt() -> None:
+        run(walk.connection, "START TRANSACTION")
+        number = undo()
+        words = f"{number} rows that {state.name} had changed are as before"
+        changed = replace(state, stands=[*state.stands, *([words] if number else [])])
+        changed.write(walk.connection)
+        walk._commit()
+        state.stands = changed.stands
+
+    walk._patiently(attempt)
+
+
+def _lost(state: Progress, group: Sequence[Statement]) -> list[str]:
+    """What nothing brings back of the rows that ``group`` changed."""
+    # A driver that only answers signals does without the parser.
+    from lastgood.drivers.mariadb.effects import harmless
+
+    return [
+        f"the rows as they were ({_short(s.text)})"
+        for s in group
+        if s.kind is Kind.ROWS and not harmless(s, state.own, state.seen)
+    ]
+
+
+def _failure(error: pymysql.Error, watch: Watch, spot: Spot) -> DriverError:
+    if failures.locked(error):
+        return failures.table_lock(failures.text(error), describe(watch.last), spot)
+    return failures.translate(error, spot)
 
 
 def _waits(first: DriverError, lock: DriverError) -> DriverError:
