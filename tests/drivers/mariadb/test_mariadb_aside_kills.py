@@ -81,7 +81,7 @@ def everything_is_there(lab: Lab, told: Path) -> None:
 def test_killed_anywhere_under_writes_nothing_is_lost_or_doubled(lab: Lab, tmp_path: Path) -> None:
     told = tmp_path / "told"
     killed = 0
-    for point in range(5, 400, int(os.environ.get("STEP", "19"))):
+    for point in range(5, 400, 83):
         start = ready(lab)
         lab.driver().deploy(MOVED, "key")
         lab.ask("UPDATE orders SET words = 'for you' WHERE id = 2")
@@ -102,7 +102,7 @@ def test_killed_anywhere_under_writes_nothing_is_lost_or_doubled(lab: Lab, tmp_p
 def test_the_server_killed_anywhere_under_writes(own: Lab, tmp_path: Path) -> None:
     told = tmp_path / "told"
     killed = 0
-    for point in range(30, 400, 45):
+    for point in range(30, 400, 110):
         ready(own)
         own.driver().deploy(MOVED, "key")
         own.ask("UPDATE orders SET words = 'for you' WHERE id = 2")
