@@ -29,6 +29,8 @@ from tests.journey.conftest import stop_everything, wait_for
 from tests.journey.page import page
 from tests.journey.world import DEV, World
 
+pytestmark = pytest.mark.xdist_group("crash")
+
 
 class Shop:
     """One world in which change follows change; each is killed at one point and must end whole."""
