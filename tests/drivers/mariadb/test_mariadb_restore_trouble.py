@@ -161,3 +161,25 @@ def test_a_table_without_a_key_is_named_and_its_rows_are_listed(lab: Lab) -> Non
     assert [reason.params["tables"] for reason in seen.reasons] == ["log"]
     assert day.go_back().salvage.conflicts == {"log": 2}
     assert lab.ask("SELECT what FROM log") == [("a",)]
+
+
+def test_a_row_larger_than_what_the_server_takes_at_once_is_carried(lab: Lab) -> None:
+    lab.ask("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        day = Day.begin(
+            lab,
+            "CREATE TABLE papers (id int PRIMARY KEY, a longtext CHECK (JSON_VALID(a)), b longblob, "
+            "c longtext)",
+        )
+        day.migrate("UPDATE products SET price = 0;")
+        text = """CONCAT('["', REPEAT('ü!', 100000), REPEAT("'", 99999), '"]')"""
+        raw = "REPEAT(x'00ff27', 200000)"
+        lab.ask(f"INSERT INTO papers VALUES (1, {text}, {raw}, {text})")
+        lab.ask("INSERT INTO papers VALUES (2, NULL, NULL, NULL), (3, '1', 'b', 'c')")
+        lab.ask(f"UPDATE papers SET b = {raw}, c = {text}, a = {text} WHERE id = 2")
+        wanted = lab.ask("SELECT id, MD5(a), MD5(b), MD5(c) FROM papers ORDER BY id")
+        swapped = day.go_back()
+        assert lab.ask("SELECT id, MD5(a), MD5(b), MD5(c) FROM papers ORDER BY id") == wanted
+        assert swapped.salvage.conflicts == {}
+    finally:
+        lab.ask("SET GLOBAL max_allowed_packet = DEFAULT")

@@ -160,6 +160,7 @@ class Keeper:
     statements: Sequence[Statement]
     begun: Listing
     _open: list[Kept] = field(default_factory=list)
+    _columns: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def prepare(self, done: int) -> None:
         """Have a place for everything that the revert may remove, and copy what nobody has to wait for. What
@@ -300,7 +301,10 @@ class Keeper:
 
     def _names(self, one_kept: Kept, done: int) -> dict[str, str]:
         """What the copy's columns are called in the table now, and the table: ``""``."""
-        own = [name for name in kept.read_fields(self.connection, one_kept.kept_in) if name != WAS]
+        if one_kept.id not in self._columns:
+            found = kept.read_fields(self.connection, one_kept.kept_in)
+            self._columns[one_kept.id] = tuple(name for name in found if name != WAS)
+        own = self._columns[one_kept.id]
         places = [(one_kept.relation, name) for name in ("", *own)]
         now = called(places, self.statements[:done])
         return {name: now[one_kept.relation, name][1] if name else now[one_kept.relation, ""][0]

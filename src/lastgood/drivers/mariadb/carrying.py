@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lastgood.drivers.mariadb.connection import Connection, one, run
+from lastgood.drivers.mariadb.connection import Connection, run
 from lastgood.drivers.mariadb.copying import Copy
 from lastgood.drivers.mariadb.ledger import Key, Ledger
 from lastgood.drivers.mariadb.shapes import Column, Shape, Shapes
@@ -60,7 +60,7 @@ class Carrier:
     def __post_init__(self) -> None:
         self.copy = Copy(self.connection, self.shapes)
         self._circles = self.shapes.circles
-        self._room = int(one(self.connection, "SELECT @@max_allowed_packet")) // (_WIDEST + 1)
+        self._room = self.copy.room // (_WIDEST + 1)
 
     def carry(self, transaction: Transaction) -> None:
         """Inside the caller's transaction; ``flush`` has to follow. Raises pymysql.Error."""

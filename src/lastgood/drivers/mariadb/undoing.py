@@ -19,6 +19,7 @@ from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures
 from lastgood.drivers.mariadb.connection import Connection, one, rows, run
 from lastgood.drivers.mariadb.copying import Copy
+from lastgood.drivers.mariadb.pieces import size
 from lastgood.drivers.mariadb.recording import CONFLICTS, ROWS, RUNS, UNDO
 from lastgood.drivers.mariadb.revisions import exists
 from lastgood.drivers.mariadb.shapes import Shape, Shapes, escaped, read_shapes
@@ -202,6 +203,8 @@ class _Lot:
                 given += [*key, shape.columns[column].given(wanted[column])]
         given += [value for key in keys for value in key]
         single = "(" + ", ".join(["%s"] * len(self._key)) + ")"
+        if sum(map(size, given)) > self._copy.room // 2:
+            return False
         try:
             run(
                 self._connection,
