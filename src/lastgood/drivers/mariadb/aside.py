@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pymysql
 
@@ -143,8 +143,9 @@ class Source:
 
     def _same(self, name: str) -> str:
         # Both have the same type and the same character set.
-        here, there = self.fields[name].of(self.table), f"{self.alias}.{quoted(name)}"
-        return f"(CAST({here} AS BINARY) <=> CAST({there} AS BINARY))"
+        field = replace(self.fields[name], charset=None)
+        there = replace(field, name=name)
+        return f"({field.bytes_of(self.table)} <=> {there.bytes_of(self.alias)})"
 
 
 @dataclass
@@ -312,9 +313,12 @@ class Keeper:
 
     def _sources(self, done: int) -> Iterator[Source]:
         """Of what the revert has not removed yet."""
+        seen: dict[str, dict[str, Field]] = {}
         for one_kept in self._open:
             names = self._names(one_kept, done)
-            there = kept.read_fields(self.connection, names[""])
+            if names[""] not in seen:
+                seen[names[""]] = kept.read_fields(self.connection, names[""])
+            there = seen[names[""]]
             fields = {own: there[now] for own, now in names.items() if own and now in there}
             needed = {*one_kept.key, *([one_kept.column] if one_kept.column else [])}
             if fields and needed <= fields.keys():

@@ -47,6 +47,11 @@ FROM information_schema.COLUMNS c LEFT JOIN information_schema.STATISTICS s
      AND s.INDEX_NAME = 'PRIMARY'
 WHERE c.TABLE_SCHEMA = DATABASE() AND c.TABLE_NAME = %s ORDER BY c.ORDINAL_POSITION
 """
+_GEOMETRIES = frozenset({
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection",
+})  # fmt: skip
+"""The server casts these to nothing."""
 _LITERAL = re.compile(r"-?\d+(\.\d+)?|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 
 
@@ -75,7 +80,9 @@ class Field:
 
     def bytes_of(self, table: str) -> str:
         """The value to the last bit: collations take texts for equal that are not."""
-        return bytes_of(self.of(table), self.charset)
+        if self.kind in _GEOMETRIES:
+            return f"HEX({self.of(table)})"
+        return _bytes(self.of(table), self.charset)
 
     def written(self, table: str) -> str:
         """Somebody put a value in: neither NULL nor what ADD COLUMN filled in. Not known is yes."""
@@ -99,12 +106,11 @@ class Field:
 
     def _filled(self, table: str) -> str:
         if self.charset:
-            return f"{self.bytes_of(table)} <=> {bytes_of(str(self._literal), self.charset)}"
+            return f"{self.bytes_of(table)} <=> {_bytes(str(self._literal), self.charset)}"
         return f"{self.of(table)} <=> {self._literal}"
 
 
-def bytes_of(value: str, charset: str | None) -> str:
-    """An expression's value to the last bit."""
+def _bytes(value: str, charset: str | None) -> str:
     return f"CAST({f'CONVERT({value} USING utf8mb4)' if charset else value} AS BINARY)"
 
 
