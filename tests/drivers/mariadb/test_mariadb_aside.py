@@ -136,6 +136,28 @@ def test_what_revert_sql_moves_and_renames_first_is_kept_as_it_was(shop: Lab) ->
     assert shop.ask("SELECT note, gift FROM orders WHERE id = 2") == [("ring", "ring")]
 
 
+def test_other_tables_and_views_of_a_kept_one_are_in_nobody_s_way(shop: Lab) -> None:
+    shop.ask("CREATE TABLE lines_ (id int PRIMARY KEY, parent int, gift int)")
+    around = script(
+        "0002_gifts",
+        GIFTS.deploy + "CREATE VIEW given AS SELECT gift FROM orders;"
+        "ALTER TABLE gifts ADD COLUMN line int, ADD FOREIGN KEY (line) REFERENCES lines_ (id);",
+        GIFTS.verify,
+        "ALTER TABLE lines_ ADD FOREIGN KEY (gift) REFERENCES gifts (id); CREATE OR REPLACE TABLE other "
+        "(id int PRIMARY KEY, o int, FOREIGN KEY (o) REFERENCES orders (id)); DROP TABLE other;"
+        "ALTER TABLE lines_ DROP FOREIGN KEY lines__ibfk_1, DROP KEY gift; DROP VIEW given;"
+        "ALTER TABLE IF EXISTS `gifts` DROP FOREIGN KEY gifts_ibfk_1;" + GIFTS.revert,
+    )
+    driver = shop.driver()
+    before = driver.fingerprint()
+    driver.deploy(around, KEY)
+    shop.ask("UPDATE orders SET gift = 'ring' WHERE id = 2")
+    shop.ask("INSERT INTO gifts VALUES (7, NULL)")
+    assert driver.revert(around, "1") == {"gifts": 1, "orders.gift": 1}
+    assert driver.fingerprint() == before
+    assert driver.deploy(around, "2") == {"gifts": 1, "orders.gift": 1}
+
+
 def test_what_the_revert_leaves_in_place_is_not_kept(shop: Lab) -> None:
     driver = shop.driver()
     half = script("0002_gifts", GIFTS.deploy, GIFTS.verify, "DROP TABLE gifts;")

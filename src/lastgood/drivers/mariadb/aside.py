@@ -22,11 +22,9 @@ from lastgood.drivers.mariadb.kept import RETYPED, WAS, Field, Kept
 from lastgood.drivers.mariadb.progress import Owned, Undo
 from lastgood.drivers.mariadb.scan import READS, Kind, Statement
 from lastgood.drivers.mariadb.types import fits
-from lastgood.drivers.mariadb.undo import Lost, called, recreated, triggers_of
+from lastgood.drivers.mariadb.undo import Lost, called, recreated, target, triggers_of
 from lastgood.sql.aside import Added
 from lastgood.sql.listing import Listing
-
-_CHANGES = {"ALTER", "DROP", "CREATE"}
 
 
 def added(before: Listing, after: Listing, own: Sequence[Owned], statements: Sequence[Statement]) -> Added:
@@ -192,10 +190,8 @@ class Keeper:
     @contextlib.contextmanager
     def around(self, statement: Statement, done: int) -> Iterator[None]:
         """For a definition: from the moment the copies are complete nobody writes until it is over."""
-        words = statement.words
-        concerned: list[Source] = []
-        if words and words[0] in _CHANGES and "TABLE" in words[1:4]:
-            concerned = [s for s in self._sources(done) if s.table in statement.names]
+        table = target(statement)
+        concerned = [s for s in self._sources(done) if s.table == table] if table else []
         if not concerned:
             yield
             return

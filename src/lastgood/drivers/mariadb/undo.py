@@ -106,22 +106,35 @@ def removed(statements: Iterable[Statement], before: Listing) -> Added:
     columns: set[tuple[str, ...]] = set()
     retyped: set[tuple[str, ...]] = set()
     for statement in statements:
-        listed = [t for t in tokens(statement.text, "") if t.kind not in ("space", "line", "block")]
-        words = [t.text.upper() if t.kind == "word" else t.text for t in listed]
-        if "TABLE" not in words[1:4] or words[0] not in ("ALTER", "DROP"):
+        table = target(statement)
+        if (TABLE, table) not in before:
             continue
-        start = _behind(words, words.index("TABLE") + 1)
-        table = _last(listed, start)
-        if words[0] == "DROP":
-            tables |= {(table,)} if (TABLE, table) in before else set()
+        if statement.words[0] != "ALTER":
+            tables.add((table,))
             continue
-        for position, word in enumerate(words[start:], start):
+        listed, words = _listed(statement)
+        for position, word in enumerate(words):
             at = position + 1 + (words[position + 1 : position + 2] == ["COLUMN"])
             column = (table, _name(listed, _behind(words, at)))
             if (COLUMN, ".".join(column)) in before:
                 columns |= {column} if word == "DROP" else set()
                 retyped |= {column} if word in ("MODIFY", "CHANGE") else set()
     return Added(*(tuple(sorted(parts)) for parts in (tables, columns, retyped)))
+
+
+def target(statement: Statement) -> str:
+    """The table that it alters, drops or replaces; empty: none."""
+    listed, words = _listed(statement)
+    replaces = words[:3] == ["CREATE", "OR", "REPLACE"]
+    if "TABLE" not in words[1:4] or not (words[0] in ("ALTER", "DROP") or replaces):
+        return ""
+    return _last(listed, _behind(words, words.index("TABLE") + 1))
+
+
+def _listed(statement: Statement) -> tuple[list[Token], list[str]]:
+    """Its tokens, and each as a word."""
+    listed = [t for t in tokens(statement.text, "") if t.kind not in ("space", "line", "block")]
+    return listed, [t.text.upper() if t.kind == "word" else t.text for t in listed]
 
 
 def _behind(words: list[str], position: int) -> int:
@@ -338,8 +351,7 @@ def _renamed(listing: Listing, back: dict[str, str]) -> Listing:
 def _renames(statement: Statement) -> Renames:
     """What the statement itself says of new names."""
     found = Renames()
-    listed = [t for t in tokens(statement.text, "") if t.kind not in ("space", "line", "block")]
-    words = [t.text.upper() if t.kind == "word" else t.text for t in listed]
+    listed, words = _listed(statement)
     if words[:1] == ["RENAME"] and words[1:2] in (["TABLE"], ["TABLES"]):
         for position, word in enumerate(words):
             if word == "TO":
