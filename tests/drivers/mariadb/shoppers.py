@@ -129,6 +129,11 @@ class Shopper(threading.Thread):
         if self._transaction(connection, work):
             for other in found:
                 other.gone = True
+            if found:
+                # What a migration had deleted before goes from the copy as well if the foreign key cascades.
+                first = min(names.index(r.table) for r in found)
+                for other in with_it:
+                    other.doubtfully_gone |= not other.gone and names.index(other.table) > first
 
     def _transaction(self, connection: Any, work: Callable[[Any], None]) -> bool:
         """Whether it was acknowledged; what is refused is rolled back."""
