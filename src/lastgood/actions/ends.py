@@ -24,7 +24,7 @@ def restore_ended(
         return _abandoned(unit, rollout, failure)
     done = swapped(unit, rollout)
     if failure is None:
-        return _restored(rollout, done)
+        return _with_users(unit, rollout, *_restored(rollout, done))
     if done:
         return RolloutState.INCOMPLETE, with_step(N_("restored, but it stopped at {step}: {what}"), failure)
     began = started_steps(unit, rollout.id)
@@ -92,6 +92,31 @@ def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Mes
         "database is kept as {failed}"
     )
     return state, _stayed(Message(some_left if left else all_over, words), done)
+
+
+def _with_users(
+    unit: UnitOfWork, rollout: Rollout, state: RolloutState, outcome: Message
+) -> tuple[RolloutState, Message]:
+    """And who met a closed database: which criteria are not good, and what does not run since."""
+    seen = result_of(unit, rollout.id, "users")
+    gate = rollout.gate
+    bad = [f for f in gate.findings if f.verdict is gate.verdict] if gate else []
+    if len(seen.get("units", ())) > 1:
+        words: dict[str, object] = {"outcome": outcome, "units": ", ".join(seen["units"])}
+        outcome = Message(N_("{outcome}. It was closed to {units}"), words)
+        if bad and gate and gate.verdict is not Verdict.PASSED:
+            words = {"outcome": outcome, "criteria": ", ".join(f.criterion for f in bad)}
+            outcome = Message(N_("{outcome}. Not good, or not known: {criteria}"), words)
+    if unseen := seen.get("unseen"):
+        words = {"outcome": outcome, "units": "; ".join(f"{name}: {why}" for name, why in unseen.items())}
+        outcome = Message(N_("{outcome}. Whether it runs was not seen: {units}"), words)
+    if down := seen.get("down"):
+        first = next(iter(down)).rpartition(" ")[0]
+        words = {"outcome": outcome, "first": first,
+                 "roles": "; ".join(f"{name}: {why}" for name, why in down.items())}  # fmt: skip
+        template = N_("{outcome}. It does not run: {roles}. Start it again: lastgood heal {first}")
+        return RolloutState.FAILED, Message(template, words)
+    return state, outcome
 
 
 def _stayed(outcome: Message, done: dict[str, Any]) -> Message:

@@ -17,7 +17,7 @@ from lastgood.actions.captures import (
 from lastgood.actions.context import Context
 from lastgood.actions.deploy import refuse_busy
 from lastgood.actions.heal import current_release
-from lastgood.actions.needs import refuse_shape, users_of
+from lastgood.actions.needs import refuse_shape, releases_using
 from lastgood.actions.renewing import with_valid_secrets
 from lastgood.domain.audit import Phase
 from lastgood.domain.capture import Capture
@@ -43,7 +43,7 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
     capture = _choose(context, release, database, snapshot)
     with context.store.read() as unit:
         refuse_shape(unit, capture)
-        users = users_of(unit, capture.resource)
+        users = releases_using(unit, capture.resource)
         by = reaching(unit, release, capture)
     target = _database(by, capture)
     kept = snapshot_of(context.store, capture)

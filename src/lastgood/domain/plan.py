@@ -42,6 +42,7 @@ class StepKind(str, Enum):
     CARRY_OVER = "carry_over"
     SWAP_DATABASE = "swap_database"
     END_CAPTURE = "end_capture"
+    LOOK_AT_USERS = "look_at_users"
     ABANDON_COPY = "abandon_copy"
     START_GENERATION = "start_generation"
     SPLIT_TRAFFIC = "split_traffic"

@@ -42,6 +42,11 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
     return FakeDatabase(path, tools.directory / "snapshots", str(settings.get("resource", path.stem)))
 
 
+def rewound(settings: Mapping[str, Any]) -> Sequence[Path]:
+    """Rewinds: a restore puts the file back."""
+    return [Path(str(settings["path"]))] if "path" in settings else []
+
+
 class FakeDatabase(FakeRestoring):
     """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, Measures, Observes and
     GivesEvidence.
