@@ -11,6 +11,7 @@ from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure
 from lastgood.planning.moves import begun
+from lastgood.planning.users import STARTS, STOPS, stopped_by
 from lastgood.ports.persistence import UnitOfWork
 
 
@@ -166,6 +167,42 @@ def tell_conflicts(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Mess
             words = {"outcome": outcome, "resource": step.params["resource"], "rows": rows}
             outcome = Message(template, words)
     return outcome
+
+
+def tell_stopped(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Message:
+    """``outcome``, and which other units on the database stand still, because it ended in between."""
+    standing = [name for name in stopped_by(rollout.plan) if _stands_still(unit, rollout, name)]
+    if not standing:
+        return outcome
+    template = N_(
+        "{outcome}. Stopped with it: {units}. The same way once more starts them; or by hand: lastgood heal "
+        "{first}"
+    )
+    words = {"outcome": outcome, "units": ", ".join(standing), "first": standing[0]}
+    return Message(template, words)
+
+
+def _stands_still(unit: UnitOfWork, rollout: Rollout, name: str) -> bool:
+    """Whether it was told to stop after it was last started again, by this program or the one it undoes."""
+    entries = [e for r in (rollout.undoes, rollout.id) if r for e in unit.journal.entries(r)]
+    stands = False
+    for entry in entries:
+        if not entry.step.endswith(f":{name}"):
+            continue
+        if entry.mark is Mark.INTENT and entry.step.startswith(STOPS):
+            stands = True
+        elif entry.mark is Mark.DONE and entry.step in _last_starts(rollout.plan, name):
+            stands = False
+    return stands
+
+
+def _last_starts(plan: Plan, name: str) -> tuple[str, ...]:
+    """The steps by which it has taken up all of its work, forward and back."""
+    found = {}
+    for step in (*plan.steps, *plan.way_back):
+        if step.id.startswith(STARTS) and step.id.endswith(f":{name}"):
+            found[step.id.partition("lift:")[0]] = step.id.partition("lift:")[2]
+    return tuple(f"{back}lift:{rest}" for rest in found.values() for back in ("", "back:"))
 
 
 def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:

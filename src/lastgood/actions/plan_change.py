@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 
 from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
@@ -13,7 +14,7 @@ from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
-from lastgood.actions.rehearsing import Told, journeys_between, rehearse_first, undone, unheard
+from lastgood.actions.rehearsing import Among, Told, journeys_between, rehearse_first, undone, unheard
 from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.reviewing import lock_notes, refuse_undo
 from lastgood.actions.secrets import with_secrets
@@ -76,7 +77,8 @@ def plan_change(
     estate = open_estate(context, revision)
     require_unit(estate, unit_id)
     refuse_mistakes(estate)
-    return plan_unit(context, estate, unit_id, SoFar(Lookups(context), rehearse=rehearse, told=told))
+    so_far = SoFar(Lookups(context), rehearse=rehearse, told=told, alone=True)
+    return plan_unit(context, estate, unit_id, so_far)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class SoFar:
     ``lookups``: a tag means the same image for all of them;
     ``done``: migrations that they will have deployed by then (a database is migrated once per change);
     ``promoted``: (service, environment) seen to be verified in the environment before; ``lookups``: what
-    registries said; ``rehearse`` and ``told`` as for ``plan_change``.
+    registries said; ``rehearse`` and ``told`` as for ``plan_change``; ``alone``: there are no other units.
     """
 
     lookups: Lookups
@@ -94,6 +96,7 @@ class SoFar:
     promoted: set[tuple[str, str]] = field(default_factory=set)
     rehearse: bool = True
     told: Told = unheard
+    alone: bool = False
 
 
 def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) -> PlannedChange:
@@ -126,7 +129,8 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
-        move = rehearse_first(context, move, so_far.told, before)
+        among = Among(partial(declared_users, estate, unit_id.environment), so_far.alone)
+        move = rehearse_first(context, move, so_far.told, before, among)
     plan = plan_deploy(move)
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)
@@ -157,6 +161,12 @@ def open_estate(context: Context, revision: str) -> Estate:
             paths=", ".join(dirty[:5]),
         )
     return reader.at(revision)
+
+
+def declared_users(estate: Estate, environment: str, resource: str) -> Sequence[UnitId]:
+    """Units that the estate says use it, whether or not we ever deployed them."""
+    units = (unit for unit in estate.units() if unit.environment == environment)
+    return [unit for unit in units if estate.render(unit).release.database(resource)]
 
 
 def require_unit(estate: Estate, unit_id: UnitId) -> None:

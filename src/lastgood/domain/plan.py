@@ -150,6 +150,8 @@ class Plan:
     """Whether a broken gate goes back by itself, or waits for a person (R14)."""
     rehearsed: tuple[Rehearsed, ...] = ()
     """What rehearsals of its migrations showed before it was made."""
+    stops: tuple[UnitId, ...] = ()
+    """Other units that it stops and starts again, because they use a database that it moves."""
 
     @cached_property
     def digest(self) -> str:

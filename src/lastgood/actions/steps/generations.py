@@ -68,12 +68,13 @@ class StopGeneration(Handler):
     """Stops it, whole, and any older one that was left warm; logs and files stay."""
 
     def run(self, context: StepContext) -> Result:
-        release, keep = release_at(context), release_at(context, "keep")
+        release = release_at(context)
+        keep = {generation_id(release_at(context, "keep"))} if context.step.params.get("keep") else set()
         runtime = runtime_of(self.tools.drivers, release)
         if runtime is None:
             return {"stopped": []}
         running = {status.generation for status in runtime.status() if status.pid}
-        stopped = sorted({*running, generation_id(release)} - {generation_id(keep)})
+        stopped = sorted({*running, generation_id(release)} - keep)
         for generation in stopped:
             runtime.stop(generation, list(Role))
         return {"stopped": stopped}
