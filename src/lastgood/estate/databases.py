@@ -19,6 +19,8 @@ from lastgood.ports.estate import Problem
 
 SCRIPTS = ("deploy", "verify", "revert")
 JOURNEY = "journey.sql"
+JOURNEYS = "journeys"
+"""The folder of those of single services, each by its name."""
 _MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
 _UNDOES = re.compile(rb"^\s*--\s*lastgood:\s*undo\s+rows\s*$", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -70,7 +72,8 @@ def load_database(
             for table, word in data.get("called", {}).items()
         },
         migrations=load_migrations(tree, name, findings),
-        journey=load_journey(tree, name, findings),
+        journey=load_journey(tree, f"databases/{name}/{JOURNEY}", name, findings),
+        journeys=load_journeys(tree, name, findings),
     )
 
 
@@ -125,9 +128,18 @@ def load_migrations(
     )
 
 
-def load_journey(tree: Tree, database: str, findings: list[Problem]) -> bytes:
-    """``journey.sql``, which writes rows as the code does; empty without one."""
-    file = f"databases/{database}/{JOURNEY}"
+def load_journeys(tree: Tree, database: str, findings: list[Problem]) -> dict[str, bytes]:
+    """Those of single services that share the database and write otherwise, by service."""
+    folder = f"databases/{database}/{JOURNEYS}/"
+    files = [p for p in tree.paths("databases", database) if p.startswith(folder) and p.endswith(".sql")]
+    found = {f: load_journey(tree, f, database, findings) for f in files}
+    return {
+        file.removeprefix(folder).removesuffix(".sql"): journey for file, journey in found.items() if journey
+    }
+
+
+def load_journey(tree: Tree, file: str, database: str, findings: list[Problem]) -> bytes:
+    """One that writes rows as the code does; empty without one."""
     if file not in tree.files:
         return b""
     content = tree.files[file].content
@@ -138,8 +150,9 @@ def load_journey(tree: Tree, database: str, findings: list[Problem]) -> bytes:
             problem(
                 file,
                 1,
-                N_("journey.sql of the database '{database}' is empty"),
+                N_("{file} of the database '{database}' is empty"),
                 N_("Write the rows that the code writes, an order, a payment; or remove the file."),
+                file=file.removeprefix(f"databases/{database}/"),
                 database=database,
             )
         )

@@ -120,7 +120,7 @@ class MigrationDeclared:
 @dataclass(frozen=True)
 class DatabaseDeclared:
     """``scope`` is ``site`` or ``environment``: what one instance of it is shared by. ``called`` by table and
-    language. ``journey`` is empty where none is declared.
+    language. ``journey`` is empty where none is declared; ``journeys`` by service, in its place.
     """
 
     name: str
@@ -136,6 +136,11 @@ class DatabaseDeclared:
     called: dict[str, dict[str, str]]
     migrations: tuple[MigrationDeclared, ...]
     journey: bytes = b""
+    journeys: dict[str, bytes] = field(default_factory=dict)
+
+    def journey_of(self, service: str) -> bytes:
+        """How the code of a service writes: its own, or the one for all."""
+        return self.journeys.get(service, self.journey)
 
     def instance(self, environment: str, site: str) -> str:
         """``shop@prod/us``, or ``shop@prod`` when the sites of an environment share it."""
