@@ -1,4 +1,4 @@
-"""Two units on one real database under load: a change of one stops both, and no write of the other is lost."""
+"""Two units on one real database under load: a change of one stops both, and no write is lost."""
 
 from __future__ import annotations
 
