@@ -15,7 +15,7 @@ from lastgood.domain.plan import Difference, Plan, Reversibility, StepKind
 from lastgood.domain.rehearsal import OldCode, Rehearsed
 from lastgood.domain.release import CanaryStep, DatabaseTarget, Migration, Release, RoleSpec, SecretVersion
 from lastgood.domain.unit import Role, Target, UnitId
-from lastgood.planning.fence import refuse_unfenceable
+from lastgood.planning.fence import Others, refuse_unfenceable
 from lastgood.planning.moves import Move, begun, plan_deploy, plan_rollback
 from lastgood.planning.rehearsing import Written, judge, refuse_different, written
 from lastgood.planning.renewal import Renewal, renewed_steps
@@ -181,17 +181,20 @@ def test_without_a_rehearsal_the_plan_says_so() -> None:
     assert "fingerprint" not in step.params
 
 
+ERP = replace(release(ONE), unit=UnitId("erp", "prod", "us"))
+
+
 @pytest.mark.parametrize(
     ("classes", "others", "base", "told"),
     [
         ({"2": MOVES_DATA}, {}, release(ONE), "2 moves data"),
-        ({"2": EXACT}, {RESOURCE: ["erp@prod/us"]}, release(ONE), "erp@prod/us use it too"),
+        ({"2": EXACT}, {RESOURCE: Others((ERP,))}, release(ONE), "erp@prod/us use it too"),
         ({"2": EXACT}, {}, replace(release(ONE), origin="baseline"), "can't be stopped"),
     ],
     ids=["moves-data", "shared", "baseline"],
 )
 def test_where_a_fence_would_not_do_it_is_refused(
-    classes: Classes, others: Mapping[str, list[str]], base: Release, told: str
+    classes: Classes, others: Mapping[str, Others], base: Release, told: str
 ) -> None:
     made = move(OldCode.BREAKS)
     with pytest.raises(NotReversible, match=told) as caught:

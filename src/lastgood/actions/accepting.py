@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lastgood.actions.context import Context
+from lastgood.actions.contracting import refuse_behind, refuse_to_fall_behind
 from lastgood.actions.holding import refuse_held, resource_lock, stop_change, unit_lock
 from lastgood.actions.renewing import give, refuse_lacking, refuse_revoked, renewal_of
 from lastgood.actions.set_aside import refuse_quarantined
@@ -122,12 +123,15 @@ def refuse_move(context: Context, unit: UnitOfWork, plan: Plan, release: Release
     if plan.kind is PlanKind.DEPLOY:
         refuse_frozen(unit, plan.unit)
         refuse_unsettled(unit, release)
+        refuse_behind(unit, plan, release)
         if plan.base:
             base = unit.releases.get(plan.base)
             refuse_lacking(renewal_of(unit, base, context.vault, coming=release))
     if plan.kind in (PlanKind.DEPLOY, PlanKind.ROLLBACK):
         refuse_quarantined(unit, release)
         _refuse_restoring(unit, plan, release)
+    if plan.kind is PlanKind.ROLLBACK:
+        refuse_to_fall_behind(unit, release)
     if plan.kind is PlanKind.RESTORE:
         _refuse_at_work(unit, plan)
     _refuse_stops(unit, plan)

@@ -12,6 +12,7 @@ from lastgood.actions.adopt import take_baseline
 from lastgood.actions.captures import before_notes, capture_obstacles, data_left
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.contracting import held_back
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.rehearsing import Among, Told, journeys_between, rehearse_first, undone, unheard
@@ -106,6 +107,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
     release = so_far.lookups.with_image(release, rendered.image)
+    release, waits = held_back(context, release, so_far.done)
     keep_scripts(context.objects, rendered)
     _check_canary(context, release)
     base = base_of(context, release)
@@ -135,7 +137,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)
     locks = lock_notes(context, release, move.schemas)
-    notes = (*plan.notes, *locks, *left, *_frozen_notes(context, unit_id))
+    notes = (*waits, *plan.notes, *locks, *left, *_frozen_notes(context, unit_id))
     plan = with_cold_way_back(replace(plan, automatic=environment.automatic, notes=notes), renewal)
     context.store.put_plan(plan, release, base)
     for schema in move.schemas:

@@ -116,6 +116,7 @@ def with_others(context: Context, move: Move) -> tuple[Move, tuple[Message, ...]
         for resource, ones in move.undone.items()
         if move.reverts.get(resource) and any(not one.old.runs for one in ones)
     ]
+    breaking += [resource for resource in move.takes_back if resource not in breaking]
     with context.store.read() as unit:
         found = {one.unit: one for name in breaking for one in releases_using(unit, name)}
     others = [found[name] for name in sorted(found) if name != move.target.unit]

@@ -25,6 +25,7 @@ from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Request, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
+from lastgood.planning.contracting import refuse_contracted
 from lastgood.planning.moves import plan_rollback
 from lastgood.planning.renewal import Renewal
 from lastgood.ports.persistence import UnitOfWork
@@ -77,6 +78,7 @@ def plan_way_back(
     refuse_lacking(renewal)
     refuse_incomplete(context, target)
     move = move_between(context, base, target, back=True)
+    refuse_contracted(base, target, move.schemas, move.reverts)
     move, beside = with_others(context, move) if alone else (move, ())
     plan = plan_rollback(move)
     passed = () if to else passed_over(points, current, before, aside)

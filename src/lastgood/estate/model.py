@@ -15,6 +15,7 @@ from lastgood.estate.yamlfile import Document
 
 Setting = str | Templated
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_CONTRACTS = re.compile(rb"^\s*--\s*lastgood:\s*after\s+the\s+last\s+wave\s*$", re.MULTILINE | re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -115,6 +116,11 @@ class MigrationDeclared:
     deploy: bytes
     verify: bytes
     revert: bytes
+
+    @property
+    def contracts(self) -> bool:
+        """Whether its deploy.sql says that it comes after the last wave."""
+        return bool(_CONTRACTS.search(self.deploy))
 
 
 @dataclass(frozen=True)

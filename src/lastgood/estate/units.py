@@ -62,7 +62,7 @@ class Shared:
                 scripts = (triple.deploy, triple.verify, triple.revert)
                 names = [digest_bytes(script) for script in scripts]
                 contents.update(zip(names, scripts, strict=True))
-                steps.append(Migration(triple.name, *names))
+                steps.append(Migration(triple.name, *names, contracts=triple.contracts))
             self.migrations[name] = (tuple(steps), contents)
         return self.migrations[name]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from lastgood.domain.errors import NotReversible
@@ -71,9 +72,16 @@ def back_fenced(
     ]
 
 
-def have_to_go(schema: Sequence[Step], rehearsed: Iterable[Rehearsed]) -> list[Step]:
-    """``schema``, in which the reverts of what old code does not run on may not be left out."""
+def have_to_go(
+    schema: Sequence[Step],
+    rehearsed: Iterable[Rehearsed],
+    taken: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[Step]:
+    """``schema``, in which the reverts of what old code does not run on may not be left out. ``taken``: what
+    took away what it needs, by resource.
+    """
     breaking = {(one.resource, name) for one in rehearsed if not one.old.runs for name in one.pending}
+    breaking |= {(resource, name) for resource, names in taken.items() for name in names}
     return [
         replace(step, params={**step.params, "has_to_go": True})
         if (step.params["resource"], step.params.get("migration")) in breaking

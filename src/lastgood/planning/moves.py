@@ -13,9 +13,10 @@ from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
+from lastgood.planning.contracting import taken_from
 from lastgood.planning.fence import back_fenced, cold, have_to_go, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
-from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes
+from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes, taken_note
 from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.planning.users import back_others, start_others, stop_others, users_note
 from lastgood.ports.traffic import Leave
@@ -58,9 +59,22 @@ class Move:
         return (*self.rehearsed.values(), *(one for ones in self.undone.values() for one in ones))
 
     @property
+    def takes_back(self) -> Mapping[str, tuple[str, ...]]:
+        """Resource → what a way back takes out because the code to which it goes can't do with it."""
+        found = {
+            schema.database.resource: tuple(
+                name
+                for name in taken_from(self.base, self.target, schema)
+                if name in self.reverts.get(schema.database.resource, ())
+            )
+            for schema in self.schemas
+        }
+        return {resource: names for resource, names in found.items() if names}
+
+    @property
     def fenced(self) -> bool:
         """Whether some old code is not shown to run on the new schema."""
-        return any(not one.old.runs for one in self.known)
+        return bool(self.takes_back) or any(not one.old.runs for one in self.known)
 
     @property
     def captured(self) -> Mapping[str, tuple[str, ...]]:
@@ -134,7 +148,7 @@ def plan_rollback(move: Move) -> Plan:
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
-    schema = have_to_go(build.revert(move.base, move.reverts), move.known)
+    schema = have_to_go(build.revert(move.base, move.reverts), move.known, move.takes_back)
     steps = [
         *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
@@ -143,7 +157,8 @@ def plan_rollback(move: Move) -> Plan:
         verify(move.target),
     ]
     deciding = [one for one in move.known if one.old.runs is not move.fenced]
-    notes = (*_left_notes(move), *(order(one) for one in deciding), *users_note(move.others),
+    contracted = [taken_note(resource, names) for resource, names in move.takes_back.items()]
+    notes = (*_left_notes(move), *contracted, *(order(one) for one in deciding), *users_note(move.others),
              *_notes(move))  # fmt: skip
     return _plan(PlanKind.ROLLBACK, move, steps, (), notes)
 
