@@ -61,15 +61,19 @@ def free(theatre: Theatre) -> bool:
 def test_all_stop_while_the_schema_moves_there_and_back(stage: Stage, other: Release) -> None:
     theatre = stage.theatre
     seen: dict[str, Mapping[UnitId, list[str]]] = {}
+    refused: dict[str, list[int]] = {}
 
     def looks(moment: str, step: str) -> None:
         if moment == "before effect":
             seen[step] = {unit: running(theatre, unit) for unit in (UNIT, OTHER)}
+            refused[step] = [theatre.traffic[unit].ask()[0] for unit in (UNIT, OTHER)]
 
     target = strict(stage)
     end = stage.deploy(target, looks)
     assert end.state is RolloutState.VERIFIED, str(end.outcome)
     assert seen[MIGRATE] == {UNIT: [], OTHER: []}
+    assert refused[MIGRATE] == [503, 503], "the proxies say so"
+    assert refused["start"] == [503, 200]
     assert seen["start"] == {UNIT: [], OTHER: ["web", "worker"]}, "no longer than it takes"
     assert_serves(theatre, target)
     assert_serves(theatre, other)
@@ -141,6 +145,23 @@ def test_a_migration_that_fails_leaves_nobody_stopped(stage: Stage, other: Relea
     end = stage.theatre.run(rollout.id)
     assert (end.id, end.state) == (f"{rollout.id}-back", RolloutState.VERIFIED)
     assert_serves(stage.theatre, stage.old)
+    assert_serves(stage.theatre, other)
+
+
+def test_a_proxy_that_cannot_be_told_keeps_no_writer_running(
+    stage: Stage, other: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, told = stage.theatre.traffic[OTHER], []
+
+    def silent(verb: str) -> None:
+        if verb == "route" and not told:
+            told.append(running(stage.theatre, OTHER))
+            raise Rejected(Message("no answer").template)
+
+    monkeypatch.setattr(proxy, "before", silent)
+    end = stage.deploy(strict(stage))
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    assert stage.theatre.result(end.id, f"fence:{OTHER}")["closed"] == "no answer"
     assert_serves(stage.theatre, other)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -96,6 +100,29 @@ def assert_quiet(world: World, service: Service, rollout: str, before: str, afte
     assert times[-1] > started.timestamp()
 
 
+@contextmanager
+def visitors(world: World) -> Iterator[list[tuple[int, str]]]:
+    """Somebody who asks all the time; yields (status, Retry-After) of every answer, as they come."""
+    seen: list[tuple[int, str]] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.02):
+            connection = http.client.HTTPConnection("127.0.0.1", world.ports["dev"], timeout=5)
+            connection.request("GET", "/page")
+            answer = connection.getresponse()
+            seen.append((answer.status, answer.headers.get("Retry-After", "")))
+            connection.close()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        asking.join(20)
+
+
 def test_no_write_of_the_other_unit_is_lost_there_and_back(world: World) -> None:
     deploy_well(world)
     service = world.service()
@@ -106,10 +133,13 @@ def test_no_write_of_the_other_unit_is_lost_there_and_back(world: World) -> None
     world.commit("channel", text="two", broken=True)
     plan = service.plan(DEV)
     assert plan.stops == (ERP,)
-    forward = begin(world)
-    wait_for(lambda: done(service, forward.id, f"fence:{ERP}"))
-    kill_runner(world)
-    end = end_of(world, forward.id)
+    with visitors(world) as seen:
+        forward = begin(world)
+        wait_for(lambda: done(service, forward.id, f"fence:{ERP}"))
+        kill_runner(world)
+        end = end_of(world, forward.id)
+    assert {status for status, _ in seen} <= {200, 500, 503}, "500 is what the broken one says"
+    assert {again for status, again in seen if status == 503} == {"5"}
     assert (end.id, end.state) == (f"{forward.id}-back", RolloutState.VERIFIED), str(end.outcome)
     assert_quiet(world, service, forward.id, f"fence:{ERP}", f"lift:workers:{ERP}")
     assert_quiet(world, service, end.id, f"back:fence:{ERP}", f"back:lift:workers:{ERP}")

@@ -29,7 +29,7 @@ def stop_writers(base: Release, target: Release) -> list[Step]:
     undo = Message(N_("the old generation is started again once the schema is as it was"))
     return [
         replace(step, reversibility=Reversibility.EXACT, undo=undo)
-        for step in build.stop_generation(FENCE, title, base, target)
+        for step in build.stop_generation(FENCE, title, base, target, close=True)
     ]
 
 
@@ -61,7 +61,7 @@ def back_fenced(
     return [
         evidence,
         *(step for step in schema if step.kind is StepKind.SNAPSHOT),
-        *build.stop_generation("back:fence", stop, source, target, undoes=["start", "workers"]),
+        *build.stop_generation("back:fence", stop, source, target, undoes=["start", "workers"], close=True),
         *(step for step in others if step.kind is StepKind.STOP_GENERATION),
         *(step for step in schema if step.kind is not StepKind.SNAPSHOT),
         *(step for step in others if step.kind is not StepKind.STOP_GENERATION),

@@ -187,7 +187,9 @@ def switch_workers(id: str, title: str, release: Release, base: Release | None, 
 def stop_generation(
     id: str, title: str, release: Release | None, other: Release, **params: Any
 ) -> list[Step]:
-    """Stop ``release`` and whatever else of the unit still runs, but not ``other``."""
+    """Stop ``release`` and whatever else of the unit still runs, but not ``other``. With ``close`` among
+    ``params`` its traffic goes nowhere first: what comes in is refused by the proxy, to be sent again.
+    """
     if release is None or release.runtime is None or not release.roles or release.digest == other.digest:
         return []
     params = {"release": release.digest, "keep": other.digest, **params}

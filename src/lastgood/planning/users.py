@@ -79,7 +79,7 @@ def stoppable(release: Release) -> bool:
 
 def _stop(id: str, release: Release) -> Step:
     title = Message(N_("Stop {unit}, web and workers: it uses the database that moves"), _words(release))
-    return Step(id, StepKind.STOP_GENERATION, title, {"release": release.digest, "keep": ""})
+    return Step(id, StepKind.STOP_GENERATION, title, {"release": release.digest, "keep": "", "close": True})
 
 
 def _start(prefix: str, release: Release) -> list[Step]:
