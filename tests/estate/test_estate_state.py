@@ -45,7 +45,7 @@ def test_a_file_that_is_ours_or_holds_ours_is_refused(
     on_file(repository, state.parent / place)
     found, *_ = told(repository, state)
     assert found.startswith(f"{DATABASE}:4 a restore of shop@")
-    assert f"{state.parent / place} is in {state}" in found
+    assert f"{state.parent / place} and {state} overlap" in found
 
 
 @pytest.mark.parametrize("place", ["shop.db", "state-of-the-shop/shop.db"])

@@ -29,7 +29,7 @@ def rewound(
             yield problem(
                 declared.file,
                 declared.document.line((*above, "url")),
-                N_("a restore of {resource} would take lastgood's own state back: {file} is in {state}"),
+                N_("a restore of {resource} would take lastgood's own state back: {file} and {state} overlap"),
                 N_("Keep the two apart: another file for the database, or another --state (LASTGOOD_STATE)."),
                 resource=target.resource,
                 file=str(file),
