@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from lastgood.bootstrap.reviews import InstalledRewinders
+from lastgood.domain.errors import InvalidInput
 from lastgood.estate.reader import GitEstateReader
 from lastgood.ports.rewinding import OwnState, Rewinds
 from lastgood.testing import fake_database
@@ -24,7 +26,7 @@ class Files:
 
 def told(repository: Repository, state: Path) -> list[str]:
     found = GitEstateReader(repository.root, OwnState(state, Files())).worktree().lint()
-    return [f"{one.path}:{one.line} {one.what}" for one in found if "own state" in str(one.what)]
+    return [f"{one.path}:{one.line} {one.what}" for one in found if "our own state" in str(one.what)]
 
 
 @pytest.fixture
@@ -52,6 +54,18 @@ def test_a_file_that_is_ours_or_holds_ours_is_refused(
 def test_another_file_is_none_of_ours(repository: Repository, state: Path, place: str) -> None:
     on_file(repository, state.parent / place)
     assert told(repository, state) == []
+
+
+def test_settings_that_cannot_be_read_are_no_matter_of_this(repository: Repository, state: Path) -> None:
+    class Refuses:
+        def of(self, driver: str) -> Rewinds | None:
+            return self
+
+        def rewound(self, settings: Mapping[str, object]) -> Sequence[Path]:
+            raise InvalidInput("the url can't be read")
+
+    found = GitEstateReader(repository.root, OwnState(state, Refuses())).worktree().lint()
+    assert found == []
 
 
 def test_a_server_that_is_restored_by_sql_puts_no_file_back(repository: Repository, state: Path) -> None:

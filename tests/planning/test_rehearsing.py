@@ -20,6 +20,7 @@ from lastgood.planning.moves import Move, begun, plan_deploy, plan_rollback
 from lastgood.planning.rehearsing import Written, judge, refuse_different, written
 from lastgood.planning.renewal import Renewal, renewed_steps
 from lastgood.planning.schema import Classes, SchemaState, schema_move
+from lastgood.planning.users import of_others, stopped_by
 from lastgood.ports.drivers import Rehearsal
 
 CONTENT = digest_bytes(b"text")
@@ -153,6 +154,21 @@ def test_a_fenced_way_back_stays_one_when_a_secret_was_revoked() -> None:
     assert order.index("back:fence") < order.index(f"back:revert:{RESOURCE}:2") < order.index("back:start")
     assert order.index("back:start") < order.index("back:shift") < order.index("back:workers")
     assert next(s for s in steps if s.id == "back:start").params["release"] == new.digest
+
+
+def test_with_another_secret_the_others_are_started_again_all_the_same() -> None:
+    made = replace(move(OldCode.BREAKS), others=(ERP,))
+    new = replace(made.base, secrets=(SecretVersion("TOKEN", "2"),))
+    plan = plan_deploy(made)
+    assert stopped_by(plan) == {str(ERP.unit): ERP.digest}
+    began = frozenset({"fence", f"fence:{ERP.unit}"})
+    theirs = [step.id for step in of_others(begun(plan.way_back, began))]
+    assert theirs == [f"back:lift:{part}:{ERP.unit}" for part in ("start", "shift", "workers")]
+    back = begun(plan.way_back, began | {f"migrate:{RESOURCE}:2"})
+    order = [step.id for step in renewed_steps(back, Renewal(made.base, new), made.target)]
+    stop, start = f"back:fence:{ERP.unit}", f"back:lift:start:{ERP.unit}"
+    assert order.index("back:fence") < order.index(stop) < order.index(f"back:revert:{RESOURCE}:2")
+    assert order.index(f"back:revert:{RESOURCE}:2") < order.index(start) < order.index("back:start")
 
 
 def test_what_it_took_is_the_estimate_unless_it_was_a_sample() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.estate import model
@@ -29,7 +30,7 @@ def rewound(
             yield problem(
                 declared.file,
                 declared.document.line((*above, "url")),
-                N_("a restore of {resource} would take lastgood's own state back: {file} and {state} overlap"),
+                N_("a restore of {resource} would take our own state back: {file} and {state} overlap"),
                 N_("Keep the two apart: another file for the database, or another --state (LASTGOOD_STATE)."),
                 resource=target.resource,
                 file=str(file),
@@ -41,7 +42,11 @@ def _meets(own: OwnState, target: DatabaseTarget) -> Path | None:
     """The file that is one of ours, or holds ours; also by another name of the same directory."""
     rewinds = own.rewinders.of(target.target.driver)
     state = own.directory.resolve()
-    for named in rewinds.rewound(target.target.settings) if rewinds is not None else ():
+    try:
+        found = rewinds.rewound(target.target.settings) if rewinds is not None else ()
+    except InvalidInput:
+        return None  # What is wrong with the settings is said by who needs them all.
+    for named in found:
         path = named.resolve()
         if path.is_relative_to(state) or state.is_relative_to(path):
             return named

@@ -140,8 +140,13 @@ def _refuse_others(one: Rehearsed, others: Others) -> None:
     }
     if others.unknown:
         words["units"] = ", ".join(str(unit) for unit in others.unknown)
-        raise _refused(
-            N_("{why} And {units} use it too, which lastgood never deployed, so can't stop."), one, words
+        raise NotReversible(
+            N_("{why} And {units} use it too, which lastgood never deployed, so can't stop."),
+            todo=N_(
+                "Deploy them first, or take those that are not there out of the estate. Nothing was changed."
+            ),
+            where=one.resource,
+            **words,
         )
     if not others.releases:
         return
