@@ -25,8 +25,6 @@ from tests.actions.restoring import INIT
 from tests.actions.test_killed import Kill, killed_and_resumed
 from tests.actions.theatre import OTHER, UNIT, Theatre
 
-MOMENTS = ("after effect", "after outcome")
-"""What dies before it had an effect is what died after the outcome of the step before."""
 MIGRATE, REVERT = f"migrate:{RESOURCE}:0002_next", f"back:revert:{RESOURCE}:0002_next"
 BEARS = f"INSERT INTO orders (id, item, price) VALUES ({NEXT}, 'of the other ' || {NEXT}, 1);\n"
 
@@ -101,14 +99,19 @@ def test_the_plan_names_who_stops_and_each_step(stage: Stage, other: Release) ->
 ALL = Among()
 PARTS = ("start", "shift", "workers")
 POINTS = [
-    (moment, step)
-    for moment in MOMENTS
-    for step in ("fence", f"fence:{OTHER}", MIGRATE, *(f"lift:{part}:{OTHER}" for part in PARTS))
+    ("after effect", "fence"),
+    ("after outcome", f"fence:{OTHER}"),
+    ("after effect", MIGRATE),
+    ("after outcome", MIGRATE),
+    ("after effect", f"lift:start:{OTHER}"),
+    ("after effect", f"lift:workers:{OTHER}"),
 ]
 BACK = [
-    (moment, step)
-    for moment in MOMENTS
-    for step in (f"back:fence:{OTHER}", REVERT, *(f"back:lift:{part}:{OTHER}" for part in PARTS))
+    ("after effect", f"back:fence:{OTHER}"),
+    ("after effect", REVERT),
+    ("after outcome", REVERT),
+    ("after effect", f"back:lift:start:{OTHER}"),
+    ("after outcome", f"back:lift:shift:{OTHER}"),
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.deploy_many import deploy_many
+from lastgood.actions.plan_change import PlannedChange
 from lastgood.actions.plan_many import plan_many, select
 from lastgood.actions.rollback import plan_way_back
 from lastgood.actions.rollback_many import rollback_many
@@ -65,6 +66,8 @@ def test_it_waits_while_anybody_is_on_code_from_before(shop: Shop) -> None:
     assert migrates == [f"{RESOURCE} 0002_gift"]
     assert len(waits) == len(UNITS)
     assert all(f"0003_drop of {RESOURCE}" in note and str(unit) in note for note in waits for unit in UNITS)
+    with pytest.raises(InvalidInput, match="0004_more lies above 0003_drop"):
+        plan(shop, *CONTRACT, "0004_more", text="two")
 
 
 def test_the_same_command_again_runs_it_once_and_moves_nothing_else(shop: Shop) -> None:
@@ -84,27 +87,34 @@ def test_one_unit_that_is_left_behind_holds_it(shop: Shop) -> None:
         shop.context, ["page@prod/us", "page@prod/de"], reason="gifts", owner="team", impact="carts"
     )
     shop.finish(change.id)
-    with pytest.raises(InvalidInput, match="nothing to change"):
+    with pytest.raises(InvalidInput, match=f"on .* now: 0003_drop .* {UNITS[2]} is on code"):
         plan_many(shop.context, select(shop.context, ["page@prod/us", "page@prod/de"]))
     migrates, waits = plan(shop, *CONTRACT, text="two")
     assert migrates == []
     assert len(waits) == 1, "the one that is behind goes on"
 
 
-def test_what_lies_above_it_would_have_to_wait_too(shop: Shop) -> None:
-    with pytest.raises(InvalidInput, match="0004_more lies above 0003_drop"):
-        plan(shop, *CONTRACT, "0004_more", text="two")
-
-
 def opened(shop: Shop, plan: Plan) -> None:
     """A rollout of it is at work."""
     request = Request("r", "team", "x", "ann", shop.clock.now())
     rollout = Rollout(
-        "r-open", plan.kind, plan.unit, plan.base, plan.target, plan, request, RolloutState.GUARDING,
-        shop.clock.now(),
+        f"r-open-{plan.unit.site}", plan.kind, plan.unit, plan.base, plan.target, plan, request,
+        RolloutState.GUARDING, shop.clock.now(),
     )  # fmt: skip
     with shop.store.write() as unit:
         unit.rollouts.add(rollout)
+
+
+def who_falls_behind_while_it_is_brought_is_told(shop: Shop, bringing: PlannedChange) -> None:
+    back, target = plan_way_back(shop.context, UNITS[1])
+    with shop.store.write() as unit:
+        unit.releases.put(bringing.release)
+    opened(shop, bringing.plan)
+    request = Request("r", "team", "x", "ann", shop.clock.now())
+    with pytest.raises(Conflict, match=f"r-open-us brings 0003_drop to {RESOURCE}"):
+        accept_plan(shop.context, back, target, request)
+    with shop.store.write() as unit:
+        unit.rollouts.move("r-open-us", RolloutState.FAILED)
 
 
 def test_who_may_go_back_by_itself_holds_it_too(shop: Shop) -> None:
@@ -113,6 +123,7 @@ def test_who_may_go_back_by_itself_holds_it_too(shop: Shop) -> None:
         old = unit.releases.current(UNITS[1])
     expanded(shop)
     planned = plan_many(shop.context, select(shop.context, ["page@prod/*"]))
+    who_falls_behind_while_it_is_brought_is_told(shop, planned.units[0])
     with shop.store.read() as unit:
         new = unit.releases.current(UNITS[1])
     opened(shop, Plan(PlanKind.DEPLOY, UNITS[1], old, new, "two", ()))
@@ -156,15 +167,3 @@ def test_past_both_it_stops_every_writer_first(shop: Shop) -> None:
     assert any("0003_drop took from" in str(note) and "stop every writer" in str(note) for note in plan.notes)
     revert = next(s for s in plan.steps if s.params.get("migration") == "0003_drop")
     assert revert.params["has_to_go"]
-
-
-def test_who_falls_behind_while_it_is_brought_is_told(shop: Shop) -> None:
-    expanded(shop)
-    back, target = plan_way_back(shop.context, UNITS[1])
-    (one,) = plan_many(shop.context, select(shop.context, ["page@prod/*"])).units
-    with shop.store.write() as unit:
-        unit.releases.put(one.release)
-    opened(shop, one.plan)
-    request = Request("r", "team", "x", "ann", shop.clock.now())
-    with pytest.raises(Conflict, match=f"r-open brings 0003_drop to {RESOURCE}"):
-        accept_plan(shop.context, back, target, request)

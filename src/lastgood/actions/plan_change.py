@@ -60,6 +60,10 @@ class NothingToChange(InvalidInput):
     """The unit is on exactly this already."""
 
 
+class StillWaiting(NothingToChange):
+    """The same, but for a migration that comes after the last wave."""
+
+
 def plan_change(
     context: Context,
     unit_id: UnitId,
@@ -120,6 +124,14 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
         _refuse_unpromoted(context, estate, release, so_far.lookups)
         so_far.promoted.add((unit_id.service, unit_id.environment))
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
+    if not move.changes and waits:
+        raise StillWaiting(
+            N_("nothing to change on {unit} now: {waits}"),
+            todo=N_("Bring those that are behind to this commit first."),
+            where=str(unit_id),
+            unit=str(unit_id),
+            waits=waits[0],
+        )
     if not move.changes:
         raise NothingToChange(
             N_("nothing to change: {unit} is on exactly this already ({release})"),
