@@ -124,22 +124,8 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
         _refuse_unpromoted(context, estate, release, so_far.lookups)
         so_far.promoted.add((unit_id.service, unit_id.environment))
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
-    if not move.changes and waits:
-        raise StillWaiting(
-            N_("nothing to change on {unit} now: {waits}"),
-            todo=N_("Bring those that are behind to this commit first."),
-            where=str(unit_id),
-            unit=str(unit_id),
-            waits=waits[0],
-        )
     if not move.changes:
-        raise NothingToChange(
-            N_("nothing to change: {unit} is on exactly this already ({release})"),
-            todo=N_("Commit what you want to change, or name another revision."),
-            where=str(unit_id),
-            unit=str(unit_id),
-            release=short(base.digest),
-        )
+        raise _nothing(base, waits)
     refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
@@ -156,6 +142,25 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
         migrated = [(m.name, m.digest) for m in schema.pending]
         so_far.done.setdefault(schema.database.resource, []).extend(migrated)
     return PlannedChange(plan, release, base, rendered.contents, values)
+
+
+def _nothing(base: Release, waits: Sequence[Message]) -> NothingToChange:
+    unit_id = str(base.unit)
+    if waits:
+        return StillWaiting(
+            N_("nothing to change on {unit} now: {waits}"),
+            todo=N_("Bring those that are behind to this commit first."),
+            where=unit_id,
+            unit=unit_id,
+            waits=waits[0],
+        )
+    return NothingToChange(
+        N_("nothing to change: {unit} is on exactly this already ({release})"),
+        todo=N_("Commit what you want to change, or name another revision."),
+        where=unit_id,
+        unit=unit_id,
+        release=short(base.digest),
+    )
 
 
 def _frozen_notes(context: Context, unit_id: UnitId) -> list[Message]:
