@@ -1,4 +1,4 @@
-"""Snapshots as files: a dump, and notes of what was seen at its cut. Without its notes a dump is none."""
+"""Snapshots as files: a sealed dump, and notes of what was seen at its cut. Without them a dump is none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from lastgood.domain.digest import plain
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import Snapshot
+from lastgood.ports.content import Vault
 from lastgood.sql.listing import Listing, difference, from_plain, to_plain
+from lastgood.sql.sealing import Dump
 
 RESERVE = 64 << 20
 """Bytes that stay free on our disk whatever we keep."""
@@ -82,6 +84,10 @@ class Keeper(ABC):
     @abstractmethod
     def address(self) -> str: ...
 
+    @property
+    @abstractmethod
+    def vault(self) -> Vault: ...
+
     def discard(self, snapshot: Snapshot) -> None:
         """Notes first: without them nobody takes the dump for a snapshot."""
         with self.files():
@@ -116,8 +122,8 @@ class Keeper(ABC):
         with self.files():
             yield from (path.stem for path in self.directory.glob("*.json"))
 
-    def dump_of(self, snapshot: Snapshot) -> Path:
-        return self._dump(snapshot.id)
+    def dump_of(self, snapshot: Snapshot) -> Dump:
+        return Dump(self._dump(snapshot.id), self.vault)
 
     def compare(self, cut: Cut, found: Listing, rows: Mapping[str, int], *, usual: str = "") -> Snapshot:
         """Note that it was proven by a copy that has ``found`` and ``rows``. Raises Rejected when that is not
