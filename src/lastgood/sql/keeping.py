@@ -107,15 +107,25 @@ class Keeper(ABC):
         """Raises Rejected when the files are missing or their content is not what was written."""
         cut = self.known(snapshot.id)
         if cut is None or file_digest(self._dump(snapshot.id)) != cut.digest:
-            raise Rejected(
-                N_("the files of snapshot {name} are missing or damaged: {path}"),
-                todo=N_("Take a new snapshot."),
-                where=str(self._dump(snapshot.id)),
-                cause=Cause.WRONG_PATH,
-                name=snapshot.id,
-                path=str(self._dump(snapshot.id)),
-            )
+            raise self._damaged(snapshot)
         return cut
+
+    def migrations_of(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Names of those it has, oldest first; the dump is not read. Raises Rejected when it is not there."""
+        cut = self.known(snapshot.id)
+        if cut is None:
+            raise self._damaged(snapshot)
+        return tuple(name for name, _ in cut.revisions)
+
+    def _damaged(self, snapshot: Snapshot) -> Rejected:
+        return Rejected(
+            N_("the files of snapshot {name} are missing or damaged: {path}"),
+            todo=N_("Take a new snapshot."),
+            where=str(self._dump(snapshot.id)),
+            cause=Cause.WRONG_PATH,
+            name=snapshot.id,
+            path=str(self._dump(snapshot.id)),
+        )
 
     def ids(self) -> Iterator[str]:
         """Of all snapshots that were ever noted here and not discarded."""

@@ -1,5 +1,5 @@
 """PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Reviews, UndoesRows, Snapshots, Captures,
-Restores, HasConnections, Measures, Observes and GivesEvidence.
+Restores, BundlesDatabases, HasConnections, Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql import evidence, revisions, undoing
+from lastgood.drivers.postgresql.bundle import Bundler
 from lastgood.drivers.postgresql.capacity import free_connections
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
@@ -25,6 +26,7 @@ from lastgood.drivers.postgresql.restore import Restorer
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.drivers.postgresql.signal import SignalReader
 from lastgood.drivers.postgresql.snapshot import Snapshotter
+from lastgood.ports.bundles import DatabasePart
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
 from lastgood.ports.rehearsing import Journeys
@@ -125,6 +127,17 @@ class PostgresqlDriver:
 
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)
+
+    def snapshot_migrations(self, snapshot: Snapshot) -> tuple[str, ...]:
+        return self._bundler().migrations(snapshot)
+
+    def bundle_database(
+        self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
+    ) -> DatabasePart:
+        return self._bundler().part(snapshot, forward, back)
+
+    def _bundler(self) -> Bundler:
+        return Bundler(self._server, self._snapshots)
 
     def capture_obstacle(self) -> Message | None:
         return self._captures.obstacle()
