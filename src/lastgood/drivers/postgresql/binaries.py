@@ -168,7 +168,12 @@ def _failed(tool: str, message: str, server: Server) -> DriverError:
     cause: Cause | None = None
     if "connection to server" in text or "server closed the connection" in text:
         kind, cause = Unreachable, Cause.DEPENDENCY_DOWN
-    elif "permission denied" in text or "must be owner" in text or "must be superuser" in text:
+    elif (
+        "permission denied" in text
+        or "must be owner" in text
+        or "must be superuser" in text
+        or "lack " in text
+    ):
         cause = Cause.PERMISSION
     elif "lock timeout" in text:
         cause = Cause.TABLE_LOCK
