@@ -31,7 +31,8 @@ class BundlePart:
 class DatabasePart:
     """What a restore bundle needs of one database, in a directory of its own: ``files`` by relative path,
     of which ``restore.sh`` runs by itself, and a sealed dump of ``size`` bytes, put into a file by ``copy``
-    (which may link to ``dump``, a file here). ``needs`` are commands that must be on PATH.
+    (which may link to ``dump``, a file here). ``needs`` are commands that must be on PATH. It must not be
+    written outside of ``resident``.
     """
 
     files: Mapping[str, bytes]
@@ -39,6 +40,7 @@ class DatabasePart:
     dump: Path
     size: int
     copy: Callable[[Path], None]
+    resident: Path | None = None
 
 
 @runtime_checkable

@@ -58,7 +58,7 @@ class Cut:
             times = {
                 k: datetime.fromisoformat(v) if v else None
                 for k, v in kept["snapshot"].items()
-                if k in ("created_at", "proven_at")
+                if k in ("created_at", "proven_at", "discarded_at")
             }
             return cls(
                 Snapshot(**{**kept["snapshot"], **times}),
@@ -87,6 +87,35 @@ class Keeper(ABC):
     @property
     @abstractmethod
     def vault(self) -> Vault: ...
+
+    @property
+    @abstractmethod
+    def resident(self) -> Path | None:
+        """The directory that copies of the resource never leave, None for anywhere."""
+
+    def make_directory(self) -> None:
+        """Raises Rejected where copies of the resource may not be, OSError."""
+        resident = self.resident
+        if resident is not None and not resident.is_dir():
+            raise Rejected(
+                N_("the place of {resource}'s copies is not there: {path}"),
+                todo=N_("Mount it, or correct 'resident' in database.yaml; nothing was written elsewhere."),
+                where=str(resident),
+                cause=Cause.WRONG_PATH,
+                resource=self.resource,
+                path=str(resident),
+            )
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if resident is not None and not self.directory.resolve().is_relative_to(resident.resolve()):
+            raise Rejected(
+                N_("{path} leads out of {resident}, which copies of {resource} must not leave"),
+                todo=N_("Take the link away; nothing was written there."),
+                where=str(self.directory),
+                cause=Cause.WRONG_PATH,
+                path=str(self.directory),
+                resident=str(resident),
+                resource=self.resource,
+            )
 
     def discard(self, snapshot: Snapshot) -> None:
         """Notes first: without them nobody takes the dump for a snapshot."""
@@ -204,6 +233,11 @@ def _count_difference(wanted: Mapping[str, int], found: Mapping[str, int], usual
         if wanted.get(name, 0) != found.get(name, 0)
     ]
     return "\n".join(lines)
+
+
+def directory_for(resident: Path | None, own: Path) -> Path:
+    """Where snapshots are kept: in the declared place, else in the driver's ``own`` directory."""
+    return own / "snapshots" if resident is None else resident / "lastgood-snapshots"
 
 
 def file_digest(path: Path) -> str:

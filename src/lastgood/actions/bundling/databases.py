@@ -7,13 +7,13 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from lastgood.actions.abilities import database_target, migrates_of, snapshots_of
 from lastgood.actions.reviewing import script_of
-from lastgood.domain.errors import DriverError, NotReversible, Rejected, Unreachable
+from lastgood.domain.errors import DriverError, InvalidInput, NotReversible, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.domain.release import DatabaseTarget, Migration, Release
 from lastgood.domain.restore_point import RestorePoint, Snapshot
@@ -119,7 +119,7 @@ class _Choice:
 
     def _take(self, point: RestorePoint) -> Snapshot:
         key = f"bundle:{point.id}:{self.clock.now():%Y%m%d}"
-        taken = snapshots_of(self.drivers, self.release, self.database).snapshot(key)
+        taken = replace(snapshots_of(self.drivers, self.release, self.database).snapshot(key), expires=True)
         with self.store.write() as unit:
             unit.points.add_snapshot(taken)
         return taken
@@ -143,6 +143,21 @@ def _known(unit: UnitOfWork, database: DatabaseTarget) -> tuple[Migration, ...]:
     others = [one.migrations for r in releases if (one := r.database(database.resource))]
     longest = sorted([database.migrations, *others], key=len, reverse=True)
     return tuple({m.name: m for migrations in longest for m in migrations}.values())
+
+
+def refuse_elsewhere(databases: Sequence[BundledDatabase], to: Path) -> None:
+    """Raises InvalidInput where the copy of a database would leave the place it is declared for."""
+    for database in databases:
+        resident = database.part.resident
+        if resident is not None and not to.resolve().is_relative_to(resident.resolve()):
+            raise InvalidInput(
+                N_("copies of {resource} must not leave {resident}, and {path} lies outside of it"),
+                todo=N_("Write the bundle below {resident}; the dump is sealed there as well."),
+                where=str(to),
+                resource=database.resource,
+                resident=str(resident),
+                path=str(to),
+            )
 
 
 def refuse_without_room(databases: Sequence[BundledDatabase], to: Path) -> None:

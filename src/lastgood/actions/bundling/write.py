@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lastgood.actions.abilities import generation_id, generation_of
 from lastgood.actions.bundling import script
-from lastgood.actions.bundling.databases import BundledDatabase, refuse_without_room
+from lastgood.actions.bundling.databases import BundledDatabase, refuse_elsewhere, refuse_without_room
 from lastgood.actions.bundling.script import Told
 from lastgood.actions.content import needed_content
 from lastgood.actions.secrets import secrets_of_service
@@ -45,6 +45,7 @@ def write_bundle(
     directory can't be written or a piece is not here.
     """
     start, route = _parts(drivers, release)
+    refuse_elsewhere(databases, to)
     told = Told(release, point.id, made, tuple(database.directory for database in databases))
     tools = script.needs([start, *([route] if route else [])], release)
     needed = tuple(sorted({*tools, *(tool for database in databases for tool in database.part.needs)}))

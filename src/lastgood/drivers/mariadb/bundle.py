@@ -42,8 +42,9 @@ class Bundler:
             deploy = f'    run "$copy" {shlex.quote(revisions.CREATE)}\n' + deploy
         body = BODY % {"connection": connection, "words": words, "deploy": deploy}
         return DatabasePart(
-            bundling.files(told, body, count), NEEDS, dump.path, cut.snapshot.size, dump.copy_sealed
-        )
+            bundling.files(told, body, count), NEEDS, dump.path, cut.snapshot.size, dump.copy_sealed,
+            self.server.settings.resident,
+        )  # fmt: skip
 
     def _where(self) -> tuple[str, str]:
         """Where the server is, as lines that whoever runs the script may say otherwise, and as words."""

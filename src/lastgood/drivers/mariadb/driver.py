@@ -30,6 +30,7 @@ from lastgood.drivers.mariadb.snapshot import Snapshotter
 from lastgood.ports.bundles import DatabasePart
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.sql.keeping import directory_for
 from lastgood.sql.listing import fingerprint
 
 
@@ -45,7 +46,7 @@ class MariadbDriver:
     def __init__(self, server: Server, tools: DriverTools) -> None:
         self._server = server
         self._migrator = Migrator(server)
-        self._snapshots = Snapshotter(server, tools.directory / "snapshots")
+        self._snapshots = Snapshotter(server, directory_for(server.settings.resident, tools.directory))
         self._captures = Capturer(server, self._snapshots, tools.directory / "captures")
         self._restores = Restorer(server, self._snapshots, self._captures)
         self._signals = SignalReader(server)

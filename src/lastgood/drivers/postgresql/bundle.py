@@ -51,8 +51,9 @@ class Bundler:
             "deploy": _deploys(forward, empty=not cut.revisions),
         }
         return DatabasePart(
-            bundling.files(told, body, count), NEEDS, dump.path, cut.snapshot.size, dump.copy_sealed
-        )
+            bundling.files(told, body, count), NEEDS, dump.path, cut.snapshot.size, dump.copy_sealed,
+            self.server.settings.resident,
+        )  # fmt: skip
 
     def _where(self) -> str:
         """Where the server is, for libpq; whoever runs the script may say otherwise."""

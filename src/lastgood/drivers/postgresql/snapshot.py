@@ -58,6 +58,10 @@ class Snapshotter(Keeper):
     def vault(self) -> Vault:
         return self.server.vault
 
+    @property
+    def resident(self) -> Path | None:
+        return self.server.settings.resident
+
     def snapshot(self, key: str) -> Snapshot:
         """Take one, or return the one taken under ``key``. Source of ``Snapshots.snapshot``."""
         name = self.name(key)
@@ -77,7 +81,7 @@ class Snapshotter(Keeper):
     @contextlib.contextmanager
     def _ready(self, name: str) -> Iterator[Connection]:
         with self.files(), self.server.session() as connection:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_directory()
             # The server forgets this lock when we die; a second caller waits and then finds the file.
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
             yield connection
