@@ -28,8 +28,8 @@ KINDS = {
     help=paragraphs(
         N_(
             "Dumps that no restore point, capture or rollout needs, and values put aside in the database: "
-            "what is older than keep_days in database.yaml, or than --older-than. First it shows them; then it "
-            "asks."
+            "what is older than keep_days in database.yaml, or than --older-than. First it shows them; then "
+            "it asks."
         ),
         N_("Without --yes, where nobody can be asked, it only shows. What went is in the audit."),
     ),
