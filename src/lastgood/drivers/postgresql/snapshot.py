@@ -124,6 +124,7 @@ class Snapshotter(Keeper):
             stale.unlink(missing_ok=True)
         temporary = self.directory / f"{name}.{secrets.token_hex(4)}.tmp"
         try:
+            temporary.touch(mode=0o600)
             written = self._dump_to(temporary, exported, tools)
             connection.execute("ROLLBACK")
             snapshot = Snapshot(
