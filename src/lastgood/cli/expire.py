@@ -33,7 +33,7 @@ KINDS = {
         ),
         N_("Without --yes, where nobody can be asked, it only shows. What went is in the audit."),
     ),
-    epilog='lastgood expire storefront@prod/us --older-than 90 --reason "our retention is 90 days"',
+    epilog='lastgood expire storefront@prod/us --older-than 90 --reason "90 days"',
 )
 def expire(
     ctx: typer.Context,
