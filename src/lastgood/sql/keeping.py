@@ -89,9 +89,9 @@ class Keeper(ABC):
     def vault(self) -> Vault: ...
 
     @property
-    @abstractmethod
     def resident(self) -> Path | None:
         """The directory that copies of the resource never leave, None for anywhere."""
+        return None
 
     def make_directory(self) -> None:
         """Raises Rejected where copies of the resource may not be, OSError."""
