@@ -16,7 +16,7 @@ from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreac
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped
-from lastgood.drivers.postgresql import failures, fence, publication, sequences, slots
+from lastgood.drivers.postgresql import failures, fence, pausing, publication, sequences, slots
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.ledger import Ledger
@@ -31,8 +31,7 @@ COMMENT = "lastgood restore"
 
 # By name only: in the fence a copy takes over the comment of the live database.
 _COPIES = """
-SELECT EXISTS (SELECT FROM pg_database
-    WHERE starts_with(datname, %s) AND substr(datname, %s + 1) ~ '^[0-9a-f]{12}$')
+SELECT datname FROM pg_database WHERE starts_with(datname, %s) AND substr(datname, %s + 1) ~ '^[0-9a-f]{12}$'
 """
 
 
@@ -48,8 +47,11 @@ class Restorer:
         """What a crash left closed is opened first: nobody else gets that far while it is."""
         cut = self.snapshots.cut_of(snapshot)
         with fence.maintenance(self.server) as admin:
-            if one(admin, _COPIES, self._stem, len(self._stem)):
+            copies = [name for (name,) in admin.execute(_COPIES, (self._stem, len(self._stem)))]
+            if copies:
                 fence.open_again(admin, self.server.database)
+            self._resume(admin, *copies)
+            self._poolers.refuse()
             with self.server.session() as live:
                 self._refuse_lost(live, snapshot)
                 refuse(live, self.server, cut, self._notes(live, snapshot), keep)
@@ -116,7 +118,21 @@ class Restorer:
         with fence.maintenance(self.server) as admin:
             if _there(admin, self._copy(key)):
                 fence.open_again(admin, self.server.database)
+            self._resume(admin, self._copy(key))
             yield admin
+
+    def _resume(self, admin: Connection, *copies: str) -> None:
+        """Poolers that a crash left paused, by what a copy tells, or the database that it has become."""
+        if not self.server.settings.poolers:
+            return
+        for name in (*copies, self.server.database):
+            if not _there(admin, name):
+                continue
+            with self.server.at(name).session() as connection:
+                paused = pausing.noted(connection)
+                if paused:
+                    self._poolers.resume(paused)
+                    pausing.forget(connection)
 
     def _swap(self, admin: Connection, snapshot: Snapshot, key: str, keep: Sequence[str]) -> None:
         copy = self._copy(key)
@@ -130,8 +146,15 @@ class Restorer:
             ledger.failed = (
                 f"{_begin(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             )
-            ledger.fence()
-            with fence.closed(admin, self.server.database, but=live.info.backend_pid):
+
+            def begin(paused: pausing.Noted) -> None:
+                pausing.note(ledger.connection, key, paused)
+                ledger.fence()
+
+            with (
+                self._poolers.paused(live, begin),
+                fence.closed(admin, self.server.database, but=live.info.backend_pid),
+            ):
                 prepared(live, self.server)
                 salvager.carry_over(last=True)
                 sequences.surpass(ledger.connection, sequences.read(live), ledger.numbers)
@@ -145,6 +168,8 @@ class Restorer:
 
     def _settle(self, admin: Connection, done: Swapped, snapshot: str) -> None:
         """After the swap: the failed database opened for whoever looks into it, its capture ended."""
+        with _if_it_can_be():
+            self._resume(admin)
         with _if_it_can_be():
             if _there(admin, done.failed):
                 fence.open_again(admin, done.failed)
@@ -213,6 +238,10 @@ class Restorer:
 
     def _copy(self, key: str) -> str:
         return self._stem + _digest(key)
+
+    @property
+    def _poolers(self) -> pausing.Poolers:
+        return pausing.Poolers(self.server)
 
     @property
     def _stem(self) -> str:
