@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from lastgood.actions.secrets import logins_of, secrets_of_service
+from lastgood.actions.secrets import BESIDES, logins_of, secrets_of_service
 from lastgood.domain.criterion import Signal
 from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
@@ -84,9 +84,12 @@ def drains_of(drivers: Drivers, release: Release) -> DrainsTraffic | None:
 
 def database_target(release: Release, database: DatabaseTarget) -> Target:
     """The target with the name of the resource, which its driver gives to what it keeps, and with the
-    version of its password, which belongs to the release.
+    versions of its passwords, which belong to the release.
     """
     settings = {**database.target.settings, "resource": database.resource}
+    for kind in BESIDES:
+        if kind in settings:
+            settings[kind] = [_with_version(release, one) for one in settings[kind]]
     return Target(database.target.driver, _with_version(release, settings))
 
 

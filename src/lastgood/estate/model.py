@@ -120,7 +120,7 @@ class MigrationDeclared:
 @dataclass(frozen=True)
 class DatabaseDeclared:
     """``scope`` is ``site`` or ``environment``: what one instance of it is shared by. ``called`` by table and
-    language. ``journey`` is empty where none is declared.
+    language. ``journey`` is empty where none is declared. ``besides``: passwords of poolers and replicas.
     """
 
     name: str
@@ -136,6 +136,12 @@ class DatabaseDeclared:
     called: dict[str, dict[str, str]]
     migrations: tuple[MigrationDeclared, ...]
     journey: bytes = b""
+    besides: tuple[SecretDeclared, ...] = ()
+
+    @property
+    def passwords(self) -> tuple[SecretDeclared, ...]:
+        """Its own, and those of what is declared beside it."""
+        return (*((self.password,) if self.password else ()), *self.besides)
 
     def instance(self, environment: str, site: str) -> str:
         """``shop@prod/us``, or ``shop@prod`` when the sites of an environment share it."""

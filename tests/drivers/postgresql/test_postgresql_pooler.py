@@ -87,7 +87,7 @@ class Customer(threading.Thread):
                 with self.fronted.session() as connection:
                     while not self.over.is_set():
                         self._order(connection)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 self.failures.append(str(error))
 
     def _order(self, connection: psycopg.Connection[Any]) -> None:
@@ -138,7 +138,7 @@ def test_a_transaction_that_does_not_end_is_named_and_nobody_is_cut_off(fronted:
             assert "INSERT INTO orders" in str(caught.value)
             assert fronted.paused() == []
             other.execute("SELECT 1")
-        assert (fronted.paused(), fronted.retry()) == ([], "0.01") or fronted.retry() == "15"
+        assert (fronted.paused(), fronted.retry()) == ([], "15")
         driver.swap(fronted.day.taken, RESTORE, ())
         other.execute("SELECT 1")
     assert fronted.retry() == "15"
@@ -178,8 +178,8 @@ POINTS = [
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_while_paused_the_next_call_resumes(fronted: Fronted, point: str) -> None:
     die(fronted.day, point)
-    if point != ">pooler.Console.resume":
-        assert fronted.paused() == [fronted.day.lab.name]
+    resumed = point in (">restore.Ledger.swapped", ">pooler.Console.resume")
+    assert fronted.paused() == ([] if resumed else [fronted.day.lab.name])
     fronted.day.go_back_again()
     check(fronted.day)
     assert (fronted.paused(), fronted.retry()) == ([], "15")
@@ -254,12 +254,12 @@ def test_one_that_is_gone_after_the_swap_holds_nothing_up(
 def test_every_name_that_leads_to_the_database_is_paused(fronted: Fronted) -> None:
     name = fronted.day.lab.name
     there = f"{where(fronted.day.lab.server)} dbname={name}"
-    fronted.bouncer.serve({name: there, '"the shop-2"': there, "other": f"{there}_other"})
+    fronted.bouncer.serve({name: there, "the-shop.2": there, "other": f"{there}_other"})
     seen = []
     with pooler.console(_endpoint(fronted), fronted.day.lab.tools.vault) as console:
         seen = [pool.name for pool in console.pools(name)]
-    assert seen == [name, "the shop-2"]
-    with psycopg.connect(fronted.bouncer.url("the%20shop-2"), autocommit=True) as client:
+    assert seen == [name, "the-shop.2"]
+    with psycopg.connect(fronted.bouncer.url("the-shop.2"), autocommit=True) as client:
         client.execute("SELECT 1")
         fronted.day.go_back()
         assert client.execute("SELECT current_database()").fetchone() == (name,)

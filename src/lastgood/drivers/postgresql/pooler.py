@@ -83,7 +83,8 @@ class Console:
                 if left <= 0 or not select.select([pgconn.socket], [], [], left)[0]:
                     return False
                 pgconn.consume_input()
-            while (result := pgconn.get_result()) is not None:
+            results = list(iter(pgconn.get_result, None))
+            for result in results:
                 if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
                     raise psycopg.errors.error_from_result(result)
         return True
