@@ -27,7 +27,7 @@ from lastgood.ports.drivers import (
     Snapshots,
 )
 from lastgood.ports.images import KeepsImages, ResolvesImages
-from lastgood.ports.restoring import Captures, Restores
+from lastgood.ports.restoring import Captures, HasNeighbours, Restores
 from lastgood.ports.reviewing import Reviews
 from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 from lastgood.ports.undoing import UndoesRows
@@ -140,6 +140,12 @@ def captures_of(drivers: Drivers, release: Release, database: DatabaseTarget) ->
 
 def restores_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Restores:
     return _able(drivers, release.unit, database_target(release, database), Restores)
+
+
+def neighbours_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasNeighbours | None:
+    """None where the driver knows nobody beside the users."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, HasNeighbours) else None
 
 
 def connections_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasConnections | None:

@@ -28,11 +28,13 @@ def plan_restore(
     timings: Timings,
     loaded: Estimate,
     by: str = "",
+    notes: Sequence[Message] = (),
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
 
     ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
     ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
+    ``notes``: on who else has to do with the database.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
     params: Mapping[str, Any] = {
@@ -68,15 +70,16 @@ def plan_restore(
     return Plan(
         PlanKind.RESTORE, release.unit, release.digest, release.digest, release.commit,
         tuple(_estimated(one, timings, loaded) for one in steps), (abandon,),
-        notes=_notes(capture, users), resources=(capture.resource,),
+        notes=(*_notes(capture, users), *notes), resources=(capture.resource,),
     )  # fmt: skip
 
 
-def accepting(plan: Plan, writes: WritesSince) -> Plan:
-    """The swap may leave behind what ``writes`` says is lost or not known, and nothing else."""
+def accepting(plan: Plan, writes: WritesSince, left: Sequence[Message] = ()) -> Plan:
+    """The swap may leave behind what ``writes`` says is lost or not known, and ``left``, and nothing else."""
     accepted = {
         "tables": {table.table: table.rows for table in writes.lost},
         "unknown": [str(reason) for reason in writes.reasons],
+        "left": [str(one) for one in left],
     }
     steps = tuple(
         replace(step, params={**step.params, "accepted": accepted})

@@ -6,21 +6,22 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
 
 from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped
 from lastgood.drivers.postgresql import failures, fence, pausing, publication, sequences, slots
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.ledger import Ledger
-from lastgood.drivers.postgresql.refusals import prepared, refuse
+from lastgood.drivers.postgresql.refusals import prepared, refuse, slots_left
+from lastgood.drivers.postgresql.replicas import Replicas
 from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
 from lastgood.drivers.postgresql.snapshot import Snapshotter
@@ -56,6 +57,12 @@ class Restorer:
                 self._refuse_lost(live, snapshot)
                 refuse(live, self.server, cut, self._notes(live, snapshot), keep)
                 check_room(live, self.server)
+
+    def neighbours(self) -> Neighbours:
+        """Source of ``HasNeighbours.neighbours``."""
+        with self.server.session() as live:
+            replicas = Replicas(self.server).notes(live)
+            return Neighbours((*self._poolers.notes(), *replicas), slots_left(live, self.server))
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
         """One that a crash left unfinished is begun anew."""
@@ -93,8 +100,7 @@ class Restorer:
                 self._swap(admin, snapshot, key, keep)
             done = self._swapped(admin, key)
             assert done is not None, "the names are swapped"
-            self._settle(admin, *done)
-            return done[0]
+            return replace(done[0], notes=self._settle(admin, *done))
 
     def abandon(self, key: str) -> bool:
         """Source of ``Restores.abandon``. After a swap whose answer was lost, what is left of it is done."""
@@ -166,8 +172,10 @@ class Restorer:
         with _if_it_can_be(), self.server.session() as there:
             Ledger.swapped(there, key, seconds)
 
-    def _settle(self, admin: Connection, done: Swapped, snapshot: str) -> None:
-        """After the swap: the failed database opened for whoever looks into it, its capture ended."""
+    def _settle(self, admin: Connection, done: Swapped, snapshot: str) -> tuple[Message, ...]:
+        """After the swap: the failed database opened for whoever looks into it, its capture ended. Returns
+        what could not be done.
+        """
         with _if_it_can_be():
             self._resume(admin)
         with _if_it_can_be():
@@ -178,6 +186,7 @@ class Restorer:
                     Capturer(self.server.at(done.failed), self.snapshots).end(known.snapshot)
         with _if_it_can_be(), self.server.session() as connection:
             Ledger.settle_down(connection)
+        return Replicas(self.server).end_readers(done.failed)
 
     def _swapped(self, admin: Connection, key: str) -> tuple[Swapped, str] | None:
         """What was done under ``key``, when it was, and the id of the snapshot."""
