@@ -201,8 +201,8 @@ def _would_lose(unit_id: UnitId, planned: RestorePlan) -> NotReversible:
     words: dict[str, Any] = {"lost": lost, "unknown": unknown or "-", "left": left}
     what = parts.get((bool(lost), not writes.complete), "")
     if left and what:
-        words["what"] = Message(what, dict(words))
-        what = N_("{what}; and {left}")
+        words["cost"] = Message(what, dict(words))
+        what = N_("{cost}; and {left}")
     return NotReversible(
         what or N_("not everybody would follow the restored database: {left}"),
         todo=N_("Look at it: lastgood restore {unit}. If that is the price, add --accept-loss."),
