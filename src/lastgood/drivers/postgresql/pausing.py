@@ -7,7 +7,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ from lastgood.domain.errors import Cause, DriverError, Rejected, Unreachable
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.locks import Blocker
-from lastgood.drivers.postgresql.pooler import Console, Pool, console, gone
+from lastgood.drivers.postgresql.pooler import MEANWHILE, Console, Pool, console, gone
 from lastgood.sql.blockers import describe
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ PAUSES = (0.1, 0.5)
 """Seconds, from and to, between two attempts, in which the clients get on."""
 
 Noted = Mapping[str, Any]
-"""What has to be resumed, by address: the ``pools`` by name, and the ``retry`` that the pooler had."""
+"""What has to be resumed, by address: the ``pools`` by name, and the ``settings`` that the pooler had."""
 
 _SESSIONS = """
 SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(client_addr::text, 'local'),
@@ -44,8 +44,8 @@ class Poolers:
         """Raises DriverError where one does not answer, does not let us pause, or was paused by somebody."""
         for endpoint in self.server.settings.poolers:
             with console(endpoint, self.server.vault) as opened:
+                opened.check()
                 for pool in opened.pools(self.server.database):
-                    opened.check(pool.name)
                     self._refuse_paused(opened, pool)
 
     def notes(self) -> tuple[Message, ...]:
@@ -54,17 +54,21 @@ class Poolers:
         for endpoint in self.server.settings.poolers:
             with console(endpoint, self.server.vault) as opened:
                 pools = opened.pools(self.server.database)
-                session = [pool.name for pool in pools if pool.session]
-                words = {"address": endpoint.address, "names": ", ".join(session or [p.name for p in pools])}
-                if session:
-                    template = N_(
-                        "the pooler {address} gives {names} a connection for as long as a client lives "
-                        "(pool_mode=session): these clients are cut off as without a pooler; who connects "
-                        "again waits"
-                    )
-                else:
-                    template = N_("the clients of the pooler {address} ({names}) wait, and get no error")
-                found.append(Message(template, words))
+            session = [pool.name for pool in pools if pool.session]
+            words = {"address": endpoint.address, "names": ", ".join(session or [p.name for p in pools])}
+            template = N_("the clients of the pooler {address} ({names}) wait, and get no error")
+            if session:
+                template = N_(
+                    "the pooler {address} gives {names} a connection for as long as a client lives "
+                    "(pool_mode=session): these clients are cut off as without a pooler; who connects "
+                    "again waits"
+                )
+            elif not pools:
+                words["database"] = self.server.database
+                template = N_(
+                    "no database of the pooler {address} leads to {database}: nobody comes by it now"
+                )
+            found.append(Message(template, words))
         return tuple(found)
 
     @contextlib.contextmanager
@@ -84,10 +88,11 @@ class Poolers:
                     self._refuse_paused(where, pool)
             noted = {
                 where.endpoint.address: {
-                    "retry": where.setting("server_login_retry"),
+                    "settings": {name: where.settings()[name] for name in MEANWHILE},
                     "pools": [pool.name for pool in pools],
                 }
                 for where, pools in known
+                if pools
             }
             try:
                 self._pause(live, known, lambda: begin(noted))
@@ -96,19 +101,19 @@ class Poolers:
                 with contextlib.suppress(DriverError):
                     self.resume(noted)
                 raise
-            for where in opened:
-                where.resume(noted[where.endpoint.address]["pools"])
+            for where, pools in known:
+                where.resume([pool.name for pool in pools])
 
     def resume(self, noted: Noted) -> None:
         """Whoever paused them. One that is gone has nobody waiting. Raises DriverError."""
         for endpoint in self.server.settings.poolers:
             if endpoint.address not in noted:
                 continue
-            names, retry = noted[endpoint.address]["pools"], noted[endpoint.address]["retry"]
+            names, settings = noted[endpoint.address]["pools"], noted[endpoint.address]["settings"]
             try:
                 with console(endpoint, self.server.vault) as opened:
                     opened.resume(names)
-                    opened.calm(names, retry)
+                    opened.calm(names, settings)
             except Unreachable as error:
                 if not gone(error):
                     raise
@@ -123,20 +128,23 @@ class Poolers:
         deadline = time.monotonic() + settings.lock_deadline
         while True:
             begin()
+            for where, pools in known:
+                where.hush([pool.name for pool in pools])
             with ExitStack() as waiting:
-                sent = []
-                for where, pools in known:
-                    for pool in pools:
-                        asking = waiting.enter_context(console(where.endpoint, self.server.vault))
-                        asking.send("PAUSE", pool.name)
-                        # Of one that ends by no waiting only the others are kept away.
-                        if not pool.session:
-                            sent.append((where, asking, pool))
+                sent = [
+                    (where, waiting.enter_context(console(where.endpoint, self.server.vault)), pool)
+                    for where, pools in known
+                    for pool in pools
+                ]
                 until = time.monotonic() + settings.lock_timeout
-                held = [(where, pool) for where, asking, pool in sent if not asking.answered(until)]
-                if not held:
+                blockers = _paused(live, [one for one in sent if not one[2].session], until)
+                if blockers is None:
+                    for where, asking, pool in sent:
+                        if pool.session:
+                            # Nothing ends by waiting: others are kept away, and who is in is thrown out.
+                            asking.send("PAUSE", pool.name)
+                            where.await_paused(pool.name)
                     return
-                blockers = [b for where, pool in held for b in _holding(live, where, pool)]
                 for where, pools in known:
                     where.resume([pool.name for pool in pools])
             if time.monotonic() > deadline:
@@ -161,6 +169,16 @@ class Poolers:
             cause=Cause.TABLE_LOCK,
             blockers=describe(blockers) or "unknown",
         )
+
+
+def _paused(
+    live: Connection, sent: Sequence[tuple[Console, Console, Pool]], until: float
+) -> list[Blocker] | None:
+    """None when all are; else who was in the way."""
+    for _, asking, pool in sent:
+        asking.send("PAUSE", pool.name)
+    held = [(where, pool) for where, asking, pool in sent if not asking.pause(pool.name, until)]
+    return [b for where, pool in held for b in _holding(live, where, pool)] if held else None
 
 
 def _holding(live: Connection, where: Console, pool: Pool) -> list[Blocker]:
