@@ -208,20 +208,6 @@ criteria:
         "holds a password",
         "name a secret",
     ),
-    "password in the url of a pooler": (
-        edit(DATABASE, "users:", "poolers: [{url: 'postgresql://a:hunter2@db:6432/pgbouncer'}]\nusers:"),
-        DATABASE,
-        6,
-        "holds a password",
-        "name a secret",
-    ),
-    "password of a replica that is none": (
-        edit(DATABASE, "users:", "replicas: [{url: 'postgresql://a@b/c', password: {file: x}}]\nusers:"),
-        DATABASE,
-        6,
-        "not an absolute path",
-        "the value itself never stands",
-    ),
     "database with values": (
         edit(DATABASE, "{{ site }}", "{{ values.port }}"),
         DATABASE,
@@ -411,11 +397,3 @@ def test_a_mistake_is_found(repository: Repository, name: str) -> None:
     assert str(matching[0].mend)
     for secret in ("hunter2", "sk-live-1"):
         assert secret not in as_text(found)
-
-
-def test_a_service_has_no_secret_with_the_name_of_a_poolers_password(repository: Repository) -> None:
-    repository.edit(DATABASE, "users:", "poolers: [{url: 'postgresql://a@b/c', password: {env: P}}]\nusers:")
-    repository.edit(SERVICE, "secrets:", "secrets:\n  DATABASE_SHOP_POOLERS_1_PASSWORD: {env: MINE}")
-    (found,) = [p for p in repository.lint() if p.severity == "error"]
-    assert "that of a pooler or replica of the database 'shop'" in str(found.what)
-    assert "another name" in str(found.mend)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lastgood.actions.abilities import database_target
-from lastgood.actions.secrets import secrets_of_service
 from lastgood.domain.criterion import SignalKind
 from lastgood.domain.digest import digest_bytes
 from lastgood.domain.errors import InvalidInput
-from lastgood.domain.release import Artifact, Readiness, SecretReference, SecretVersion, Windows
+from lastgood.domain.release import Artifact, Readiness, SecretReference, Windows
 from lastgood.domain.unit import Environment, Role, Site, UnitId
 from lastgood.ports.estate import Rendered
 from tests.estate.repositories import CLEAN, Repository
@@ -156,36 +153,6 @@ def test_databases_and_secrets(repository: Repository) -> None:
     assert rendered.release.secrets == ()
     repository.edit("databases/shop/database.yaml", "scope: site", "scope: environment")
     assert repository.render("web@prod/de").release.databases[0].resource == "shop@prod"
-
-
-def test_what_is_beside_a_database_has_passwords_of_its_own(repository: Repository) -> None:
-    """Named as secrets of the unit, so that they are kept sealed; the service does not get them."""
-    with (repository.root / "databases/shop/database.yaml").open("a") as file:
-        file.write(
-            "poolers:\n  - {url: 'postgresql://admin@{{ site }}:6432/pgbouncer', password: {env: P}}\n"
-            "replicas:\n  - url: postgresql://app@two/shop\n"
-            "  - {url: postgresql://app@three/shop, password: {file: '/run/{{ site }}'}}\n"
-        )
-    rendered = repository.render("web@prod/de")
-    settings = rendered.release.databases[0].target.settings
-    pooler, replica = "DATABASE_SHOP_POOLERS_1_PASSWORD", "DATABASE_SHOP_REPLICAS_2_PASSWORD"
-    assert settings["poolers"] == [
-        {"url": "postgresql://admin@de:6432/pgbouncer", "password": {"secret": pooler}}
-    ]
-    assert settings["replicas"] == [
-        {"url": "postgresql://app@two/shop"},
-        {"url": "postgresql://app@three/shop", "password": {"secret": replica}},
-    ]
-    assert rendered.secrets[2:] == (
-        SecretReference(pooler, env="P"),
-        SecretReference(replica, file="/run/de"),
-    )
-    versions = tuple(SecretVersion(secret.name, "7") for secret in rendered.secrets)
-    release = replace(rendered.release, secrets=versions)
-    assert [s.name for s in secrets_of_service(release)] == ["PAYMENT_KEY", "DATABASE_SHOP_PASSWORD"]
-    asked = database_target(release, release.databases[0]).settings
-    assert asked["poolers"][0]["password"] == {"secret": pooler, "version": "7"}
-    assert asked["replicas"][1]["password"] == {"secret": replica, "version": "7"}
 
 
 def test_a_database_may_be_declared_in_lastgood_yaml(repository: Repository) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lastgood.actions.abilities import neighbours_of, restores_of
@@ -58,9 +59,8 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
         with context.store.read() as unit:
             return unit.journal.seconds(unit_id, kind)
 
-    plan = plan_steps(
-        release, target, capture, users, timings, _loaded(context, capture), by.digest, neighbours.notes
-    )
+    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture), by.digest)
+    plan = replace(plan, notes=(*plan.notes, *neighbours.notes))
     return RestorePlan(plan, capture, kept, writes, target.called, neighbours)
 
 

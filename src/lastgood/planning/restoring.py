@@ -28,13 +28,11 @@ def plan_restore(
     timings: Timings,
     loaded: Estimate,
     by: str = "",
-    notes: Sequence[Message] = (),
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
 
     ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
     ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
-    ``notes``: on who else has to do with the database.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
     params: Mapping[str, Any] = {
@@ -70,7 +68,7 @@ def plan_restore(
     return Plan(
         PlanKind.RESTORE, release.unit, release.digest, release.digest, release.commit,
         tuple(_estimated(one, timings, loaded) for one in steps), (abandon,),
-        notes=(*_notes(capture, users), *notes), resources=(capture.resource,),
+        notes=_notes(capture, users), resources=(capture.resource,),
     )  # fmt: skip
 
 
