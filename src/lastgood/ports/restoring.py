@@ -45,8 +45,8 @@ class Restores(Protocol):
 
     def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         """Raises Rejected with what is in the way: room for the copy, rights, a file that is not whole,
-        ``keep`` not closed over foreign keys, sessions or objects that can't be carried over. A database
-        that a crash of a restore left closed is opened.
+        ``keep`` not closed over foreign keys, sessions or objects that can't be carried over, a pooler that
+        can't be paused. A database that a crash of a restore left closed is opened, and its poolers resumed.
         """
 
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:

@@ -35,6 +35,11 @@ class Endpoint:
         """For people: ``host:port``."""
         return f"{self.parameters.get('host', 'localhost')}:{self.parameters.get('port', '5432')}"
 
+    @property
+    def place(self) -> str:
+        """What tells it from the others: one pooler may be declared once for each name."""
+        return f"{self.address}/{self.database}"
+
 
 def endpoints(settings: Mapping[str, Any], key: str) -> tuple[Endpoint, ...]:
     """Those under ``key``. Raises InvalidInput naming what is wrong."""

@@ -25,7 +25,7 @@ PAUSES = (0.1, 0.5)
 """Seconds, from and to, between two attempts, in which the clients get on."""
 
 Noted = Mapping[str, Any]
-"""What has to be resumed, by address: the ``pools`` by name, and the ``settings`` that the pooler had."""
+"""What has to be resumed, by place: the ``pools`` by name, and the ``settings`` that the pooler had."""
 
 _SESSIONS = """
 SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(client_addr::text, 'local'),
@@ -52,8 +52,12 @@ class Poolers:
         """What a person should know of them before a swap."""
         found = []
         for endpoint in self.server.settings.poolers:
-            with console(endpoint, self.server.vault) as opened:
-                pools = opened.pools(self.server.database)
+            try:
+                with console(endpoint, self.server.vault) as opened:
+                    pools = opened.pools(self.server.database)
+            except DriverError as error:
+                found.append(error.what)
+                continue
             session = [pool.name for pool in pools if pool.session]
             words = {"address": endpoint.address, "names": ", ".join(session or [p.name for p in pools])}
             template = N_("the clients of the pooler {address} ({names}) wait, and get no error")
@@ -87,7 +91,7 @@ class Poolers:
                 for pool in pools:
                     self._refuse_paused(where, pool)
             noted = {
-                where.endpoint.address: {
+                where.endpoint.place: {
                     "settings": {name: where.settings()[name] for name in MEANWHILE},
                     "pools": [pool.name for pool in pools],
                 }
@@ -107,9 +111,9 @@ class Poolers:
     def resume(self, noted: Noted) -> None:
         """Whoever paused them. One that is gone has nobody waiting. Raises DriverError."""
         for endpoint in self.server.settings.poolers:
-            if endpoint.address not in noted:
+            if endpoint.place not in noted:
                 continue
-            names, settings = noted[endpoint.address]["pools"], noted[endpoint.address]["settings"]
+            names, settings = noted[endpoint.place]["pools"], noted[endpoint.place]["settings"]
             try:
                 with console(endpoint, self.server.vault) as opened:
                     opened.resume(names)
@@ -118,8 +122,8 @@ class Poolers:
                 if not gone(error):
                     raise
                 log.warning("not resumed: %s", error)
-        for address in set(noted) - {e.address for e in self.server.settings.poolers}:
-            log.warning("pooler %s is not declared any more, and may be paused: RESUME it by hand", address)
+        for place in set(noted) - {e.place for e in self.server.settings.poolers}:
+            log.warning("pooler %s is not declared any more, and may be paused: RESUME it by hand", place)
 
     def _pause(
         self, live: Connection, known: list[tuple[Console, tuple[Pool, ...]]], begin: Callable[[], None]
