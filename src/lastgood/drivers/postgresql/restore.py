@@ -154,7 +154,8 @@ class Restorer:
             )
 
             def begin(paused: pausing.Noted) -> None:
-                pausing.note(ledger.connection, key, paused)
+                if paused:
+                    pausing.note(ledger.connection, key, paused)
                 ledger.fence()
 
             with (
