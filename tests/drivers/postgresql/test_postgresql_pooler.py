@@ -239,10 +239,20 @@ def test_one_that_cannot_be_paused_refuses_before_anything_is_done(fronted: Fron
 def test_one_that_is_gone_after_the_swap_holds_nothing_up(
     fronted: Fronted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither the restore, nor the other pooler."""
+    with pgbouncer() as another:
+        second = Fronted(fronted.day, another, {})
+        second.serve()
+        fronted.day.lab.settings["poolers"].append({"url": another.console})
+        _stop_at_the_rename(fronted, second, monkeypatch)
+
+
+def _stop_at_the_rename(fronted: Fronted, second: Fronted, monkeypatch: pytest.MonkeyPatch) -> None:
     rename = fence.rename
 
     def and_stop(*arguments: Any) -> float:
         seconds = rename(*arguments)
+        assert fronted.paused() == second.paused() == [fronted.day.lab.name]
         fronted.bouncer.stop()
         return seconds
 
@@ -251,6 +261,7 @@ def test_one_that_is_gone_after_the_swap_holds_nothing_up(
     driver.prepare_copy(fronted.day.taken, RESTORE)
     with pytest.raises(Unreachable):
         driver.swap(fronted.day.taken, RESTORE, ())
+    assert second.paused() == []
     monkeypatch.undo()
     driver.swap(fronted.day.taken, RESTORE, ())
     check(fronted.day)

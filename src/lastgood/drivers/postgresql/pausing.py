@@ -7,14 +7,16 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lastgood.domain.errors import Cause, DriverError, Rejected, Unreachable
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql.connection import Connection, Server, one
+from lastgood.drivers.postgresql.endpoints import Endpoint
 from lastgood.drivers.postgresql.locks import Blocker
 from lastgood.drivers.postgresql.pooler import MEANWHILE, Console, Pool, console, gone
 from lastgood.sql.blockers import describe
@@ -105,25 +107,24 @@ class Poolers:
                 with contextlib.suppress(DriverError):
                     self.resume(noted)
                 raise
-            for where, pools in known:
-                where.resume([pool.name for pool in pools])
+            _each(partial(where.resume, [pool.name for pool in pools]) for where, pools in known)
 
     def resume(self, noted: Noted) -> None:
-        """Whoever paused them. One that is gone has nobody waiting. Raises DriverError."""
-        for endpoint in self.server.settings.poolers:
-            if endpoint.place not in noted:
-                continue
-            names, settings = noted[endpoint.place]["pools"], noted[endpoint.place]["settings"]
-            try:
-                with console(endpoint, self.server.vault) as opened:
-                    opened.resume(names)
-                    opened.calm(names, settings)
-            except Unreachable as error:
-                if not gone(error):
-                    raise
-                log.warning("not resumed: %s", error)
+        """Whoever paused them; one that is gone holds nobody. Raises DriverError after all were tried."""
+        known = [e for e in self.server.settings.poolers if e.place in noted]
         for place in set(noted) - {e.place for e in self.server.settings.poolers}:
             log.warning("pooler %s is not declared any more, and may be paused: RESUME it by hand", place)
+        _each(partial(self._resume, endpoint, noted[endpoint.place]) for endpoint in known)
+
+    def _resume(self, endpoint: Endpoint, noted: Noted) -> None:
+        try:
+            with console(endpoint, self.server.vault) as opened:
+                opened.resume(noted["pools"])
+                opened.calm(noted["pools"], noted["settings"])
+        except Unreachable as error:
+            if not gone(error):
+                raise
+            log.warning("not resumed: %s", error)
 
     def _pause(
         self, live: Connection, known: list[tuple[Console, tuple[Pool, ...]]], begin: Callable[[], None]
@@ -173,6 +174,18 @@ class Poolers:
             cause=Cause.TABLE_LOCK,
             blockers=describe(blockers) or "unknown",
         )
+
+
+def _each(acts: Iterable[Callable[[], None]]) -> None:
+    """All of them, whatever becomes of one. Raises the first DriverError."""
+    failed: DriverError | None = None
+    for act in acts:
+        try:
+            act()
+        except DriverError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _paused(
