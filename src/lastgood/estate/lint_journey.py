@@ -9,7 +9,7 @@ from lastgood.estate import model
 from lastgood.estate.problems import WARNING, problem
 from lastgood.ports.estate import Problem
 
-RUN_BY = frozenset({"postgresql"})
+RUN_BY = frozenset({"postgresql", "sqlite"})
 """Drivers that run journeys; with others a missing one costs nothing."""
 
 

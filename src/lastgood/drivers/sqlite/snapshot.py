@@ -1,0 +1,114 @@
+"""A database at one exact cut: a copy of its file, which anybody opens without us, and notes beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lastgood.domain.errors import Rejected
+from lastgood.domain.message import N_
+from lastgood.domain.restore_point import Snapshot
+from lastgood.drivers.sqlite import contents, copying, revisions
+from lastgood.drivers.sqlite.connection import Store, one, size
+from lastgood.drivers.sqlite.fingerprint import read_listing
+from lastgood.drivers.sqlite.scratch import alone
+from lastgood.sql.keeping import Cut, Keeper, file_digest
+from lastgood.sql.listing import fingerprint
+
+PATIENCE = 3600.0
+"""Seconds to wait for another one that takes or restores the same snapshot."""
+
+
+@dataclass(frozen=True)
+class Snapshotter(Keeper):
+    """Keeps snapshots of the database of ``store`` in ``directory``; ``locks`` has our own locks."""
+
+    store: Store
+    directory: Path
+    locks: Path
+
+    @property
+    def resource(self) -> str:
+        return self.store.settings.resource
+
+    @property
+    def address(self) -> str:
+        return self.store.spot.address
+
+    def snapshot(self, key: str) -> Snapshot:
+        """Take one, or return the one taken under ``key``. Source of ``Snapshots.snapshot``."""
+        name = self.name(key)
+        known = self.known(name)
+        if known is None:
+            with self._ready(name):
+                known = self.known(name) or self._take(name)
+        return known.snapshot
+
+    def prove(self, snapshot: Snapshot) -> Snapshot:
+        """Open it, read every page, and compare schema and row counts with what was seen at the cut."""
+        cut = self.cut_of(snapshot)
+        with self.opened(snapshot).session(only_read=True) as connection:
+            wrong = one(connection, "PRAGMA integrity_check(1)")
+            if wrong != "ok":
+                raise Rejected(
+                    N_("snapshot {name} does not load as it was: {difference}"),
+                    todo=N_("Take a new snapshot; don't rely on this one."),
+                    where=self.address,
+                    name=snapshot.id,
+                    difference=wrong,
+                )
+            found = read_listing(connection)
+            counted = contents.counts(connection, contents.tables(connection))
+        return replace(snapshot, proven_at=self.compare(cut, found, counted).proven_at)
+
+    def refuse_without_room(self, folder: Path) -> None:
+        """For a copy in ``folder``. Raises Rejected."""
+        with self.store.session() as connection:
+            replace(self, directory=folder).check_space(size(connection))
+
+    def opened(self, snapshot: Snapshot) -> Store:
+        """As a database that nobody writes to."""
+        return self.store.at(self.dump_of(snapshot))
+
+    @contextlib.contextmanager
+    def _ready(self, name: str) -> Iterator[None]:
+        with self.files(), alone(self.locks / f"{name}.lock", self.store.spot, PATIENCE):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            yield
+
+    def _take(self, name: str) -> Cut:
+        self.refuse_without_room(self.directory)
+        for stale in self.directory.glob(f"{name}.*.tmp*"):
+            stale.unlink(missing_ok=True)
+        temporary = self.directory / f"{name}.{secrets.token_hex(4)}.tmp"
+        try:
+            cut = self._copy(name, temporary)
+            temporary.rename(self._dump(name))
+            cut.write(self._notes(name))
+        finally:
+            copying.remove(temporary)
+        return cut
+
+    def _copy(self, name: str, path: Path) -> Cut:
+        before = datetime.now(UTC)
+        copying.save(self.store, path)
+        with self.store.at(path).session(only_read=True) as connection:
+            listing = read_listing(connection)
+            counted = contents.counts(connection, contents.tables(connection))
+            deployed = tuple((r.name, r.digest) for r in revisions.read(connection))
+        snapshot = Snapshot(
+            id=name,
+            resource=self.resource,
+            path=str(self._dump(name)),
+            cut=f"time:{before.isoformat()}",
+            fingerprint=fingerprint(listing),
+            created_at=datetime.now(UTC),
+            size=path.stat().st_size,
+            server_version=f"SQLite {sqlite3.sqlite_version}",
+        )
+        return Cut(snapshot, file_digest(path), listing, counted, deployed)
