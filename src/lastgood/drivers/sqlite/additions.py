@@ -12,7 +12,8 @@ _PLAIN_INDEX = re.compile(r"create index (?:if not exists )?\w+ on \w+ \( \w+(?:
 
 def additive(before: Listing, after: Listing) -> bool:
     """Everything of ``before`` that code can meet is in ``after`` as it was, and what came to its tables
-    refuses no write that they took: columns that may be left out, plain indexes. New tables may have any rule.
+    refuses no write that they took: columns that may be left out, plain indexes. New tables may have any
+    rule.
     """
     if any(_met(key[0], part) and after.get(key) != part for key, part in before.items()):
         return False

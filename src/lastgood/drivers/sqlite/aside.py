@@ -176,7 +176,7 @@ def _keep(connection: Connection, migration: str, key: str, table: Table, column
     if one(connection, f"SELECT EXISTS (SELECT 1 FROM {source} WHERE {condition})") == 0:
         return
     connection.execute(_REGISTRY)
-    number = one(connection, f"SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = '{REGISTRY}'")
+    number = one(connection, "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = ?", REGISTRY)
     kept_in = f"{REGISTRY}_{number}"
     connection.execute(f"CREATE TABLE {kept_in} ({', '.join(f'c{at}' for at in range(len(names)))})")
     made = connection.execute(

@@ -90,6 +90,15 @@ class Store:
             raise failures.translate(error, self.spot) from None
 
 
+@contextlib.contextmanager
+def nowhere() -> Iterator[Connection]:
+    """A session of no file, for attaching some. Raises sqlite3.Error."""
+    _refuse_old()
+    with contextlib.closing(sqlite3.connect(":memory:", uri=True, isolation_level=None)) as connection:
+        connection.text_factory = _text
+        yield connection
+
+
 def begin_reading(connection: Connection) -> None:
     """A transaction begins with its first look only."""
     connection.execute("BEGIN")

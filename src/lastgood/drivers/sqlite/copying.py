@@ -1,7 +1,8 @@
 """A database file copied page by page while others use it, by the library's own backup.
 
-In WAL mode a view of one moment stops nobody. With a rollback journal it would stop every writer, so there the
-copy is made in short steps; one that a write came into begins anew, and only after some of those writers wait.
+In WAL mode a view of one moment stops nobody. With a rollback journal it would stop every writer, so there
+the copy is made in short steps; one that a write came into begins anew, and only after some of those writers
+wait.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def whole(source: Connection, path: Path, progress: Progress | None = None) -> N
         # It is nobody's database yet: only when it is whole does it count.
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
-        source.backup(target, pages=PAGES, progress=progress or _unless_locked, sleep=PAUSE)
+        source.backup(target, pages=PAGES, progress=progress or unless_locked, sleep=PAUSE)
         # Without WAL it is one file.
         target.execute("PRAGMA journal_mode = DELETE")
     finally:
@@ -85,7 +86,8 @@ class Locked(sqlite3.OperationalError):
     sqlite_errorcode = sqlite3.SQLITE_BUSY
 
 
-def _unless_locked(status: int, remaining: int, total: int) -> None:
+def unless_locked(status: int, remaining: int, total: int) -> None:
+    """Progress that raises Locked: the library itself would wait for ever."""
     if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         raise Locked("database is locked")
 
@@ -96,7 +98,7 @@ def _until_moved() -> Progress:
 
     def look(status: int, remaining: int, total: int) -> None:
         nonlocal before, again
-        _unless_locked(status, remaining, total)
+        unless_locked(status, remaining, total)
         again += bool(before) and remaining >= before
         before = remaining
         if again > TRIES:
@@ -109,7 +111,7 @@ def _while_they_wait(store: Store, source: Connection, path: Path) -> None:
     deadline = time.monotonic() + LONGEST
 
     def look(status: int, remaining: int, total: int) -> None:
-        _unless_locked(status, remaining, total)
+        unless_locked(status, remaining, total)
         if remaining and time.monotonic() > deadline:
             raise Rejected(
                 N_("a copy of {address} takes longer than the {seconds} seconds for which writers may wait"),

@@ -1,5 +1,5 @@
-"""SQLite as a target: Migrates, Classifies, Reviews, Snapshots, RehearsesWrites, Measures, Observes and
-GivesEvidence.
+"""SQLite as a target: Migrates, Classifies, Reviews, Snapshots, Captures, Restores, RehearsesWrites, Measures,
+Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.sqlite import copying, evidence, revisions
+from lastgood.drivers.sqlite.capture import Capturer
 from lastgood.drivers.sqlite.connection import Store, is_wal, size
 from lastgood.drivers.sqlite.fingerprint import read_listing
 from lastgood.drivers.sqlite.migrate import Migrator
+from lastgood.drivers.sqlite.own import Recorder
 from lastgood.drivers.sqlite.rehearse import Trial
+from lastgood.drivers.sqlite.restore import Restorer
 from lastgood.drivers.sqlite.scratch import scratch
 from lastgood.drivers.sqlite.settings import SqliteSettings
 from lastgood.drivers.sqlite.signal import SignalReader
@@ -49,8 +54,10 @@ class SqliteDriver:
     def __init__(self, store: Store, directory: Path) -> None:
         self._store = store
         self._scratch = directory / "scratch"
-        self._migrator = Migrator(store)
+        self._migrator = Migrator(store, Recorder(store, self._scratch))
         self._snapshots = Snapshotter(store, directory / "snapshots", directory / "locks")
+        self._captures = Capturer(store, self._snapshots, self._scratch)
+        self._restores = Restorer(store, self._snapshots, self._captures)
         self._signals = SignalReader(store)
 
     def observe(self) -> Observation:
@@ -75,6 +82,36 @@ class SqliteDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def capture_obstacle(self) -> Message | None:
+        return self._captures.obstacle()
+
+    def capture(self, key: str) -> Snapshot:
+        return self._captures.capture(key)
+
+    def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
+        return self._captures.writes_since(snapshot, keep)
+
+    def refuse_lost(self, snapshot: Snapshot) -> None:
+        self._captures.refuse_lost(snapshot)
+
+    def end_capture(self, snapshot: Snapshot) -> None:
+        self._captures.end(snapshot)
+
+    def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
+        self._restores.refuse(snapshot, keep)
+
+    def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
+        return self._restores.prepare(snapshot, key)
+
+    def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
+        return self._restores.carry_over(snapshot, key, keep)
+
+    def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
+        return self._restores.swap(snapshot, key, keep)
+
+    def abandon(self, key: str) -> bool:
+        return self._restores.abandon(key)
 
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]

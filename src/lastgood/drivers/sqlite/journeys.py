@@ -12,6 +12,8 @@ from lastgood.drivers.sqlite.connection import Store, bounded
 from lastgood.drivers.sqlite.scan import runnable
 from lastgood.ports.rehearsing import Journey
 
+_TODO = N_("It writes rows as the new code does, with new keys each time. Nothing was changed.")
+
 
 @dataclass(frozen=True)
 class Walker:
@@ -35,7 +37,7 @@ class Walker:
             if failed is not None:
                 raise Rejected(
                     template,
-                    todo=N_("It writes rows as the new code does, with new keys each time. Nothing was changed."),
+                    todo=_TODO,
                     where=self.store.spot.address,
                     cause=Cause.SCRIPT_ERROR,
                     file=_file(journey),

@@ -22,7 +22,7 @@ _FIELDS = 8
 
 
 def patiently(store: Store, act: Callable[[], T]) -> T:
-    """What ``act`` returns; while another connection is in its way, it is tried again until ``lock_deadline``.
+    """What ``act`` returns; while somebody else is in its way, it is tried again until ``lock_deadline``.
 
     Each try waits no longer than ``lock_timeout``, and between two of them everybody else comes through.
     Raises Rejected (cause TABLE_LOCK, naming who holds it) and sqlite3.Error.

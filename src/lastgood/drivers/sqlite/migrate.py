@@ -6,6 +6,7 @@ DROP of a table that was made anew would delete the rows that refer to it. They 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from lastgood.domain.message import N_
 from lastgood.drivers.sqlite import aside, failures, revisions
 from lastgood.drivers.sqlite.connection import Connection, Store, bounded, rows
 from lastgood.drivers.sqlite.locks import patiently
+from lastgood.drivers.sqlite.own import Recorder
 from lastgood.drivers.sqlite.scan import Statement, runnable
 from lastgood.drivers.sqlite.shapes import read_tables
 from lastgood.ports.drivers import MigrationScript
@@ -43,6 +45,8 @@ class Migrator:
     """Deploys and reverts in the database of ``store``."""
 
     store: Store
+    recorder: Recorder | None = None
+    """Notes what a migration does to rows; None on a copy, which nobody goes back to."""
 
     def applied(self) -> tuple[revisions.Revision, ...]:
         """Oldest first. Raises DriverError."""
@@ -58,9 +62,10 @@ class Migrator:
             if self._there(connection, migration):
                 return aside.report(connection, "returned_by", migration.name, key)
             before = read_tables(connection)
-            self._run_checked(connection, script)
-            added = aside.Added.between(before, read_tables(connection))
-            returned = aside.bring_back(connection, migration.name, key)
+            with self._noting(connection, migration, script):
+                self._run_checked(connection, script)
+                added = aside.Added.between(before, read_tables(connection))
+                returned = aside.bring_back(connection, migration.name, key)
             self._verify(connection, verify)
             revisions.add(connection, migration.name, migration.digest, key, added.dump())
             return returned
@@ -79,7 +84,8 @@ class Migrator:
                 raise self._empty(script)
             added = aside.Added.load(revisions.added(connection, migration.name))
             aside.put_aside(connection, migration.name, key, added)
-            self._run_checked(connection, script)
+            with self._noting(connection, migration, script):
+                self._run_checked(connection, script)
             kept = aside.settle(connection, migration.name, key)
             revisions.remove(connection, migration.name)
             return kept
@@ -147,6 +153,14 @@ class Migrator:
                 child=child,
                 parent=parent,
             )
+
+    def _noting(
+        self, connection: Connection, migration: MigrationScript, script: Script
+    ) -> contextlib.AbstractContextManager[None]:
+        if self.recorder is None:
+            return contextlib.nullcontext()
+        replaces = any("REPLACE" in statement.words for statement in script.statements)
+        return self.recorder.noting(connection, migration.name, replaces)
 
     def _verify(self, connection: Connection, verify: Script) -> None:
         """Whatever it writes is gone afterwards."""

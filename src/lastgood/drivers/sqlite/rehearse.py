@@ -62,9 +62,7 @@ class Trial:
             untried=untried,
         )
 
-    def _write(
-        self, before: State, tried: Sequence[MigrationScript] | None
-    ) -> tuple[Message, str, State]:
+    def _write(self, before: State, tried: Sequence[MigrationScript] | None) -> tuple[Message, str, State]:
         """What old code complained of, what the way back left, and the state then. ``tried`` None: it is
         known already what becomes of old code.
         """

@@ -44,6 +44,24 @@ class Table:
         return not any(c.key for c in self.columns)
 
     @property
+    def numbered(self) -> bool:
+        """Whether the key is the number that each row has, under a name of its own."""
+        found = [c for c in self.columns if c.key]
+        return not self.without_rowid and len(found) == 1 and found[0].type.upper() == "INTEGER"
+
+    @property
+    def present(self) -> str:
+        """A column that no row has as NULL."""
+        return self.key[0] if self.without_rowid else self._rowid
+
+    @property
+    def nullable(self) -> tuple[str, ...]:
+        """Columns of the key that the library lets be NULL."""
+        if self.without_rowid or self.keyless or self.numbered:
+            return ()
+        return tuple(c.name for c in self.columns if c.key and not c.strict)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of the columns, after the number of the row where that is the key."""
         return (*(self.key if self.keyless else ()), *(c.name for c in self.columns))
