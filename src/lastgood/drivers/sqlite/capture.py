@@ -1,9 +1,9 @@
 """What is written after the cut of a snapshot is found by comparing it with the live database. Source of
 ``Captures``.
 
-A capture is a row in a table of ours in the live file, made before the snapshot is: from then on migrations of
-ours note there what they do to rows (``own``). All that is different else, the shop did. Nothing is put in the
-way of its programs: no triggers, no log, no cost.
+A capture is a row in a table of ours in the live file, made before the snapshot is: from then on migrations
+of ours note there what they do to rows (``own``). All that is different else, the shop did. Nothing is put in
+the way of its programs: no triggers, no log, no cost.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _VIRTUAL = N_("virtual tables can't be compared, so what is written to them woul
 
 @dataclass(frozen=True)
 class Capturer:
-    """Captures of the database of ``store``, each with a snapshot of ``snapshots``; ``directory`` is for files
-    of a moment.
+    """Captures of the database of ``store``, each with a snapshot of ``snapshots``; ``directory`` is for
+    files of a moment.
     """
 
     store: Store

@@ -1,5 +1,5 @@
-"""The shop's rows put into the copy, which holds the snapshot. Nothing acts there meanwhile: what triggers and
-foreign keys did in the live database is among the rows already.
+"""The shop's rows put into the copy, which holds the snapshot. Nothing acts there meanwhile: what triggers
+and foreign keys did in the live database is among the rows already.
 """
 
 from __future__ import annotations
@@ -80,12 +80,11 @@ class Carrier:
                 self._revert(table, key, merge, error)
 
     def _revert(self, table: Table, key: Key, merge: Merge, reason: str) -> None:
-        """The row is as at the cut; what the shop wrote is listed."""
+        """The row is as at the cut; what the shop had made of it is listed."""
         self.carried.pop((table.name, key), None)
         self._delete(table, key)
         self._insert(table, merge.cut)
-        self.ledger.settle(table.name, key)
-        shop = as_json(_texts(merge.live))
+        shop = as_json(_texts(merge.kept))
         self.ledger.conflict(table.name, key, WHOLE, Conflict(as_json(_texts(merge.cut)), None, shop, reason))
 
     def _delete(self, table: Table, key: Key) -> None:
@@ -118,7 +117,7 @@ class Carrier:
                 if {reference.child.name, reference.parent.name} & written
                 for key in reference.broken(self._connection, self.salvager.now)
             ]
-            if not any([self._mend(reference, key) for reference, key in found]):
+            if not sum(self._mend(reference, key) for reference, key in found):
                 return
 
     def _mend(self, reference: Reference, key: Key) -> bool:

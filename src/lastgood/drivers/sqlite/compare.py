@@ -9,8 +9,8 @@ from lastgood.drivers.sqlite.shapes import Table
 
 
 def differs(columns: Iterable[str], one: str, other: str) -> str:
-    """That rows ``one`` and ``other`` are not alike in these. A number and its text are not, nor are upper and
-    lower case, whatever the column compares as equal.
+    """That rows ``one`` and ``other`` are not alike in these. A number and its text are not, nor are upper
+    and lower case, whatever the column compares as equal.
     """
     pairs = [(f"{one}.{quoted(c)}", f"{other}.{quoted(c)}") for c in columns]
     return " OR ".join(

@@ -1,5 +1,5 @@
-"""SQLite as a target: Migrates, Classifies, Reviews, Snapshots, Captures, Restores, RehearsesWrites, Measures,
-Observes and GivesEvidence.
+"""SQLite as a target: Migrates, Classifies, Reviews, Snapshots, Captures, Restores, RehearsesWrites,
+Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations

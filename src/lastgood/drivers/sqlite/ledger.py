@@ -1,4 +1,4 @@
-"""What a restore knows of itself, kept in the copy: it comes into the live file with the rows, or not at all."""
+"""What a restore knows of itself, kept in the copy: it comes into the live file with the rows."""
 
 from __future__ import annotations
 
@@ -84,13 +84,6 @@ class Ledger:
                 datetime.now(UTC).isoformat(),
             ),
         )  # fmt: skip
-
-    def settle(self, table: str, key: Sequence[Value]) -> None:
-        """What was listed of this row."""
-        self.connection.execute(
-            f'DELETE FROM {CONFLICTS} WHERE restore = ? AND "table" = ? AND "key" = ?',
-            (self.key, table, json.dumps([text(part) for part in key], ensure_ascii=False)),
-        )
 
     def salvage(self) -> Salvage:
         found = rows(

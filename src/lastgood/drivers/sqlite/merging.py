@@ -127,7 +127,7 @@ class Merge:
         )
 
     def fit(self, columns: frozenset[str]) -> None:
-        """To the shape of the restored table: what it has no column for is a conflict, if the shop wrote it."""
+        """To the restored table's shape: what the shop wrote and there is no column for is a conflict."""
         for column in [c for c in self.kept or () if c not in columns]:
             assert self.kept is not None, "it has a column"
             value = self.kept.pop(column)

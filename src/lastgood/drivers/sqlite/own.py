@@ -29,15 +29,16 @@ _CREATE = (
     f"CREATE TABLE IF NOT EXISTS {CAPTURES} (snapshot TEXT PRIMARY KEY NOT NULL, opened_at TEXT NOT NULL)",
     f"""CREATE TABLE IF NOT EXISTS {REGISTRY} (
     id INTEGER PRIMARY KEY AUTOINCREMENT, migration TEXT NOT NULL, relation TEXT NOT NULL,
-    kept_in TEXT NOT NULL, key TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, doubt INTEGER NOT NULL
+    kept_in TEXT NOT NULL, key TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL,
+    doubt INTEGER NOT NULL
 )""",
 )
 
 
 @dataclass(frozen=True)
 class Own:
-    """Rows of ``relation`` that a migration changed, in the table ``kept_in``: its columns are k0 … (``key``),
-    b (whether the row was there before) and b0 … (``before``), a and a0 … (``after``).
+    """Rows of ``relation`` that a migration changed, in the table ``kept_in``: its columns are k0 …
+    (``key``), b (whether the row was there before) and b0 … (``before``), a and a0 … (``after``).
     """
 
     id: int
@@ -146,8 +147,8 @@ class Recorder:
 
     @contextlib.contextmanager
     def noting(self, connection: Connection, migration: str, replaces: bool) -> Iterator[None]:
-        """In the migration's transaction, before it did anything. ``replaces``: the script uses REPLACE, which
-        takes rows away without a word.
+        """In the migration's transaction, before it did anything. ``replaces``: the script uses REPLACE,
+        which takes rows away without a word.
         """
         if not captures(connection):
             yield

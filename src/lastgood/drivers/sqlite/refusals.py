@@ -15,7 +15,7 @@ from lastgood.drivers.sqlite.shapes import read_tables
 from lastgood.sql.keeping import RESERVE
 
 SHARES = 4
-"""Beside the live file: the copy, the failed database, what is written before it is in its place, one more."""
+"""Of the live file's size: the copy, the failed database, the journal of the swap, and one to spare."""
 
 
 def refuse(live: Connection, cut: Connection, address: str, keep: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from lastgood.domain.errors import DriverError, Rejected
 from lastgood.domain.message import N_
@@ -114,8 +115,8 @@ class Restorer:
 
     @contextlib.contextmanager
     def _loaded(self, snapshot: Snapshot, key: str, failed: Path | None = None) -> Iterator[Connection]:
-        """The copy anew, as the snapshot is. What is carried over is found by comparing, so that nothing of an
-        earlier round is of any use.
+        """The copy anew, as the snapshot is. What is carried over is found by comparing, so that nothing of
+        an earlier round is of any use.
         """
         if not self._copy(key).is_file():
             raise Rejected(
@@ -135,9 +136,8 @@ class Restorer:
         # Known while there is no copy yet: what a kill leaves of the failed one is to be found again.
         failed = failed or self._failed(key)
         copying.remove(path)
-        with self.snapshots.files():
-            with self.snapshots.opened(snapshot).session(only_read=True) as dump:
-                copying.whole(dump, path)
+        with self.snapshots.files(), self.snapshots.opened(snapshot).session(only_read=True) as dump:
+            copying.whole(dump, path)
         with self.store.at(path).session() as copy:
             copy.execute("BEGIN")
             Ledger(copy, key, str(failed or "")).begin(snapshot.id)
@@ -171,7 +171,7 @@ class Restorer:
         if lost is not None:
             raise self._lost(lost.template, **lost.params)
 
-    def _lost(self, what: str, **params: object) -> Rejected:
+    def _lost(self, what: str, **params: Any) -> Rejected:
         return Rejected(
             what,
             todo=N_("What was written since is in the live database only: go back by script, or by hand."),

@@ -1,4 +1,4 @@
-"""What the shop wrote since a cut, found by comparing: the snapshot, what migrations noted, and what is now."""
+"""What the shop wrote since a cut, by comparing: the snapshot, what migrations noted, and what is now."""
 
 from __future__ import annotations
 

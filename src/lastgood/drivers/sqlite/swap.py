@@ -1,8 +1,8 @@
 """Another content for a file that other programs have open: written into it, in one transaction.
 
-A renamed file would leave them writing to the old one. So the library's backup writes into the live file, with
-its own lock and its own journal: killed at any moment, the old content is there, or the new one. From the lock
-on nobody else writes, so what is done before the first page is written is a fence as well.
+A renamed file would leave them writing to the old one. So the library's backup writes into the live file,
+with its own lock and its own journal: killed at any moment, the old content is there, or the new one. From
+the lock on nobody else writes, so what is done before the first page is written is a fence as well.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def replace_content(store: Store, content: Connection, work: Work) -> tuple[floa
     """While nobody else writes: ``work``, with a session that reads the live database, and then all of
     ``content`` into it. ``work`` may write to ``content``; what it raises leaves the live one as it was.
 
-    Seconds during which nobody could write, and those of them that the writing took. Raises sqlite3.Error, and
-    Rejected for a lock. ``work`` is done once at most.
+    Seconds during which nobody could write, and those of them that the writing took. Raises sqlite3.Error,
+    and Rejected for a lock. ``work`` is done once at most.
     """
     with store.session() as live:
         in_wal = is_wal(live)
@@ -51,8 +51,8 @@ def _behind_backup(store: Store, content: Connection, live: Connection, work: Wo
 
 
 def _behind_lock(store: Store, content: Connection, work: Work) -> tuple[float, float]:
-    """With a rollback journal nobody else can even read: the session that has the lock does both, and keeps it
-    in between.
+    """With a rollback journal nobody else can even read: the session that has the lock does both, and keeps
+    it in between.
     """
     with contextlib.closing(store.connect()) as target:
         target.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -61,7 +61,7 @@ def _behind_lock(store: Store, content: Connection, work: Work) -> tuple[float, 
         times = [time.monotonic()]
         work(target)
         times.append(time.monotonic())
-        content.backup(target)
+        content.backup(target, pages=PAGES, progress=unless_locked)
     return _seconds(times)
 
 
