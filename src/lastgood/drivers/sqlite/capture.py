@@ -22,7 +22,7 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import WritesSince
 from lastgood.drivers.sqlite import copying, own
 from lastgood.drivers.sqlite.connection import Connection, Store, nowhere, rows
-from lastgood.drivers.sqlite.locks import patiently
+from lastgood.drivers.sqlite.locks import begin, patiently
 from lastgood.drivers.sqlite.salvage import Salvager
 from lastgood.drivers.sqlite.scratch import alone, scratch
 from lastgood.drivers.sqlite.snapshot import PATIENCE, Snapshotter
@@ -126,7 +126,7 @@ class Capturer:
     def _write(self, work: Callable[[Connection], T]) -> T:
         def once() -> T:
             with contextlib.closing(self.store.connect()) as connection:
-                connection.execute("BEGIN IMMEDIATE")
+                begin(self.store, connection)
                 result = work(connection)
                 connection.execute("COMMIT")
                 return result

@@ -101,7 +101,8 @@ def nowhere() -> Iterator[Connection]:
 
 def begin_reading(connection: Connection) -> None:
     """A transaction begins with its first look only."""
-    connection.execute("BEGIN")
+    if not connection.in_transaction:
+        connection.execute("BEGIN")
     one(connection, "SELECT count(*) FROM sqlite_schema")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from lastgood.domain.errors import Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.sqlite.connection import Connection, Store, begin_reading, is_wal
-from lastgood.drivers.sqlite.locks import patiently
+from lastgood.drivers.sqlite.locks import PAUSE, eagerly, patiently
 
 TRIES = 5
 """How often a copy begins anew because somebody wrote, before writers have to wait for it."""
@@ -24,8 +24,6 @@ LONGEST = 5.0
 """Seconds for which writers wait at most, as long as programs commonly wait for a lock."""
 PAGES = 1024
 """Copied in one step."""
-PAUSE = 0.01
-"""Seconds between two looks at a lock."""
 
 Progress = Callable[[int, int, int], None]
 
@@ -37,12 +35,12 @@ class Moved(Exception):
 def save(store: Store, path: Path) -> None:
     """Copy the database to ``path``, a new file, as it is at one moment. Raises DriverError."""
     with store.session() as source:
-        if is_wal(source):
+        if patiently(store, lambda: eagerly(store, source, lambda: is_wal(source))):
             begin_reading(source)
             whole(source, path)
             return
         try:
-            patiently(store, lambda: whole(source, path, _until_moved()))
+            patiently(store, lambda: _in_steps(store, source, path))
         except Moved:
             patiently(store, lambda: _while_they_wait(store, source, path))
 
@@ -92,22 +90,30 @@ def unless_locked(status: int, remaining: int, total: int) -> None:
         raise Locked("database is locked")
 
 
-def _until_moved() -> Progress:
+def _in_steps(store: Store, source: Connection, path: Path) -> None:
     """Raises Moved after too many writes: the library then begins anew, so that more remains than before."""
     before, again = 0, 0
+    since: float | None = None
 
     def look(status: int, remaining: int, total: int) -> None:
-        nonlocal before, again
-        unless_locked(status, remaining, total)
+        nonlocal before, again, since
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            since = since or time.monotonic()
+            if time.monotonic() - since > store.settings.lock_timeout:
+                unless_locked(status, remaining, total)
+            return
+        since = None
         again += bool(before) and remaining >= before
         before = remaining
         if again > TRIES:
             raise Moved
 
-    return look
+    source.execute("PRAGMA busy_timeout = 0")
+    whole(source, path, look)
 
 
 def _while_they_wait(store: Store, source: Connection, path: Path) -> None:
+    eagerly(store, source, lambda: begin_reading(source))
     deadline = time.monotonic() + LONGEST
 
     def look(status: int, remaining: int, total: int) -> None:
@@ -121,8 +127,6 @@ def _while_they_wait(store: Store, source: Connection, path: Path) -> None:
                 seconds=LONGEST,
             )
 
-    if not source.in_transaction:
-        begin_reading(source)
     try:
         whole(source, path, look)
     finally:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from lastgood.drivers.sqlite import failures
-from lastgood.drivers.sqlite.connection import Store
+from lastgood.drivers.sqlite.connection import Connection, Store
 
 T = TypeVar("T")
 
+PAUSE = 0.001
+"""Seconds between two looks at a lock."""
 TABLE = Path("/proc/locks")
 _FIELDS = 8
 """Of a line of it: number, kind, ADVISORY, READ or WRITE, pid, device and inode, first and last byte."""
@@ -38,6 +40,29 @@ def patiently(store: Store, act: Callable[[], T]) -> T:
             if time.monotonic() >= deadline:
                 raise failures.table_lock(str(error), blockers, store.spot) from None
         time.sleep(random.uniform(0.02, 0.2))
+
+
+def begin(store: Store, connection: Connection, kind: str = "IMMEDIATE") -> None:
+    """Take the lock for writing, within ``lock_timeout``. Raises sqlite3.Error."""
+    eagerly(store, connection, lambda: connection.execute(f"BEGIN {kind}"))
+
+
+def eagerly(store: Store, connection: Connection, act: Callable[[], T]) -> T:
+    """What ``act`` returns once it gets its lock. While it waits the library looks more and more seldom, so
+    that programs which write without a pause would never let it in: here it is looked for all the time.
+    """
+    deadline = time.monotonic() + store.settings.lock_timeout
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                return act()
+            except sqlite3.Error as error:
+                if not failures.locked(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(PAUSE)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(store.settings.lock_timeout * 1000)}")
 
 
 def holders(path: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from lastgood.domain.errors import Cause, Conflict, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.sqlite import aside, failures, revisions
 from lastgood.drivers.sqlite.connection import Connection, Store, bounded, rows
-from lastgood.drivers.sqlite.locks import patiently
+from lastgood.drivers.sqlite.locks import begin, patiently
 from lastgood.drivers.sqlite.own import Recorder
 from lastgood.drivers.sqlite.scan import Statement, runnable
 from lastgood.drivers.sqlite.shapes import read_tables
@@ -122,7 +122,7 @@ class Migrator:
         def once() -> T:
             connection = self.store.connect()
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                begin(self.store, connection)
                 result = work(connection)
                 try:
                     connection.execute("COMMIT")

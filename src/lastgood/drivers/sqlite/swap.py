@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from lastgood.drivers.sqlite.connection import Connection, Store, is_wal, one
-from lastgood.drivers.sqlite.copying import PAGES, PAUSE, unless_locked
-from lastgood.drivers.sqlite.locks import patiently
+from lastgood.drivers.sqlite.copying import PAGES, unless_locked
+from lastgood.drivers.sqlite.locks import PAUSE, begin, patiently
 
 Work = Callable[[Connection], None]
 
@@ -56,7 +56,7 @@ def _behind_lock(store: Store, content: Connection, work: Work) -> tuple[float, 
     """
     with contextlib.closing(store.connect()) as target:
         target.execute("PRAGMA locking_mode = EXCLUSIVE")
-        target.execute("BEGIN EXCLUSIVE")
+        begin(store, target, "EXCLUSIVE")
         target.execute("COMMIT")
         times = [time.monotonic()]
         work(target)
