@@ -62,8 +62,8 @@ class Capturer:
                 self.snapshots.discard(known.snapshot)
             self._write(lambda connection: _begin(connection, id_))
             taken = self.snapshots.snapshot(key)
-            with self.snapshots.opened(taken).session(only_read=True) as copy:
-                before = own.newest(copy)
+            with self.snapshots.opened(taken) as copy, copy.session(only_read=True) as connection:
+                before = own.newest(connection)
             self._write(lambda connection: _end_others(connection, id_, before))
             return taken
 
@@ -72,10 +72,14 @@ class Capturer:
         lost = self.lost(snapshot)
         if lost is not None:
             return WritesSince(snapshot.id, False, reasons=(lost,))
-        self.snapshots.cut_of(snapshot)
         at = datetime.now(UTC).isoformat()
-        with self.frozen() as now, self.store.errors(), nowhere() as connection:
-            salvager = Salvager.attach(connection, self.snapshots.dump_of(snapshot), now)
+        with (
+            self.snapshots.opened(snapshot) as cut,
+            self.frozen() as now,
+            self.store.errors(),
+            nowhere() as connection,
+        ):
+            salvager = Salvager.attach(connection, cut.path, now)
             reasons = tuple(salvager.gaps())
             tables = tuple(salvager.count(keep))
         return WritesSince(snapshot.id, not reasons, tables, reasons, at)

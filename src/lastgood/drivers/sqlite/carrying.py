@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lastgood.drivers.sqlite.connection import PREFIX, Connection, exists, one, quoted, rows
 from lastgood.drivers.sqlite.ledger import Ledger
@@ -88,20 +89,21 @@ class Carrier:
         self.ledger.conflict(table.name, key, WHOLE, Conflict(as_json(_texts(merge.cut)), None, shop, reason))
 
     def _delete(self, table: Table, key: Key) -> None:
-        match = " AND ".join(f"{quoted(column)} IS ?" for column in table.key)
-        self._connection.execute(f"DELETE FROM main.{quoted(table.name)} WHERE {match}", key)
+        self._connection.execute(_deleting(table), key)
 
     def _insert(self, table: Table, row: Row | None) -> str | None:
         """Why it could not be."""
         if row is None:
             return None
-        names = [name for name in table.names if name in row]
-        places = ", ".join(map(_place, (row[name] for name in names)))
-        statement = (
-            f"INSERT INTO main.{quoted(table.name)} ({', '.join(map(quoted, names))}) VALUES ({places})"
-        )
+        names = tuple(name for name in table.names if name in row)
+        values = [row[name] for name in names]
+        foreign = tuple(map(_foreign, values))
+        if any(foreign):
+            values = [
+                _sent(value) if strange else value for value, strange in zip(values, foreign, strict=True)
+            ]
         try:
-            self._connection.execute(statement, [_sent(row[name]) for name in names])
+            self._connection.execute(_inserting(table.name, names, foreign), values)
         except sqlite3.IntegrityError as error:
             return str(error)
         return None
@@ -170,11 +172,17 @@ def _foreign(value: Value) -> bool:
     return isinstance(value, str) and not value.isascii() and any(0xDC80 <= ord(c) <= 0xDCFF for c in value)
 
 
-def _place(value: Value) -> str:
-    return "CAST(? AS TEXT)" if _foreign(value) else "?"
-
-
 def _sent(value: Value) -> Value:
-    if isinstance(value, str) and _foreign(value):
-        return value.encode("utf-8", "surrogateescape")
-    return value
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=64)
+def _inserting(table: str, names: tuple[str, ...], foreign: tuple[bool, ...]) -> str:
+    places = ", ".join("CAST(? AS TEXT)" if strange else "?" for strange in foreign)
+    return f"INSERT INTO main.{quoted(table)} ({', '.join(map(quoted, names))}) VALUES ({places})"
+
+
+@lru_cache(maxsize=64)
+def _deleting(table: Table) -> str:
+    match = " AND ".join(f"{quoted(column)} IS ?" for column in table.key)
+    return f"DELETE FROM main.{quoted(table.name)} WHERE {match}"

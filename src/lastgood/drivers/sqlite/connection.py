@@ -57,7 +57,6 @@ class Store:
             timeout=self.settings.lock_timeout if lock_timeout is None else lock_timeout,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=0,
         )
         connection.text_factory = _text
         # They neither act nor refuse here, whatever the library was built with: see ``migrate``.

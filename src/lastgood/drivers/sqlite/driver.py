@@ -162,14 +162,12 @@ class SqliteDriver:
     @contextlib.contextmanager
     def _copy(self, source: Snapshot | None) -> Iterator[Store]:
         """For a rehearsal: of a snapshot, or of the live database as it is now."""
-        if source is not None:
-            self._snapshots.cut_of(source)
         with self._snapshots.files(), scratch(self._scratch) as folder:
             path = folder / "copy.db"
             if source is None:
                 self._snapshots.refuse_without_room(folder)
                 copying.save(self._store, path)
             else:
-                with self._snapshots.opened(source).session(only_read=True) as connection:
+                with self._snapshots.opened(source) as taken, taken.session(only_read=True) as connection:
                     copying.whole(connection, path)
             yield self._store.at(path)

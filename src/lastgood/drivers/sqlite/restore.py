@@ -40,10 +40,9 @@ class Restorer:
     captures: Capturer
 
     def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
-        self.snapshots.cut_of(snapshot)
-        with self.captures.alone(), self.store.session() as live:
+        with self.captures.alone(), self.snapshots.opened(snapshot) as taken, self.store.session() as live:
             self._refuse_lost(snapshot)
-            with self.snapshots.opened(snapshot).session(only_read=True) as cut:
+            with taken.session(only_read=True) as cut:
                 refusals.refuse(live, cut, self.store.spot.address, keep)
             refusals.check_room(self.store)
 
@@ -51,7 +50,8 @@ class Restorer:
         with self.captures.alone():
             if self._swapped(key) is None and not self._copy(key).is_file():
                 refusals.check_room(self.store)
-                self._load(snapshot, key)
+                with self.snapshots.opened(snapshot) as cut:
+                    self._load(cut, snapshot, key)
             return str(self._copy(key))
 
     def carry_over(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Salvage:
@@ -60,8 +60,12 @@ class Restorer:
             if done is not None:
                 return done.salvage
             self._refuse_lost(snapshot)
-            with self.captures.frozen() as now, self._loaded(snapshot, key) as copy:
-                return self._carry(copy, snapshot, key, keep, now).salvage()
+            with (
+                self.captures.frozen() as now,
+                self.snapshots.opened(snapshot) as cut,
+                self._loaded(cut, snapshot, key) as copy,
+            ):
+                return self._carry(copy, key, keep, cut.path, now).salvage()
 
     def swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> Swapped:
         with self.captures.alone():
@@ -86,24 +90,22 @@ class Restorer:
 
     def _swap(self, snapshot: Snapshot, key: str, keep: Sequence[str]) -> None:
         failed = self._failed(key) or self._beside(_moment("failed"))
-        with self._loaded(snapshot, key, failed) as copy:
+        with self.snapshots.opened(snapshot) as cut, self._loaded(cut, snapshot, key, failed) as copy:
 
             def work(live: Connection) -> None:
                 # Set aside whole before anything is written over it.
                 copying.whole(live, failed)
-                self._carry(copy, snapshot, key, keep, failed)
+                self._carry(copy, key, keep, cut.path, failed)
 
             seconds = replace_content(self.store, copy, work)
         with _if_it_can_be(), self.store.session() as live:
             patiently(self.store, lambda: Ledger(live, key).time(*seconds))
 
-    def _carry(
-        self, copy: Connection, snapshot: Snapshot, key: str, keep: Sequence[str], now: Path
-    ) -> Ledger:
+    def _carry(self, copy: Connection, key: str, keep: Sequence[str], cut: Path, now: Path) -> Ledger:
         ledger = Ledger.read(copy, key)
         assert ledger is not None, "it was loaded with the copy"
         ledger.position = datetime.now(UTC).isoformat()
-        salvager = Salvager.attach(copy, self.snapshots.dump_of(snapshot), now)
+        salvager = Salvager.attach(copy, cut, now)
         for gap in salvager.gaps():
             raise self._lost(gap.template, **gap.params)
         copy.execute("BEGIN")
@@ -114,7 +116,9 @@ class Restorer:
         return ledger
 
     @contextlib.contextmanager
-    def _loaded(self, snapshot: Snapshot, key: str, failed: Path | None = None) -> Iterator[Connection]:
+    def _loaded(
+        self, cut: Store, snapshot: Snapshot, key: str, failed: Path | None = None
+    ) -> Iterator[Connection]:
         """The copy anew, as the snapshot is. What is carried over is found by comparing, so that nothing of
         an earlier round is of any use.
         """
@@ -125,18 +129,17 @@ class Restorer:
                 where=self.store.spot.address,
                 name=str(self._copy(key)),
             )
-        self._load(snapshot, key, failed)
+        self._load(cut, snapshot, key, failed)
         with self.store.at(self._copy(key)).session() as copy:
             copy.execute("PRAGMA synchronous = OFF")
             yield copy
 
-    def _load(self, snapshot: Snapshot, key: str, failed: Path | None = None) -> None:
-        self.snapshots.cut_of(snapshot)
+    def _load(self, cut: Store, snapshot: Snapshot, key: str, failed: Path | None = None) -> None:
         path = self._copy(key)
         # Known while there is no copy yet: what a kill leaves of the failed one is to be found again.
         failed = failed or self._failed(key)
         copying.remove(path)
-        with self.snapshots.files(), self.snapshots.opened(snapshot).session(only_read=True) as dump:
+        with self.snapshots.files(), cut.session(only_read=True) as dump:
             copying.whole(dump, path)
         with self.store.at(path).session() as copy:
             copy.execute("BEGIN")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from lastgood.drivers.sqlite.connection import PREFIX, Connection, quoted, rows
 
@@ -33,13 +34,13 @@ class Table:
     columns: tuple[Column, ...]
     without_rowid: bool
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, ...]:
         """What tells its rows apart: the primary key, or the number that each row has."""
         found = sorted((c for c in self.columns if c.key), key=lambda column: column.key)
         return tuple(c.name for c in found) or (self._rowid,)
 
-    @property
+    @cached_property
     def keyless(self) -> bool:
         return not any(c.key for c in self.columns)
 
@@ -61,7 +62,7 @@ class Table:
             return ()
         return tuple(c.name for c in self.columns if c.key and not c.strict)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of the columns, after the number of the row where that is the key."""
         return (*(self.key if self.keyless else ()), *(c.name for c in self.columns))

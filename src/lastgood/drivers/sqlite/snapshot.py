@@ -52,7 +52,7 @@ class Snapshotter(Keeper):
     def prove(self, snapshot: Snapshot) -> Snapshot:
         """Open it, read every page, and compare schema and row counts with what was seen at the cut."""
         cut = self.cut_of(snapshot)
-        with self.opened(snapshot).session(only_read=True) as connection:
+        with self.opened(snapshot) as copy, copy.session(only_read=True) as connection:
             wrong = one(connection, "PRAGMA integrity_check(1)")
             if wrong != "ok":
                 raise Rejected(
@@ -71,9 +71,11 @@ class Snapshotter(Keeper):
         with self.store.session() as connection:
             replace(self, directory=folder).check_space(size(connection))
 
-    def opened(self, snapshot: Snapshot) -> Store:
-        """As a database that nobody writes to."""
-        return self.store.at(self.dump_of(snapshot))
+    @contextlib.contextmanager
+    def opened(self, snapshot: Snapshot) -> Iterator[Store]:
+        """Its content, checked, as a database that nobody writes to. Raises Rejected."""
+        self.cut_of(snapshot)
+        yield self.store.at(self.dump_of(snapshot))
 
     @contextlib.contextmanager
     def _ready(self, name: str) -> Iterator[None]:
