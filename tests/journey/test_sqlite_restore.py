@@ -1,4 +1,6 @@
-"""A change spoils data in an SQLite file while customers order: back to before it, every order there, once."""
+"""A change spoils data in an SQLite file while customers order: back to before it, every order there,
+once.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ from tests.journey.world import DEV, World
 
 SHOP = (
     "CREATE TABLE items (id integer PRIMARY KEY, price integer NOT NULL, stock integer NOT NULL);\n"
-    "CREATE TABLE orders (id integer PRIMARY KEY AUTOINCREMENT, item integer NOT NULL REFERENCES items (id),\n"
-    "  who text NOT NULL UNIQUE);\n"
+    "CREATE TABLE orders (id integer PRIMARY KEY AUTOINCREMENT,\n"
+    "  item integer NOT NULL REFERENCES items (id), who text NOT NULL UNIQUE);\n"
     "INSERT INTO items VALUES (1, 101, 100000), (2, 102, 100000);\n",
     "SELECT id, item, who FROM orders WHERE false;\n",
     "DROP TABLE orders;\nDROP TABLE items;\n",
@@ -44,7 +46,8 @@ def file(tmp_path: Path) -> Path:
 def world(tmp_path: Path, file: Path) -> Iterator[World]:
     with caddy(tmp_path) as proxy:
         ports = {"dev": free_port(), "prod": free_port()}
-        made = World(tmp_path, proxy.admin, ports, f"sqlite://{file}")
+        short = {"watch": "0.5s", "guard": "0.5s", "verify": "1s"}
+        made = World(tmp_path, proxy.admin, ports, f"sqlite://{file}", **short)
         made.migration("0001_init", SHOP)
         made.commit("a shop", text="one")
         yield made

@@ -41,7 +41,7 @@ def refuse(live: Connection, cut: Connection, address: str, keep: Sequence[str])
     if found:
         raise _rejected(
             address,
-            N_("virtual tables can't be compared, so what was written to them would be lost: {tables}"),
+            N_("virtual tables can't be compared, so what is written to them would be lost: {tables}"),
             N_("Drop them, restore, and make them again; or go back by the migration's revert.sql."),
             tables=", ".join(found),
         )
