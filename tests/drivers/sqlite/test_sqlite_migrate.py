@@ -109,6 +109,22 @@ def test_what_a_revert_removes_comes_back(orders: Lab) -> None:
     assert orders.ask("SELECT id FROM gifts") == [(7,), (8,)]
 
 
+def test_what_refers_to_a_row_that_is_gone_stays_aside(orders: Lab) -> None:
+    notes = script(
+        "0002_notes",
+        "CREATE TABLE notes (order_id integer REFERENCES orders (id));",
+        "SELECT order_id FROM notes WHERE 1 = 0;",
+        "DROP TABLE notes;",
+    )
+    driver = orders.driver()
+    driver.deploy(notes, KEY)
+    orders.ask("INSERT INTO notes VALUES (2)")
+    assert driver.revert(notes, "r/1") == {"notes": 1}
+    orders.ask("DELETE FROM orders WHERE id = 2")
+    assert driver.deploy(notes, "r/2") == {"notes": 0}
+    assert orders.ask("SELECT c1 FROM lastgood_kept_1") == [(2,)]
+
+
 def test_a_renamed_column_is_nothing_added(orders: Lab) -> None:
     rename = script(
         "0002_rename",

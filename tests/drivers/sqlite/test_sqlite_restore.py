@@ -162,3 +162,13 @@ def test_a_row_whose_key_may_be_anothers_is_never_merged() -> None:
     assert list(merge.conflicts) == [""]
     sure = Merge.of(cut, [Step(cut, moved, False)], {**moved, "n": 1}, {})
     assert (sure.kept, sure.conflicts) == ({**cut, "n": 1}, {})
+
+
+def test_text_that_is_no_utf8_stays_what_it_is(lab: Lab) -> None:
+    lab.script("CREATE TABLE names (name text PRIMARY KEY NOT NULL, v text);"
+               "INSERT INTO names VALUES (CAST(x'ff00fe' AS TEXT), 'a');")  # fmt: skip
+    day = Day(lab, lab.driver().capture("cut"))
+    day.migrate("INSERT INTO names VALUES ('mine', 'b');")
+    lab.script("UPDATE names SET v = CAST(x'fffe' AS TEXT) WHERE v = 'a';")
+    day.go_back()
+    assert lab.ask("SELECT hex(name), hex(v), typeof(name) FROM names") == [("FF00FE", "FFFE", "text")]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from lastgood.drivers.sqlite import failures
 from lastgood.drivers.sqlite.connection import PREFIX, Connection, exists, one, quoted, rows
+from lastgood.drivers.sqlite.orphans import orphans
 from lastgood.drivers.sqlite.shapes import Table, read_tables
 
 REGISTRY = f"{PREFIX}kept"
@@ -197,6 +198,7 @@ def _try(connection: Connection, kept: Kept, table: Table | None) -> int | None:
     if table is None or not {*kept.key, kept.column or kept.key[0]} <= set(table.names):
         return None
     connection.execute("SAVEPOINT lastgood_back")
+    before = orphans(connection)
     try:
         number: int | None = _insert(connection, kept, table) if kept.column is None else _update(
             connection, kept, table
@@ -204,6 +206,8 @@ def _try(connection: Connection, kept: Kept, table: Table | None) -> int | None:
     except sqlite3.Error as error:
         if failures.code(error) not in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR):
             raise
+        number = None
+    if number is None or orphans(connection) - before:
         connection.execute("ROLLBACK TO lastgood_back")
         number = None
     connection.execute("RELEASE lastgood_back")

@@ -5,6 +5,7 @@ and foreign keys did in the live database is among the rows already.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -89,7 +90,8 @@ class Carrier:
         self.ledger.conflict(table.name, key, WHOLE, Conflict(as_json(_texts(merge.cut)), None, shop, reason))
 
     def _delete(self, table: Table, key: Key) -> None:
-        self._connection.execute(_deleting(table), key)
+        foreign = tuple(map(_foreign, key))
+        self._connection.execute(_deleting(table, foreign), _told(key, foreign))
 
     def _insert(self, table: Table, row: Row | None) -> str | None:
         """Why it could not be."""
@@ -98,12 +100,8 @@ class Carrier:
         names = tuple(name for name in table.names if name in row)
         values = [row[name] for name in names]
         foreign = tuple(map(_foreign, values))
-        if any(foreign):
-            values = [
-                _sent(value) if strange else value for value, strange in zip(values, foreign, strict=True)
-            ]
         try:
-            self._connection.execute(_inserting(table.name, names, foreign), values)
+            self._connection.execute(_inserting(table.name, names, foreign), _told(values, foreign))
         except sqlite3.IntegrityError as error:
             return str(error)
         return None
@@ -172,17 +170,29 @@ def _foreign(value: Value) -> bool:
     return isinstance(value, str) and not value.isascii() and any(0xDC80 <= ord(c) <= 0xDCFF for c in value)
 
 
-def _sent(value: Value) -> Value:
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+def _told(values: Sequence[Value], foreign: Sequence[bool]) -> Sequence[Value]:
+    """As they are handed to the library."""
+    if not any(foreign):
+        return values
+    return [
+        value.encode("utf-8", "surrogateescape") if strange and isinstance(value, str) else value
+        for value, strange in zip(values, foreign, strict=True)
+    ]
+
+
+def _place(strange: bool) -> str:
+    return "CAST(? AS TEXT)" if strange else "?"
 
 
 @lru_cache(maxsize=64)
 def _inserting(table: str, names: tuple[str, ...], foreign: tuple[bool, ...]) -> str:
-    places = ", ".join("CAST(? AS TEXT)" if strange else "?" for strange in foreign)
+    places = ", ".join(map(_place, foreign))
     return f"INSERT INTO main.{quoted(table)} ({', '.join(map(quoted, names))}) VALUES ({places})"
 
 
 @lru_cache(maxsize=64)
-def _deleting(table: Table) -> str:
-    match = " AND ".join(f"{quoted(column)} IS ?" for column in table.key)
+def _deleting(table: Table, foreign: tuple[bool, ...]) -> str:
+    match = " AND ".join(
+        f"{quoted(column)} IS {_place(strange)}" for column, strange in zip(table.key, foreign, strict=True)
+    )
     return f"DELETE FROM main.{quoted(table.name)} WHERE {match}"

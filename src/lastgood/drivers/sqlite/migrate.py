@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -16,8 +15,9 @@ from typing import TypeVar
 from lastgood.domain.errors import Cause, Conflict, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.sqlite import aside, failures, revisions
-from lastgood.drivers.sqlite.connection import Connection, Store, bounded, rows
+from lastgood.drivers.sqlite.connection import Connection, Store, bounded
 from lastgood.drivers.sqlite.locks import begin, patiently
+from lastgood.drivers.sqlite.orphans import orphans
 from lastgood.drivers.sqlite.own import Recorder
 from lastgood.drivers.sqlite.scan import Statement, runnable
 from lastgood.drivers.sqlite.shapes import read_tables
@@ -138,9 +138,9 @@ class Migrator:
             return patiently(self.store, once)
 
     def _run_checked(self, connection: Connection, script: Script) -> None:
-        before = _orphans(connection)
+        before = orphans(connection)
         self.run(connection, script)
-        new = _orphans(connection) - before
+        new = orphans(connection) - before
         if new:
             (child, parent), number = new.most_common()[0]
             raise Rejected(
@@ -206,17 +206,3 @@ class Migrator:
             cause=Cause.SCRIPT_ERROR,
             file=script.file,
         )
-
-
-def _orphans(connection: Connection) -> Counter[tuple[str, str]]:
-    """Rows by (table, table they refer to) that refer to nothing."""
-    found: Counter[tuple[str, str]] = Counter()
-    for (table,) in rows(connection, "SELECT name FROM pragma_table_list WHERE type = 'table'"):
-        try:
-            violations = rows(connection, 'SELECT "table", parent FROM pragma_foreign_key_check(?)', table)
-        except sqlite3.OperationalError as error:
-            if failures.locked(error):
-                raise
-            continue  # Of a key that refers to columns which are not unique: no program of it can write.
-        found.update((str(child), str(parent)) for child, parent in violations)
-    return found

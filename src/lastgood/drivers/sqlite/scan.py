@@ -25,7 +25,6 @@ _TOKEN = re.compile(
 )
 BLANK = ("space", "line", "block")
 _CONTROL = {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"}
-_ROWS = {"INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH", "VALUES", "EXPLAIN"}
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class Statement:
     text: str
     line: int
     words: tuple[str, ...]
-
-    @property
-    def defines(self) -> bool:
-        """Whether it may change the schema."""
-        return bool(self.words) and self.words[0] not in _ROWS
 
 
 def tokens(script: str, file: str) -> list[Token]:

@@ -22,16 +22,20 @@ _PAUSE = 0.02
 def scratch(directory: Path) -> Iterator[Path]:
     """A folder in ``directory`` that nobody else uses; those that killed ones left are removed."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in directory.iterdir():
+    for old in directory.glob("[!.]*"):
         with contextlib.suppress(OSError), _lock(old / _LOCK, create=False):
             shutil.rmtree(old, ignore_errors=True)
     made = directory / secrets.token_hex(6)
-    made.mkdir(mode=0o700)
+    hidden = directory / f".{made.name}"
+    hidden.mkdir(mode=0o700)
     try:
-        with _lock(made / _LOCK):
+        with _lock(hidden / _LOCK):
+            # Nobody takes it for one that was left before the lock is held.
+            hidden.rename(made)
             yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        for path in (hidden, made):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
