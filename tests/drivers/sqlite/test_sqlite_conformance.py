@@ -32,7 +32,9 @@ class InOneMode:
 
 
 class TestMigrates(Live, MigratesConformance):
-    pass
+    @pytest.fixture
+    def mode(self) -> str:
+        return "delete"
 
 
 class TestRehearses(Live, InOneMode, RehearsesConformance):

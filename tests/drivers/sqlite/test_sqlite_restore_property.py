@@ -83,7 +83,7 @@ def migrations(draw: st.DrawFn, tables: list[Table]) -> str:
 
 
 @settings(
-    max_examples=10, deadline=None, derandomize=False, phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    max_examples=5, deadline=None, derandomize=False, phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(data=st.data(), seed=st.integers(0, 1 << 30), mode=st.sampled_from(["delete", "wal"]))
