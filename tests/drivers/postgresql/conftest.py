@@ -78,6 +78,9 @@ SERVERS = ("debian", "wheel")
 ON_ONE = {
     "test_postgresql_capture_trouble": "wheel",
     "test_postgresql_snapshot": "debian",
+    "test_postgresql_sealed": "debian",
+    "test_postgresql_rights": "wheel",
+    "test_postgresql_expiring": "wheel",
     "test_postgresql_trouble": "wheel",
     "test_postgresql_realism": "debian",
 }

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -226,7 +227,11 @@ def test_a_snapshot_under_a_writer_is_of_one_moment(lab: Lab) -> None:
     program.kill()
     program.communicate()
     assert lab.driver().prove(taken).proven_at is not None
-    with contextlib.closing(sqlite3.connect(taken.path)) as copy:
+    assert b"SQLite format" not in Path(taken.path).read_bytes()[:200], "it is sealed"
+    clear = lab.path.with_name("clear.db")
+    with Path(taken.path).open("rb") as source, clear.open("wb") as to:
+        lab.tools.vault.unseal_stream(source, to)
+    with contextlib.closing(sqlite3.connect(clear)) as copy:
         ((pairs,),) = copy.execute("SELECT count(*) FROM pairs WHERE n > 0")
         assert copy.execute("SELECT count(*) FROM pairs WHERE twin <> -n").fetchall() == [(0,)]
     assert 0 < pairs < lab.ask("SELECT count(*) FROM pairs")[0][0]

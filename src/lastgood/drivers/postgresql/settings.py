@@ -13,10 +13,20 @@ from psycopg.conninfo import conninfo_to_dict
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import password, seconds
+from lastgood.sql.settings import days, password, resident, seconds
 
 KEYS = frozenset(
-    ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
+    (
+        "url",
+        "password",
+        "resource",
+        "lock_timeout",
+        "statement_timeout",
+        "lock_deadline",
+        "binaries",
+        "keep_days",
+        "resident",
+    )
 ) | {"rehearse_whole"}
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
@@ -36,6 +46,8 @@ class PostgresqlSettings:
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
     binaries: Path | None = None
+    keep_days: int = 0
+    resident: Path | None = None
     rehearse_whole: int = 10240
 
     @property
@@ -72,6 +84,8 @@ class PostgresqlSettings:
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "postgresql"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "postgresql"),
             binaries=Path(str(binaries)) if binaries else None,
+            keep_days=days(settings, "postgresql"),
+            resident=resident(settings, "postgresql"),
             rehearse_whole=_mebibytes(settings, "rehearse_whole", 10240),
         )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from lastgood.domain.criterion import Signal
@@ -32,13 +31,14 @@ from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
 from lastgood.ports.rehearsing import Journeys
 from lastgood.ports.reviewing import Review
+from lastgood.sql.keeping import directory_for
 from lastgood.sql.listing import fingerprint
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
     """The driver of one database file; opens nothing yet. Raises InvalidInput."""
     read = SqliteSettings.read(settings)
-    return SqliteDriver(Store(read, read.path), tools.directory)
+    return SqliteDriver(Store(read, read.path), tools)
 
 
 def review(migrations: Sequence[MigrationScript]) -> Sequence[Review]:
@@ -49,13 +49,21 @@ def review(migrations: Sequence[MigrationScript]) -> Sequence[Review]:
 
 
 class SqliteDriver:
-    """Every ability in one place; each is done by the module of its name. ``directory`` has our own files."""
+    """Every ability in one place; each is done by the module of its name."""
 
-    def __init__(self, store: Store, directory: Path) -> None:
+    def __init__(self, store: Store, tools: DriverTools) -> None:
         self._store = store
-        self._scratch = directory / "scratch"
+        resident = store.settings.resident
+        # Copies in clear never leave the declared place, also while they are used.
+        self._scratch = tools.directory / "scratch" if resident is None else resident / "lastgood-scratch"
         self._migrator = Migrator(store, Recorder(store, self._scratch))
-        self._snapshots = Snapshotter(store, directory / "snapshots", directory / "locks")
+        self._snapshots = Snapshotter(
+            store,
+            directory_for(resident, tools.directory),
+            tools.directory / "locks",
+            self._scratch,
+            tools.vault,
+        )
         self._captures = Capturer(store, self._snapshots, self._scratch)
         self._restores = Restorer(store, self._snapshots, self._captures)
         self._signals = SignalReader(store)

@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
-from lastgood.sql.settings import seconds
+from lastgood.sql.settings import days, resident, seconds
 
-KEYS = frozenset({"url", "resource", "lock_timeout", "statement_timeout", "lock_deadline"})
+KEYS = frozenset(
+    {"url", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "keep_days", "resident"}
+)
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
 SCHEME = "sqlite://"
@@ -28,6 +30,8 @@ class SqliteSettings:
     lock_timeout: float = 2.0
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
+    keep_days: int = 0
+    resident: Path | None = None
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> SqliteSettings:
@@ -47,6 +51,8 @@ class SqliteSettings:
             lock_timeout=seconds(settings, "lock_timeout", 2.0, "sqlite"),
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "sqlite"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "sqlite"),
+            keep_days=days(settings, "sqlite"),
+            resident=resident(settings, "sqlite"),
         )
 
 

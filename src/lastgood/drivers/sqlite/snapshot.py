@@ -1,9 +1,10 @@
-"""A database at one exact cut: a copy of its file, which anybody opens without us, and notes beside it."""
+"""A database at one exact cut: a copy of its file, sealed, and notes beside it."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,21 +17,28 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.drivers.sqlite import contents, copying, revisions
 from lastgood.drivers.sqlite.connection import Store, one, size
 from lastgood.drivers.sqlite.fingerprint import read_listing
-from lastgood.drivers.sqlite.scratch import alone
-from lastgood.sql.keeping import Cut, Keeper, file_digest
+from lastgood.drivers.sqlite.scratch import alone, scratch
+from lastgood.ports.content import Vault
+from lastgood.sql.keeping import Cut, Keeper
 from lastgood.sql.listing import fingerprint
+from lastgood.sql.sealing import sealing
 
+_PIECE = 1 << 20
 PATIENCE = 3600.0
 """Seconds to wait for another one that takes or restores the same snapshot."""
 
 
 @dataclass(frozen=True)
 class Snapshotter(Keeper):
-    """Keeps snapshots of the database of ``store`` in ``directory``; ``locks`` has our own locks."""
+    """Keeps snapshots of the database of ``store`` in ``directory``, sealed by ``seals``; ``locks`` has our
+    own locks, ``scratch`` copies in clear while they are used.
+    """
 
     store: Store
     directory: Path
     locks: Path
+    scratch: Path
+    seals: Vault
 
     @property
     def resource(self) -> str:
@@ -39,6 +47,14 @@ class Snapshotter(Keeper):
     @property
     def address(self) -> str:
         return self.store.spot.address
+
+    @property
+    def vault(self) -> Vault:
+        return self.seals
+
+    @property
+    def resident(self) -> Path | None:
+        return self.store.settings.resident
 
     def snapshot(self, key: str) -> Snapshot:
         """Take one, or return the one taken under ``key``. Source of ``Snapshots.snapshot``."""
@@ -75,12 +91,22 @@ class Snapshotter(Keeper):
     def opened(self, snapshot: Snapshot) -> Iterator[Store]:
         """Its content, checked, as a database that nobody writes to. Raises Rejected."""
         self.cut_of(snapshot)
-        yield self.store.at(self.dump_of(snapshot))
+        dump = self.dump_of(snapshot)
+        if not dump.sealed:
+            yield self.store.at(dump.path)
+            return
+        with scratch(self.scratch) as folder:
+            self.refuse_without_room(folder)
+            path = folder / "snapshot.db"
+            path.touch(mode=0o600)
+            with dump.opened() as source, path.open("wb") as to:
+                shutil.copyfileobj(source, to, _PIECE)
+            yield self.store.at(path)
 
     @contextlib.contextmanager
     def _ready(self, name: str) -> Iterator[None]:
         with self.files(), alone(self.locks / f"{name}.lock", self.store.spot, PATIENCE):
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_directory()
             yield
 
     def _take(self, name: str) -> Cut:
@@ -98,11 +124,15 @@ class Snapshotter(Keeper):
 
     def _copy(self, name: str, path: Path) -> Cut:
         before = datetime.now(UTC)
-        copying.save(self.store, path)
-        with self.store.at(path).session(only_read=True) as connection:
-            listing = read_listing(connection)
-            counted = contents.counts(connection, contents.tables(connection))
-            deployed = tuple((r.name, r.digest) for r in revisions.read(connection))
+        with scratch(self.scratch) as folder:
+            clear = folder / "copy.db"
+            copying.save(self.store, clear)
+            with self.store.at(clear).session(only_read=True) as connection:
+                listing = read_listing(connection)
+                counted = contents.counts(connection, contents.tables(connection))
+                deployed = tuple((r.name, r.digest) for r in revisions.read(connection))
+            with clear.open("rb") as source, sealing(self.vault, path) as (to, written):
+                shutil.copyfileobj(source, to, _PIECE)
         snapshot = Snapshot(
             id=name,
             resource=self.resource,
@@ -110,7 +140,7 @@ class Snapshotter(Keeper):
             cut=f"time:{before.isoformat()}",
             fingerprint=fingerprint(listing),
             created_at=datetime.now(UTC),
-            size=path.stat().st_size,
+            size=written.size,
             server_version=f"SQLite {sqlite3.sqlite_version}",
         )
-        return Cut(snapshot, file_digest(path), listing, counted, deployed)
+        return Cut(snapshot, written.digest, listing, counted, deployed)
