@@ -8,6 +8,7 @@ import os
 import random
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from lastgood.drivers.sqlite import swap
+from lastgood.drivers.sqlite.connection import Store
 from tests.drivers.postgresql.waiting import until
 from tests.drivers.sqlite.conftest import Lab
 from tests.drivers.sqlite.day import RESTORE, Day
@@ -67,8 +69,17 @@ def die(day: Day, point: str) -> None:
 def arm(point: str) -> None:
     name, _, wanted = point[1:].partition("#")
     module, *path = name.split(".")
-    # Many small steps, so that there is something between the first and the last.
+    # Many small steps and no room to keep them in memory: between the first and the last the file is neither
+    # the old one nor the new one, but for its journal.
     swap.PAGES = 32  # type: ignore[misc]
+    connect = Store.connect
+
+    def cramped(store: Store, **settings: Any) -> sqlite3.Connection:
+        connection = connect(store, **settings)
+        connection.execute("PRAGMA cache_size = 16")
+        return connection
+
+    Store.connect = cramped  # type: ignore[method-assign]
     holder: Any = importlib.import_module(f"lastgood.drivers.sqlite.{module}")
     for part in path[:-1]:
         holder = getattr(holder, part)
