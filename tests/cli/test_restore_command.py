@@ -26,7 +26,7 @@ from lastgood.domain.release import DatabaseTarget
 from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Request, Rollout, RolloutState
-from lastgood.domain.salvage import TableWrites, WritesSince
+from lastgood.domain.salvage import Neighbours, TableWrites, WritesSince
 from lastgood.domain.status import UnitStatus
 from lastgood.domain.unit import Target
 from lastgood.drivers.postgresql.driver import PostgresqlDriver, create
@@ -141,6 +141,16 @@ def test_each_table_by_its_name_and_what_becomes_of_it() -> None:
     assert "orders taken orders 37 2 1 carried over" in told
     assert "visits 9 0 0 stays in the failed database only" in told
     assert "订单" in drawn(planned(TableWrites("orders", 1)), "zh_CN")
+
+
+def test_who_stays_with_the_failed_database_is_shown_and_asked_about() -> None:
+    left = Neighbours(left=(Message("the slot cdc stays"),))
+    plan = replace(planned(), neighbours=left)
+    assert "! the slot cdc stays" in drawn(plan)
+    assert plan.costs
+    with patch("lastgood.cli.change.ask") as asked:
+        command._ask(Mock(), plan)
+    assert "stays with the failed database. Go back?" in asked.call_args.args[1]
 
 
 def test_nothing_is_said_to_be_nothing_only_where_that_is_known() -> None:

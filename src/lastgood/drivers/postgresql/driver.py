@@ -1,5 +1,6 @@
 """PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Reviews, UndoesRows, Snapshots, Captures,
-Restores, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes and GivesEvidence.
+Restores, HasNeighbours, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes and
+GivesEvidence.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from lastgood.domain.expiry import Aside
 from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped, WritesSince
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql import evidence, revisions, undoing
 from lastgood.drivers.postgresql.bundle import Bundler
@@ -165,6 +166,9 @@ class PostgresqlDriver:
 
     def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         self._restores.refuse(snapshot, keep)
+
+    def neighbours(self, snapshot: Snapshot) -> Neighbours:
+        return self._restores.neighbours()
 
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
         return self._restores.prepare(snapshot, key)
