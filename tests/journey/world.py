@@ -125,7 +125,8 @@ class World:
         for environment, port in self.ports.items():
             self.write(f"services/page/environments/{environment}/us.yaml", f"port: {port}\n")
         if self.database_url:
-            driver = "mariadb" if self.database_url.startswith("mysql:") else "postgresql"
+            scheme = self.database_url.partition(":")[0]
+            driver = {"mysql": "mariadb", "sqlite": "sqlite"}.get(scheme, "postgresql")
             parts = {"url": self.database_url, "driver": driver}
             self.write("databases/orders/database.yaml", DATABASE % parts)
             self.migration("0001_init", INIT)

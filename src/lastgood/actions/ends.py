@@ -71,7 +71,7 @@ def _abandoned(unit: UnitOfWork, rollout: Rollout, failure: Failure | None) -> t
     rows, left = sum(done["carried"].values()), sum(done["conflicts"].values())
     template = N_(
         "{resource} went back, but it stopped after that: {what}. {rows} later writes were carried over, "
-        "{left} rows are in conflict and listed in its table lastgood.conflicts (MariaDB: "
+        "{left} rows are in conflict and listed in its table lastgood.conflicts (MariaDB, SQLite: "
         "lastgood_conflicts); the failed database is kept as {failed}. The criteria were not measured again"
     )
     words |= {"rows": rows, "left": left, "failed": done["failed"]}
@@ -89,8 +89,8 @@ def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Mes
     )
     some_left = N_(
         "{verdict}: {resource} went back, and {rows} later writes were carried over; {left} rows are in "
-        "conflict and listed in its table lastgood.conflicts (MariaDB: lastgood_conflicts); the failed "
-        "database is kept as {failed}"
+        "conflict and listed in its table lastgood.conflicts (MariaDB, SQLite: lastgood_conflicts); the "
+        "failed database is kept as {failed}"
     )
     return state, _stayed(Message(some_left if left else all_over, words), done)
 

@@ -109,7 +109,9 @@ class Lines:
             lines.append(Text("    " + t.text(N_("carried over: {rows}"), rows=rows)))
         if conflicts := data.get("conflicts"):
             rows = ", ".join(f"{table} {count}" for table, count in conflicts.items())
-            template = N_("in conflict, listed in lastgood.conflicts (MariaDB: lastgood_conflicts): {rows}")
+            template = N_(
+                "in conflict, listed in lastgood.conflicts (MariaDB, SQLite: lastgood_conflicts): {rows}"
+            )
             lines.append(Text("    " + t.text(template, rows=rows), "yellow"))
         if "failed" in data:
             closed = N_("closed for {fence}, {swap} of that the swap; the failed database is {failed}")

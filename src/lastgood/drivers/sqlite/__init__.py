@@ -1,0 +1,1 @@
+"""SQLite: one file that programs on the same host open."""
