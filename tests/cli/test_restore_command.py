@@ -89,7 +89,7 @@ def test_what_is_refused_what_is_lost_and_what_comes_back(world: World, cli: Cli
 def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:
     capture = Capture("s1", "shop@prod", str(SHOP), "r1", NOW, ("0001",), ("0002_prices",))
     database = DatabaseTarget("shop@prod", Target("postgresql"))
-    plan = plan_restore(release("x"), database, capture, (str(SHOP),), lambda kind: (), Estimate())
+    plan = plan_restore(release("x"), database, capture, (release("x"),), lambda kind: (), Estimate())
     snapshot = Snapshot("s1", "shop@prod", "/p", "0/1", "f", NOW)
     reasons = () if complete else (Message("the slot was lost"),)
     writes = WritesSince("s1", complete, tables, reasons)
