@@ -130,6 +130,11 @@ def _stayed(outcome: Message, done: dict[str, Any]) -> Message:
     if unknown := done.get("unknown"):
         words = {"outcome": outcome, "unknown": "; ".join(unknown)}
         outcome = Message(N_("{outcome}. What else was written since is not known: {unknown}"), words)
+    if left := done.get("left"):
+        outcome = Message(N_("{outcome}. As accepted, {left}"), {"outcome": outcome, "left": "; ".join(left)})
+    if notes := done.get("notes"):
+        words = {"outcome": outcome, "notes": "; ".join(notes)}
+        outcome = Message(N_("{outcome}. Still to be done: {notes}"), words)
     return outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from lastgood.estate.yamlfile import Document
 from lastgood.ports.estate import Problem
 
 SCRIPTS = ("deploy", "verify", "revert")
+BESIDES = ("poolers", "replicas")
 JOURNEY = "journey.sql"
 JOURNEYS = "journeys"
 """The folder of those of single services, each by its name."""
@@ -56,6 +58,7 @@ def load_database(
         settings["password"] = {"secret": secret}
         reference = prepare(data["password"], document, file, (*above, "password"))
         password = model.SecretDeclared(secret, **reference)
+    besides = _besides(name, data, document, file, above, settings)
     return model.DatabaseDeclared(
         name=name,
         file=file,
@@ -74,7 +77,29 @@ def load_database(
         migrations=load_migrations(tree, name, findings),
         journey=load_journey(tree, f"databases/{name}/{JOURNEY}", name, findings),
         journeys=load_journeys(tree, name, findings),
+        besides=besides,
     )
+
+
+def _besides(
+    name: str,
+    data: Mapping[str, Any],
+    document: Document,
+    file: str,
+    above: yamlfile.Path,
+    settings: dict[str, Any],
+) -> tuple[model.SecretDeclared, ...]:
+    """Poolers and replicas put into ``settings``, each with its password named as a secret."""
+    found = []
+    for kind in BESIDES:
+        for index, one in enumerate(data.get(kind, ())):
+            part = dict(prepare(one, document, file, (*above, kind, index)))
+            if reference := part.pop("password", None):
+                secret = f"DATABASE_{name.upper().replace('-', '_')}_{kind.upper()}_{index + 1}_PASSWORD"
+                found.append(model.SecretDeclared(secret, **reference))
+                part["password"] = {"secret": secret}
+            settings.setdefault(kind, []).append(part)
+    return tuple(found)
 
 
 def _find(

@@ -127,6 +127,7 @@ class MigrationDeclared:
 class DatabaseDeclared:
     """``scope`` is ``site`` or ``environment``: what one instance of it is shared by. ``called`` by table and
     language. ``journey`` is empty where none is declared; ``journeys`` by service, in its place.
+    ``besides``: passwords of poolers and replicas.
     """
 
     name: str
@@ -143,10 +144,16 @@ class DatabaseDeclared:
     migrations: tuple[MigrationDeclared, ...]
     journey: bytes = b""
     journeys: dict[str, bytes] = field(default_factory=dict)
+    besides: tuple[SecretDeclared, ...] = ()
 
     def journey_of(self, service: str) -> bytes:
         """How the code of a service writes: its own, or the one for all."""
         return self.journeys.get(service, self.journey)
+
+    @property
+    def passwords(self) -> tuple[SecretDeclared, ...]:
+        """Its own, and those of what is declared beside it."""
+        return (*((self.password,) if self.password else ()), *self.besides)
 
     def instance(self, environment: str, site: str) -> str:
         """``shop@prod/us``, or ``shop@prod`` when the sites of an environment share it."""

@@ -286,8 +286,8 @@ class ServiceUnits:
                 )
 
     def _secrets(self) -> Make:
-        passwords = [self._declared(name).password for name in self.service.databases]
-        declared = [*self.service.secrets, *(p for p in passwords if p is not None)]
+        passwords = [p for name in self.service.databases for p in self._declared(name).passwords]
+        declared = [*self.service.secrets, *passwords]
         parts = [(s.name, {"env": s.env, "file": s.file}) for s in declared]
         made = [(name, where, self.shared.renderer.settings(where)) for name, where in parts]
 

@@ -95,11 +95,12 @@ def _named(users: Sequence[Release]) -> str:
     )
 
 
-def accepting(plan: Plan, writes: WritesSince) -> Plan:
-    """The swap may leave behind what ``writes`` says is lost or not known, and nothing else."""
+def accepting(plan: Plan, writes: WritesSince, left: Sequence[Message] = ()) -> Plan:
+    """The swap may leave behind what ``writes`` says is lost or not known, and ``left``, and nothing else."""
     accepted = {
         "tables": {table.table: table.rows for table in writes.lost},
         "unknown": [str(reason) for reason in writes.reasons],
+        "left": [str(one) for one in left],
     }
     steps = tuple(
         replace(step, params={**step.params, "accepted": accepted})

@@ -220,12 +220,21 @@ def keep(release: Release) -> Step:
 
 
 def prune(release: Release) -> list[Step]:
-    """Only where the service says how many restore points are kept."""
-    count = release.keep.restore_points
-    if not count:
+    """Only where the service says how many restore points are kept, or a database for how long copies."""
+    count, kept = release.keep.restore_points, days_kept(release)
+    if not count and not kept:
         return []
     title = Message(N_("Prune restore points, the newest {count} stay"), {"count": count})
-    return [Step("prune", StepKind.PRUNE, title, {"release": release.digest, "keep": count})]
+    if not count:
+        title = Message(N_("Discard copies of databases that are older than declared"))
+    days = {"days": kept} if kept else {}
+    return [Step("prune", StepKind.PRUNE, title, {"release": release.digest, "keep": count, **days})]
+
+
+def days_kept(release: Release) -> dict[str, int]:
+    """How long copies of its databases are kept, where that is declared."""
+    declared = {d.resource: d.target.settings.get("keep_days") for d in release.databases}
+    return {resource: days for resource, days in declared.items() if isinstance(days, int) and days > 0}
 
 
 def revert(release: Release, taken: Mapping[str, Sequence[str]]) -> list[Step]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of, undoes_of
 from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
 from lastgood.actions.needs import needed_by_others, other_users
@@ -28,6 +30,8 @@ class TakeSnapshot(Handler):
         if "moving" in context.step.params:
             return self._captured(context, release, database)
         snapshot = snapshots_of(self.tools.drivers, release, database).snapshot(context.key)
+        # What is taken before a revert may hold what is nowhere else.
+        snapshot = replace(snapshot, expires=not context.step.id.startswith("back:"))
         with context.store.write() as unit:
             unit.points.add_snapshot(snapshot)
         return _told(snapshot)
@@ -39,7 +43,7 @@ class TakeSnapshot(Handler):
             raise Rejected(NOT_KEPT.template, todo=N_("Plan the change again."), where=database.resource)
         # Nobody else migrates meanwhile: the rollout holds the resource.
         applied = migrates_of(self.tools.drivers, release, database).applied()
-        snapshot = captures.capture(context.key)
+        snapshot = replace(captures.capture(context.key), expires=True)
         moving = tuple(context.step.params["moving"])
         made = Capture(
             snapshot.id, database.resource, str(release.unit), context.program, snapshot.created_at,
