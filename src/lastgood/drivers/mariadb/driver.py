@@ -1,5 +1,5 @@
-"""MariaDB as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
-Observes and GivesEvidence.
+"""MariaDB as a target: Migrates, RehearsesWrites, Classifies, Snapshots, Captures, Restores, HasConnections,
+Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lastgood.drivers.mariadb.capture import Capturer
 from lastgood.drivers.mariadb.connection import Server, one
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.migrate import Migrator
-from lastgood.drivers.mariadb.rehearse import rehearse
+from lastgood.drivers.mariadb.rehearsing import Rehearser
 from lastgood.drivers.mariadb.restore import Restorer
-from lastgood.drivers.mariadb.scratch import refuse_programs_of
 from lastgood.drivers.mariadb.settings import MariadbSettings
 from lastgood.drivers.mariadb.signal import SignalReader
 from lastgood.drivers.mariadb.snapshot import Snapshotter
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.rehearsing import Journeys
 from lastgood.sql.listing import fingerprint
 
 
@@ -46,6 +46,7 @@ class MariadbDriver:
         self._snapshots = Snapshotter(server, tools.directory / "snapshots")
         self._captures = Capturer(server, self._snapshots, tools.directory / "captures")
         self._restores = Restorer(server, self._snapshots, self._captures)
+        self._rehearser = Rehearser(server, self._snapshots)
         self._signals = SignalReader(server)
 
     def observe(self) -> Observation:
@@ -107,10 +108,19 @@ class MariadbDriver:
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
-        cut = self._snapshots.cut_of(snapshot)
-        refuse_programs_of(self._server.database, cut.listing, self._server)
-        dump, tools = self._snapshots.dump_of(snapshot), self._snapshots.tools()
-        return rehearse(self._server, dump, tools, pending, standing)
+        return self.rehearse_writes(snapshot, pending, standing, Journeys())
+
+    def sample_rows(self) -> int:
+        return self._rehearser.sample_rows()
+
+    def rehearse_writes(
+        self,
+        source: Snapshot | None,
+        pending: Sequence[MigrationScript],
+        standing: Sequence[MigrationScript],
+        journeys: Journeys,
+    ) -> Rehearsal:
+        return self._rehearser.rehearse(source, pending, standing, journeys)
 
     def classify(self, migration: MigrationScript) -> Classification:
         # A driver that only answers signals does without the parser.

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from lastgood.drivers.mariadb import contents
-from lastgood.drivers.mariadb.binaries import Binaries
-from lastgood.drivers.mariadb.connection import Server
+from lastgood.drivers.mariadb.additions import additive
+from lastgood.drivers.mariadb.connection import Server, rows
 from lastgood.drivers.mariadb.fingerprint import read_listing
+from lastgood.drivers.mariadb.journeys import Writer
 from lastgood.drivers.mariadb.migrate import Migrator
-from lastgood.drivers.mariadb.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
+from lastgood.ports.rehearsing import Journeys
 from lastgood.sql.rehearsal import Content, Rehearser, State
+from lastgood.sql.trial import Trial
 
 
-def rehearse(
-    server: Server,
-    dump: Path,
-    binaries: Binaries,
+def try_on(
+    copy: Server,
     pending: Sequence[MigrationScript],
     standing: Sequence[MigrationScript],
+    journeys: Journeys,
 ) -> Rehearsal:
-    """Source of ``Migrates.rehearse``. Raises as ``Rehearser.rehearse`` does."""
-    with scratch(server, dump, binaries) as copy:
-        return Rehearser(Migrator(copy), partial(_look, copy), server.spot.address).rehearse(
-            pending, standing
-        )
+    """Raises as ``Trial.run`` does."""
+    with copy.session() as connection:
+        databases = {str(name) for (name,) in rows(connection, "SHOW DATABASES")}
+    writer = Writer(copy, databases | {copy.settings.database})
+    rehearser = Rehearser(Migrator(copy), partial(_look, copy), copy.spot.address)
+    return Trial(rehearser, writer, additive, pending, standing, journeys).run()
 
 
 def _look(copy: Server, start: State | None) -> State:

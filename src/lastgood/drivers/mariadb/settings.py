@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import password, seconds
+from lastgood.sql.settings import mebibytes, password, seconds
 
 KEYS = frozenset(
-    {"url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries"}
-)
+    ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
+) | {"rehearse_whole"}
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
 EXAMPLE = "mysql://user@host:3306/database"
@@ -30,6 +30,7 @@ class MariadbSettings:
 
     ``authority`` is a file with the certificates that the server's must be signed by; empty: not encrypted.
     ``binaries`` is the directory of mariadb-dump and mariadb, None: where PATH has them.
+    ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
     """
 
     resource: str
@@ -44,6 +45,7 @@ class MariadbSettings:
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
     binaries: Path | None = None
+    rehearse_whole: int = 10240
 
     @property
     def address(self) -> str:
@@ -71,6 +73,7 @@ class MariadbSettings:
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "mariadb"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "mariadb"),
             binaries=Path(str(binaries)) if binaries else None,
+            rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "mariadb"),
         )
 
 

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import password, seconds
+from lastgood.sql.settings import mebibytes, password, seconds
 
 KEYS = frozenset(
     ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
@@ -72,7 +72,7 @@ class PostgresqlSettings:
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "postgresql"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "postgresql"),
             binaries=Path(str(binaries)) if binaries else None,
-            rehearse_whole=_mebibytes(settings, "rehearse_whole", 10240),
+            rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "postgresql"),
         )
 
 
@@ -112,16 +112,3 @@ def _parameters(url: object) -> Mapping[str, str]:
             example=example,
         )
     return parameters
-
-
-def _mebibytes(settings: Mapping[str, Any], key: str, default: int) -> int:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInput(
-            N_("the setting '{key}' of the postgresql driver is no number of MiB: '{value}'"),
-            todo=N_("Write a whole number, for example {default}; 0 copies a sample of any database."),
-            key=key,
-            value=value,
-            default=default,
-        )
-    return value

@@ -1,0 +1,84 @@
+"""Journeys on MariaDB: one transaction each, as far as the server has one.
+
+It ends a transaction at each definition, and a name with a database in front reaches that one: neither is
+run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import pymysql
+
+from lastgood.domain.errors import DriverError, InvalidInput
+from lastgood.domain.message import N_
+from lastgood.drivers.mariadb import failures
+from lastgood.drivers.mariadb.connection import Connection, Server, rows, run
+from lastgood.drivers.mariadb.scan import Kind, Statement, runnable, split
+from lastgood.ports.rehearsing import Journey
+from lastgood.sql.journeys import name_of, refuse_schema
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes in the database of ``server``, and in no other of ``databases``."""
+
+    server: Server
+    databases: Collection[str]
+
+    def run(self, journey: Journey, *, times: int, keep: bool) -> DriverError | None:
+        """Source of ``sql.journeys.Writer.run``; raises Rejected when it would change the schema."""
+        statements = self._fit(journey)
+        with self.server.session() as connection:
+            run(connection, "START TRANSACTION READ WRITE")
+            for statement in list(statements) * times:
+                failed = self._done(connection, statement, journey)
+                if failed is not None:
+                    return failed
+            run(connection, "COMMIT" if keep else "ROLLBACK")
+        return None
+
+    def _done(self, connection: Connection, statement: Statement, journey: Journey) -> DriverError | None:
+        try:
+            run(connection, statement.text)
+        except pymysql.Error as error:
+            if failures.lost(error):
+                raise
+            spot = replace(
+                self.server.spot, file=name_of(journey), line=statement.line, statement=statement.text
+            )
+            return failures.translate(error, spot)
+        if statement.kind is Kind.SESSION:
+            self.server.guard(connection, keep_mode=True)
+        return None
+
+    def _fit(self, journey: Journey) -> Sequence[Statement]:
+        file = name_of(journey)
+        for statement in split(journey.script, file):
+            if statement.kind is Kind.DEFINITION and statement.words[0] in _SCHEMA:
+                raise refuse_schema(
+                    f"{' '.join(statement.words[:3])}, line {statement.line}", self.server.spot.address
+                )
+        statements = runnable(journey.script, file, definitions=False)
+        tables = self._tables() if any(s.before_dots for s in statements) else frozenset()
+        for statement in statements:
+            named = sorted(set(self.databases) & statement.before_dots - tables)
+            if named:
+                raise InvalidInput(
+                    N_("{file} names the database {database} in line {line}"),
+                    todo=N_("Leave it out: a rehearsal runs the script in a copy with another name."),
+                    where=f"{file}:{statement.line}",
+                    file=file,
+                    database=named[0],
+                    line=statement.line,
+                )
+        return statements
+
+    def _tables(self) -> frozenset[str]:
+        """A table's name before a dot is no database's, also where one is called so."""
+        with self.server.session() as connection:
+            return frozenset(str(name) for (name,) in rows(connection, "SHOW TABLES"))
+
+
+_SCHEMA = frozenset({"CREATE", "ALTER", "DROP", "RENAME"})
