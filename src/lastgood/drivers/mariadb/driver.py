@@ -1,5 +1,5 @@
 """MariaDB as a target: Migrates, RehearsesWrites, Reviews, Classifies, Snapshots, Captures, Restores,
-HasConnections, Measures, Observes and GivesEvidence.
+HasConnections, Measures, Observes, Cautions and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.drivers.mariadb import contents, evidence, revisions
+from lastgood.drivers.mariadb import contents, evidence, revisions, versions
 from lastgood.drivers.mariadb.capacity import free_connections
 from lastgood.drivers.mariadb.capture import Capturer
 from lastgood.drivers.mariadb.connection import Server, one
@@ -82,6 +82,9 @@ class MariadbDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def caution(self) -> Message | None:
+        return versions.caution(self._server)
 
     def capture_obstacle(self) -> Message | None:
         return self._captures.obstacle()
