@@ -87,7 +87,7 @@ def test_mariadb_is_reviewed_without_a_server(migrating: Cli) -> None:
     script.write_text("CREATE INDEX notes ON orders (note(9));\nALTER TABLE orders MODIFY id bigint;\n")
     lines = migrating("lint").stdout.splitlines()
     at = lines.index(
-        f"{FOLDER}/0002_index/deploy.sql:2 warning writes the whole table orders, and its indexes, anew for "
+        f"{FOLDER}/0002_index/deploy.sql:2 warning rewrites the whole table orders, and its indexes, for "
         "another type of id: ALGORITHM=COPY, LOCK=SHARED, blocks writes"
     )
     assert lines[at + 3] == "      ALTER TABLE orders ADD COLUMN id_new bigint, ALGORITHM=NOCOPY, LOCK=NONE;"

@@ -105,9 +105,9 @@ def _action(alter: Alter, clause: Clause, part: Sequence[Token], *, adds_key: bo
     elif clause.take("CONVERT", "TO"):
         yield from _convert(alter, clause)
     elif any(clause.peek(*words) for words in _PARTITIONS):
-        yield alter.copied(N_("writes the whole table {table} into other partitions"), acts.NO_FORM)
+        yield alter.copied(N_("rewrites the whole table {table} into other partitions"), acts.NO_FORM)
     elif clause.peek("ORDER", "BY"):
-        yield alter.copied(N_("writes the whole table {table} in another order"), acts.NO_FORM)
+        yield alter.copied(N_("rewrites the whole table {table} in another order"), acts.NO_FORM)
     elif clause.peek("FORCE") or clause.has("ENGINE"):
         yield from _rebuild(alter, clause)
 
@@ -123,12 +123,10 @@ def _rebuild(alter: Alter, clause: Clause) -> Iterator[Act]:
     other = engine and engine != (known.engine or "innodb")
     if other:
         known.engine = engine
-        what = N_("writes the whole table {table} into another engine")
+        what = N_("rewrites the whole table {table} into another engine")
         yield alter.copied(what, acts.NO_FORM)
     elif known.fulltext:
-        yield alter.shared(
-            N_("writes the whole table {table} anew, for it has a full text index"), acts.NO_FORM
-        )
+        yield alter.shared(N_("rewrites the whole table {table}, for it has a full text index"), acts.NO_FORM)
 
 
 def _convert(alter: Alter, clause: Clause) -> Iterator[Act]:
@@ -139,7 +137,7 @@ def _convert(alter: Alter, clause: Clause) -> Iterator[Act]:
     changes = [change(one, replace(one, charset=later.charset), known) for one in texts]
     grows = any("text" in one.kind for one in texts)
     if not known.whole or COPIES in changes or grows:
-        what = N_("writes the whole table {table} anew in another character set")
+        what = N_("rewrites the whole table {table} in another character set")
         yield alter.copied(what, acts.NO_FORM)
     known.charset, known.collation = later.charset, later.collation
 
@@ -147,7 +145,7 @@ def _convert(alter: Alter, clause: Clause) -> Iterator[Act]:
 def _add(alter: Alter, clause: Clause) -> Iterator[Act]:
     known = alter.known
     if clause.take("SYSTEM", "VERSIONING"):
-        yield alter.copied(N_("writes the whole table {table} anew, to keep its history"), acts.NO_FORM)
+        yield alter.copied(N_("rewrites the whole table {table}, to keep its history"), acts.NO_FORM)
     elif clause.peek("PARTITION") or clause.peek("PERIOD"):
         return
     elif any(clause.peek(word) for word in CONSTRAINTS):
@@ -209,11 +207,11 @@ def _column(alter: Alter, clause: Clause) -> Iterator[Act]:
     computed = known.columns[name.key].computed
     if computed == "STORED":
         virtual = " ".join("VIRTUAL" if t.text.upper() in _KEPT else t.text for t in whole.rest())
-        what = N_("writes the whole table {table} anew, to compute {column} in every row")
+        what = N_("rewrites the whole table {table}, to compute {column} in every row")
         advice = N_("Have it computed when it is read:")
         yield alter.copied(what, advice, alter.alone(f"ADD COLUMN {virtual}, {GUARD}"), column=name.text)
     elif clause.has("AUTO_INCREMENT"):
-        what = N_("writes the whole table {table} anew, to number its rows by {column}")
+        what = N_("rewrites the whole table {table}, to number its rows by {column}")
         yield alter.shared(what, acts.NO_FORM, column=name.text)
     elif clause.has("REFERENCES"):
         what = N_("copies the whole table {table}, to look at each row for the foreign key of {column}")
@@ -241,7 +239,7 @@ def _filled(alter: Alter, name: Name, kind: str, clause: Clause) -> Act:
     clause.skip_to("DEFAULT")
     default = written(clause.group())
     return alter.copied(
-        N_("writes the whole table {table} anew, to fill {column} in every row"),
+        N_("rewrites the whole table {table}, to fill {column} in every row"),
         N_(
             "Add it empty, give new rows the default in a second migration, and fill the old in small steps "
             "that are committed one by one:"
@@ -262,10 +260,10 @@ def _placed(alter: Alter, table: Table, whole: Clause) -> Iterator[Act]:
         last = written(found[:place])
         yield alter.copied(what, N_("Add it at the end:"), alter.alone(f"ADD COLUMN {last}, {GUARD}"))
     elif table.fulltext:
-        what = N_("writes the whole table {table} anew, for it has a full text index")
+        what = N_("rewrites the whole table {table}, for it has a full text index")
         yield alter.shared(what, acts.NO_FORM)
     elif virtual & table.indexed:
-        what = N_("writes the whole table {table} anew, for it has an index on a computed column")
+        what = N_("rewrites the whole table {table}, for it has an index on a computed column")
         yield alter.shared(what, acts.NO_FORM)
 
 
@@ -319,7 +317,7 @@ def _drop(alter: Alter, clause: Clause, *, adds_key: bool) -> Iterator[Act]:
             )
         return
     if clause.take("SYSTEM", "VERSIONING"):
-        yield alter.shared(N_("writes the whole table {table} anew, without its history"), acts.NO_FORM)
+        yield alter.shared(N_("rewrites the whole table {table}, without its history"), acts.NO_FORM)
         return
     if any(
         clause.peek(word)
@@ -341,7 +339,7 @@ def _retype(alter: Alter, name: Name, clause: Clause) -> Iterator[Act]:
     was, now = known.columns.get(name.key), column_of(clause.again())
     known.columns[name.key] = now
     if was is None:
-        what = N_("may write the whole table {table} anew: what {column} was is not known from the scripts")
+        what = N_("may rewrite the whole table {table}: what {column} was is not known from the scripts")
         guarded = f"ALTER TABLE {alter.table.text} {alter.whole}, {GUARD};"
         yield alter.copied(what, acts.REFUSED, guarded, column=name.text)
     elif change(was, now, known) == COPIES:
@@ -358,7 +356,7 @@ def _retyped(alter: Alter, name: Name, was: Column, now: Column, clause: Clause)
         mended = f"MODIFY {name.text} {kind} CHARACTER SET {was.charset} {rest}".strip()
         return alter.copied(
             N_(
-                "writes the whole table {table} anew, for {column} gets the table's character set instead of "
+                "rewrites the whole table {table}, for {column} gets the table's character set instead of "
                 "{charset}"
             ),
             N_("Name the character set that it has:"),
@@ -368,12 +366,12 @@ def _retyped(alter: Alter, name: Name, was: Column, now: Column, clause: Clause)
         )
     if now.values and set(was.values) <= set(now.values):
         return alter.copied(
-            N_("writes the whole table {table} anew, for the values of {column} get other numbers"),
+            N_("rewrites the whole table {table}, for the values of {column} get other numbers"),
             N_("Write new values behind those that are there."),
             column=name.text,
         )
     return alter.copied(
-        N_("writes the whole table {table}, and its indexes, anew for another type of {column}"),
+        N_("rewrites the whole table {table}, and its indexes, for another type of {column}"),
         N_(
             "Add a second column, have the new release write both, fill it in small steps that are committed "
             "one by one, and use it in a later release:"
