@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from lastgood.drivers.mariadb.binaries import Binaries
@@ -21,8 +20,10 @@ from lastgood.drivers.mariadb.snapshot import ARGUMENTS
 SAMPLE_ROWS = 1000
 """Rows of each table that a sample has at most."""
 
-# Of ours those that say what there is. What they tell of has a number, and is a sample like anybody's tables.
-_WHOLE = re.compile(rf"{PREFIX}[a-z_]*[a-z]")
+_WHOLE = frozenset(
+    f"{PREFIX}{name}" for name in ("revisions", "progress", "restores", "kept", "undo", "undo_runs")
+)
+"""Tables of ours that say what there is. What they tell of can be as large as anybody's, and is a sample."""
 _EMPTY = 192 << 10
 """Bytes of a table with nothing in it, about."""
 _WORDS = tuple(word for word in ARGUMENTS if word != "--verbose")
@@ -86,7 +87,7 @@ def sample_size(connection: Connection) -> int:
 
 def _copy_rows(made: Connection, source: str, table: str, columns: Sequence[str]) -> None:
     names = ", ".join(quoted(column) for column in columns)
-    limit = "" if _WHOLE.fullmatch(table) else f" LIMIT {SAMPLE_ROWS}"
+    limit = "" if table in _WHOLE else f" LIMIT {SAMPLE_ROWS}"
     run(
         made, f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM {quoted(source, table)}{limit}"
     )  # fmt: skip
