@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lastgood.domain.errors import InvalidInput, Rejected
+from lastgood.domain.errors import Cause, InvalidInput, Rejected
 from lastgood.drivers.mariadb import binaries, scratch
 from lastgood.drivers.mariadb.additions import additive
 from lastgood.drivers.mariadb.binaries import Binaries
@@ -165,6 +165,18 @@ def test_what_a_tool_complains_of_is_told_and_nothing_stays(lab: Lab) -> None:
     lab.ask("DROP TABLE orders")
     with pytest.raises(Rejected, match=r"dump failed on .*lost"):
         lab.driver().rehearse_writes(None, [GIFTS], [], Journeys())
+    assert scratches(lab) == []
+
+
+def test_a_locked_table_is_not_waited_for_and_nothing_stays(lab: Lab) -> None:
+    lab.ask("CREATE TABLE orders (id int PRIMARY KEY)")
+    holder = lab.session()
+    with holder.cursor() as cursor:
+        cursor.execute("LOCK TABLES orders WRITE")
+    with pytest.raises(Rejected) as caught:
+        lab.driver().rehearse_writes(None, [GIFTS], [], Journeys())
+    assert caught.value.cause is Cause.TABLE_LOCK
+    holder.close()
     assert scratches(lab) == []
 
 

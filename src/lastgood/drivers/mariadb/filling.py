@@ -45,6 +45,10 @@ WHERE c.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VER
   AND COALESCE(c.GENERATION_EXPRESSION, '') = ''
 ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION
 """
+_TABLES = """
+SELECT TABLE_NAME FROM information_schema.TABLES
+WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
+"""
 _REFERENCES = """
 SELECT TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME, COLUMN_NAME, REFERENCED_COLUMN_NAME
 FROM information_schema.KEY_COLUMN_USAGE
@@ -55,6 +59,7 @@ ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION
 
 def copy_whole(source: Server, copy: Server, binaries: Binaries) -> None:
     """All of it, at one cut; a table without transactions at some moment of the copying."""
+    _refuse_locked(source)
     binaries.pour(source, _WORDS, copy)
 
 
@@ -63,6 +68,7 @@ def copy_sample(source: Server, copy: Server, binaries: Binaries) -> None:
 
     The server copies them itself; no row of the live database is locked for it.
     """
+    _refuse_locked(source)
     binaries.pour(source, _SHAPES, copy)
     with source.patient_session() as live, copy.patient_session() as made:
         run(made, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -83,6 +89,13 @@ def copy_sample(source: Server, copy: Server, binaries: Binaries) -> None:
 def sample_size(connection: Connection) -> int:
     """Bytes that a sample needs, about."""
     return int(one(connection, _SIZE, _EMPTY, SAMPLE_ROWS))
+
+
+def _refuse_locked(source: Server) -> None:
+    """The tool that dumps would wait for a locked table for a day; we wait ``lock_timeout``."""
+    with source.session() as connection:
+        for (table,) in rows(connection, _TABLES):
+            run(connection, f"SELECT 1 FROM {quoted(table)} LIMIT 0")
 
 
 def _copy_rows(made: Connection, source: str, table: str, columns: Sequence[str]) -> None:
