@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pymysql
 
@@ -22,10 +23,13 @@ from lastgood.sql.journeys import name_of, refuse_schema
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes in the database of ``server``, and in no other of ``databases``."""
+    """Writes in the database of ``server``, and in no other of ``databases``. ``folds``: the server takes any
+    case for a name, and keeps it in small letters.
+    """
 
     server: Server
     databases: Collection[str]
+    folds: bool = False
 
     def run(self, journey: Journey, *, times: int, keep: bool) -> DriverError | None:
         """Source of ``sql.journeys.Writer.run``; raises Rejected when it would change the schema."""
@@ -56,22 +60,37 @@ class Writer:
     def _fit(self, journey: Journey) -> Sequence[Statement]:
         file = name_of(journey)
         for statement in split(journey.script, file):
-            if statement.kind is Kind.DEFINITION and statement.words[0] in _SCHEMA:
+            if statement.words[:1] and statement.words[0] in _SCHEMA:
                 raise refuse_schema(
                     f"{' '.join(statement.words[:3])}, line {statement.line}", self.server.spot.address
                 )
-        statements = runnable(journey.script, file, definitions=False)
+        statements = runnable(journey.script, file)
         tables = self._tables() if any(s.before_dots for s in statements) else frozenset()
         for statement in statements:
-            named = sorted(set(self.databases) & statement.before_dots - tables)
+            place: dict[str, Any] = {
+                "file": file,
+                "line": statement.line,
+                "words": " ".join(statement.words[:3]),
+            }
+            if statement.kind is Kind.DEFINITION:
+                raise InvalidInput(
+                    N_("{file} has a statement that can't run in a transaction in line {line} ({words})"),
+                    todo=N_("Let it write rows only; what changes the schema is a migration."),
+                    where=f"{file}:{statement.line}",
+                    **place,
+                )
+            named = sorted(
+                n
+                for n in statement.before_dots - tables
+                if n in self.databases or (n.lower() in self.databases and self.folds)
+            )
             if named:
                 raise InvalidInput(
                     N_("{file} names the database {database} in line {line}"),
                     todo=N_("Leave it out: a rehearsal runs the script in a copy with another name."),
                     where=f"{file}:{statement.line}",
-                    file=file,
                     database=named[0],
-                    line=statement.line,
+                    **place,
                 )
         return statements
 

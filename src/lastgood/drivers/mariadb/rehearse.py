@@ -7,7 +7,7 @@ from functools import partial
 
 from lastgood.drivers.mariadb import contents
 from lastgood.drivers.mariadb.additions import additive
-from lastgood.drivers.mariadb.connection import Server, rows
+from lastgood.drivers.mariadb.connection import Server, one, rows
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.journeys import Writer
 from lastgood.drivers.mariadb.migrate import Migrator
@@ -26,7 +26,8 @@ def try_on(
     """Raises as ``Trial.run`` does."""
     with copy.session() as connection:
         databases = {str(name) for (name,) in rows(connection, "SHOW DATABASES")}
-    writer = Writer(copy, databases | {copy.settings.database})
+        folds = bool(one(connection, "SELECT @@lower_case_table_names"))
+    writer = Writer(copy, databases | {copy.settings.database}, folds)
     rehearser = Rehearser(Migrator(copy), partial(_look, copy), copy.spot.address)
     return Trial(rehearser, writer, additive, pending, standing, journeys).run()
 
