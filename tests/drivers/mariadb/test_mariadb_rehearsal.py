@@ -207,7 +207,14 @@ def test_what_a_journey_must_not_have_is_refused_before_it_runs(shop: Lab) -> No
         journey = Journey("a release", f"INSERT INTO orders VALUES (8, 'x');\n{text};")
         with pytest.raises(InvalidInput, match=why):
             writer.run(journey, times=1, keep=True)
-    assert shop.ask("SELECT id FROM orders") == [(1,)]
+    # A database that is called like a table of its own.
+    twin = Writer(server_of(shop), ["orders"])
+    alike = Journey("a release", "INSERT INTO orders.orders VALUES (8, 'x')")
+    with pytest.raises(InvalidInput, match="names the database orders"):
+        twin.run(alike, times=1, keep=True)
+    fine = Journey("a release", "UPDATE orders SET orders.note = 'x' WHERE orders.id = 1")
+    assert twin.run(fine, times=2, keep=False) is None
+    assert shop.ask("SELECT * FROM orders") == [(1, "one")]
 
 
 def test_the_live_database_is_not_written_to_from_a_copy(shop: Lab) -> None:

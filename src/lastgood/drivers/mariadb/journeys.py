@@ -6,7 +6,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from lastgood.domain.errors import DriverError, InvalidInput
 from lastgood.domain.message import N_
 from lastgood.drivers.mariadb import failures
 from lastgood.drivers.mariadb.connection import Connection, Server, rows, run
-from lastgood.drivers.mariadb.scan import Kind, Statement, runnable, split
+from lastgood.drivers.mariadb.scan import Kind, Statement, runnable, split, tokens, unquoted
 from lastgood.ports.rehearsing import Journey
 from lastgood.sql.journeys import name_of, refuse_schema
 
@@ -79,11 +79,7 @@ class Writer:
                     where=f"{file}:{statement.line}",
                     **place,
                 )
-            named = sorted(
-                n
-                for n in statement.before_dots - tables
-                if n in self.databases or (n.lower() in self.databases and self.folds)
-            )
+            named = sorted(self._elsewhere(statement, tables))
             if named:
                 raise InvalidInput(
                     N_("{file} names the database {database} in line {line}"),
@@ -94,8 +90,20 @@ class Writer:
                 )
         return statements
 
+    def _elsewhere(self, statement: Statement, tables: Collection[str]) -> Iterator[str]:
+        """Databases that a statement reaches by name. One that a table is called like is one where a table
+        follows: else it is that table, and a column.
+        """
+        bare = [t for t in tokens(statement.text, "") if t.kind not in ("space", "line", "block")]
+        for before, dot, behind in zip(bare, bare[1:], bare[2:], strict=False):
+            if dot.text != "." or before.kind not in ("word", "name"):
+                continue
+            name, following = unquoted(before.text), unquoted(behind.text)
+            there = name in self.databases or (self.folds and name.lower() in self.databases)
+            if there and (name not in tables or following in tables):
+                yield name
+
     def _tables(self) -> frozenset[str]:
-        """A table's name before a dot is no database's, also where one is called so."""
         with self.server.session() as connection:
             return frozenset(str(name) for (name,) in rows(connection, "SHOW TABLES"))
 
