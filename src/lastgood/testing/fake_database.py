@@ -25,6 +25,7 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.plan import Reversibility
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.salvage import Neighbours
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
@@ -42,12 +43,17 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
     return FakeDatabase(path, tools.directory / "snapshots", str(settings.get("resource", path.stem)))
 
 
-class FakeDatabase(FakeRestoring):
-    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, Measures, Observes and
-    GivesEvidence.
+def rewound(settings: Mapping[str, Any]) -> Sequence[Path]:
+    """Rewinds: a restore puts the file back."""
+    return [Path(str(settings["path"]))] if "path" in settings else []
 
-    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``sampled``: what it
-    says of its copies; ``rehearsals`` counts them.
+
+class FakeDatabase(FakeRestoring):
+    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, HasNeighbours, Measures,
+    Observes and GivesEvidence.
+
+    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``beside``: who else has
+    to do with it; ``sampled``: what it says of its copies; ``rehearsals`` counts them.
     """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
@@ -56,6 +62,8 @@ class FakeDatabase(FakeRestoring):
         self.resource = resource
         self.obstacle: Message | None = None
         self.unknown: tuple[Message, ...] = ()
+        self.beside = Neighbours()
+        self.undone: tuple[Message, ...] = ()
         self.sampled = 0
         self.rehearsals = 0
         self._failures: dict[str, list[DriverError]] = {}

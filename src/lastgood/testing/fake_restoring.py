@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from lastgood.domain.errors import Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped, TableWrites, WritesSince
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped, TableWrites, WritesSince
 
 JOURNAL = "lastgood_journal"
 """What was written: seq, name of the table, what was done, key, the columns that were given, as JSON."""
@@ -30,6 +30,9 @@ class FakeRestoring(Protocol):
     directory: Path
     obstacle: Message | None
     unknown: tuple[Message, ...]
+    beside: Neighbours
+    undone: tuple[Message, ...]
+    """What a swap says is still to be done."""
 
     def _fail(self, method: str) -> None: ...
 
@@ -94,6 +97,10 @@ class FakeRestoring(Protocol):
         if missing := [table for table in keep if table not in known]:
             raise Rejected(N_("there is no table {table}"), table=missing[0])
 
+    def neighbours(self, snapshot: Snapshot) -> Neighbours:
+        self._fail("neighbours")
+        return self.beside
+
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
         self._fail("prepare_copy")
         copy = self._copy(key)
@@ -121,7 +128,7 @@ class FakeRestoring(Protocol):
                 shutil.copyfile(self.path, self.path.with_name(noted["failed"]))
                 self._copy(key).rename(self.path)
                 self._note(key, noted)
-        return Swapped(noted["failed"], _salvage(noted), 0.02, 0.01)
+        return Swapped(noted["failed"], _salvage(noted), 0.02, 0.01, self.undone)
 
     def abandon(self, key: str) -> bool:
         self._fail("abandon")

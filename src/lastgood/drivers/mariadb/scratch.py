@@ -20,6 +20,7 @@ from lastgood.drivers.mariadb.connection import PATIENCE, Connection, Server, on
 from lastgood.drivers.mariadb.fingerprint import EVENT, TABLE, TRIGGER
 from lastgood.drivers.mariadb.scan import split
 from lastgood.sql.listing import Listing
+from lastgood.sql.sealing import Dump
 
 PREFIX = "lastgood_scratch_"
 _NAME = re.compile(rf"^{PREFIX}[0-9a-f]{{8}}_[0-9a-f]{{8}}$")
@@ -34,7 +35,7 @@ Size = Callable[[Connection], int]
 
 
 @contextlib.contextmanager
-def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
+def scratch(server: Server, dump: Dump, binaries: Binaries) -> Iterator[Server]:
     """A scratch database loaded from ``dump``. Raises DriverError; leaves nothing behind."""
     with beside(server, lambda made: binaries.load(dump, made)) as made:
         yield made

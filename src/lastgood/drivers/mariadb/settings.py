@@ -11,11 +11,22 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import mebibytes, password, seconds
+from lastgood.sql.settings import days, mebibytes, password, resident, seconds
 
 KEYS = frozenset(
-    ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
-) | {"rehearse_whole"}
+    {
+        "url",
+        "password",
+        "resource",
+        "lock_timeout",
+        "statement_timeout",
+        "lock_deadline",
+        "binaries",
+        "keep_days",
+        "resident",
+        "rehearse_whole",
+    }
+)
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
 EXAMPLE = "mysql://user@host:3306/database"
@@ -46,6 +57,8 @@ class MariadbSettings:
     lock_deadline: float = 15.0
     binaries: Path | None = None
     rehearse_whole: int = 10240
+    keep_days: int = 0
+    resident: Path | None = None
 
     @property
     def address(self) -> str:
@@ -74,6 +87,8 @@ class MariadbSettings:
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "mariadb"),
             binaries=Path(str(binaries)) if binaries else None,
             rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "mariadb"),
+            keep_days=days(settings, "mariadb"),
+            resident=resident(settings, "mariadb"),
         )
 
 
