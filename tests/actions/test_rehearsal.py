@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from lastgood.actions.reviewing import server_notes
 from lastgood.domain.errors import Conflict, NotReversible, Rejected
 from lastgood.domain.message import Message
 from lastgood.domain.rehearsal import OldCode
@@ -224,3 +225,20 @@ def test_without_a_rehearsal_before_it_the_rollout_refuses_what_breaks(stage: St
     assert end.state is RolloutState.FAILED
     assert "old code does not run on the new schema" in str(end.outcome)
     assert_whole(stage.theatre, stage.old)
+
+
+class Unsure(FakeDatabase):
+    """A driver that was tried on another server."""
+
+    def caution(self) -> Message | None:
+        return Message("not tried on this one")
+
+
+def test_what_a_driver_is_not_sure_of_is_told_where_something_is_to_be_migrated(stage: Stage) -> None:
+    target = stage.release("gift", GIFT, NEW)
+    move, context = stage.move(target), stage.theatre.context
+    assert server_notes(context, target, move.schemas) == []
+    there = stage.shop.database
+    stage.theatre.drivers.built[UNIT, "database"] = Unsure(there.path, there.directory, there.resource)
+    assert [str(note) for note in server_notes(context, target, move.schemas)] == ["not tried on this one"]
+    assert server_notes(context, target, [replace(one, pending=()) for one in move.schemas]) == []

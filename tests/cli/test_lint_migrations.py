@@ -78,3 +78,18 @@ def test_it_is_said_in_chinese(migrating: Cli) -> None:
     shown = migrating("lint", LASTGOOD_LANG="zh").stdout
     assert "在 orders 上建立索引" in shown
     assert "CREATE INDEX CONCURRENTLY notes ON orders (note);" in shown
+
+
+def test_mariadb_is_reviewed_without_a_server(migrating: Cli) -> None:
+    declared = migrating.directory / "databases/shop/database.yaml"
+    declared.write_text(DATABASE.replace("postgresql", "mariadb").replace("mariadb://", "mysql://"))
+    script = migrating.directory / FOLDER / "0002_index/deploy.sql"
+    script.write_text("CREATE INDEX notes ON orders (note(9));\nALTER TABLE orders MODIFY id bigint;\n")
+    lines = migrating("lint").stdout.splitlines()
+    at = lines.index(
+        f"{FOLDER}/0002_index/deploy.sql:2 warning rewrites the whole table orders, and its indexes, for "
+        "another type of id: ALGORITHM=COPY, LOCK=SHARED, blocks writes"
+    )
+    assert lines[at + 3] == "      ALTER TABLE orders ADD COLUMN id_new bigint, ALGORITHM=NOCOPY, LOCK=NONE;"
+    assert f"{FOLDER}/0002_index/deploy.sql:2 by snapshot: it rewrites values in another type" in lines
+    assert not [line for line in lines if "not reviewed" in line]

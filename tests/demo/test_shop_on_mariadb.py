@@ -17,6 +17,7 @@ from lastgood.domain.plan import Reversibility
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.mariadb.driver import MariadbDriver, create
 from lastgood.ports.drivers import MigrationScript
+from lastgood.ports.rehearsing import Journey, Journeys
 from lastgood.testing.fake_files import FakeVault
 from lastgood.testing.mariadb_server import MariadbServer, mariadb
 from tests.demo.shop_process import DEMO, RunningShop, wait_for
@@ -36,6 +37,11 @@ def migration(name: str, *folders: str) -> MigrationScript:
 
 INIT = migration("0001_init", "first", "mariadb/first")
 GIFTS = migration("0002_gift_notes", "second/add", "mariadb/second/add")
+
+OLD, NEW = (
+    Journey(folder, (FILES / "mariadb" / folder / "databases/shop/journey.sql").read_text())
+    for folder in ("first", "second/add")
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +74,9 @@ def test_sells_ships_and_comes_back_from_release_two(
     driver = cast(MariadbDriver, create(unit, {"url": server.url("shop")}, cast(Any, tools)))
     driver.deploy(INIT, "key")
     first = driver.fingerprint()
+    seen = driver.rehearse_writes(None, [GIFTS], [INIT], Journeys(NEW, (OLD,)))
+    assert (str(seen.complaint), str(seen.untried), seen.difference) == ("", "", "")
+    assert seen.additive
     driver.deploy(GIFTS, "key")
     shop, next_shop = start(), start(release=2)
     workers = [start("worker"), start("worker")]

@@ -15,6 +15,7 @@ from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.unit import Target, UnitId
+from lastgood.ports.cautioning import Cautions
 from lastgood.ports.drivers import (
     Classifies,
     Drivers,
@@ -162,6 +163,12 @@ def reviews_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> 
     """None where the driver has nothing to say of a migration's locks."""
     driver = drivers.get(release.unit, database_target(release, database))
     return driver if isinstance(driver, Reviews) else None
+
+
+def cautions_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Cautions | None:
+    """None where the driver reaches one kind of server only."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, Cautions) else None
 
 
 def undoes_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> UndoesRows | None:

@@ -17,7 +17,7 @@ from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.rehearsing import Among, Told, journeys_between, rehearse_first, undone, unheard
 from lastgood.actions.renewing import refuse_lacking, renewal_of
-from lastgood.actions.reviewing import lock_notes, refuse_undo
+from lastgood.actions.reviewing import lock_notes, refuse_undo, server_notes
 from lastgood.actions.secrets import with_secrets
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.criterion import Verdict
@@ -134,7 +134,10 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     plan = plan_deploy(move)
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)
-    locks = lock_notes(context, release, move.schemas)
+    locks = [
+        *server_notes(context, release, move.schemas),
+        *lock_notes(context, release, move.schemas),
+    ]
     notes = (*waits, *plan.notes, *locks, *left, *_frozen_notes(context, unit_id))
     plan = with_cold_way_back(replace(plan, automatic=environment.automatic, notes=notes), renewal)
     context.store.put_plan(plan, release, base)

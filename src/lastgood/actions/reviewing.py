@@ -1,10 +1,10 @@
-"""What a plan says of the locks that its migrations take, from their scripts."""
+"""What a plan says of the locks that its migrations take, from their scripts, and of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lastgood.actions.abilities import reviews_of, undoes_of
+from lastgood.actions.abilities import cautions_of, reviews_of, undoes_of
 from lastgood.actions.context import Context
 from lastgood.domain.errors import NotReversible
 from lastgood.domain.finding import Blocks
@@ -36,6 +36,13 @@ def lock_notes(context: Context, release: Release, schemas: Sequence[SchemaMove]
             if review.migration in pending:
                 notes += _notes(review)
     return notes
+
+
+def server_notes(context: Context, release: Release, schemas: Sequence[SchemaMove]) -> list[Message]:
+    """What is not sure on the server of a database that is to be migrated."""
+    asked = [cautions_of(context.drivers, release, one.database) for one in schemas if one.pending]
+    found = [driver.caution() for driver in asked if driver is not None]
+    return [caution for caution in found if caution is not None]
 
 
 def refuse_undo(context: Context, release: Release, schemas: Sequence[SchemaMove]) -> None:

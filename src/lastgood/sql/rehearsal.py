@@ -11,8 +11,8 @@ from typing import Protocol
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_
-from lastgood.ports.drivers import MigrationScript, Rehearsal
-from lastgood.sql.listing import Listing, difference, fingerprint
+from lastgood.ports.drivers import MigrationScript
+from lastgood.sql.listing import Listing, difference
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,6 @@ class Rehearser:
     address: str
     usual: str = ""
     undoes: Callable[[MigrationScript], bool] = lambda migration: False
-
-    def rehearse(self, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]) -> Rehearsal:
-        """Source of ``Migrates.rehearse``: each is deployed, then each reverted, newest first.
-
-        Raises Rejected when a script fails, or when a revert changes nothing although its deploy did.
-        """
-        speaking = self.speaking(standing)
-        states, deploy_seconds = self.deploy(pending, self.look(None))
-        complaint = self.migrator.verify(speaking)
-        revert_seconds, after = self.revert(pending, states)
-        return Rehearsal(
-            fingerprint_before=fingerprint(states[0].listing),
-            fingerprint_after=fingerprint(after.listing),
-            old_runs_on_new=not complaint,
-            deploy_seconds=deploy_seconds,
-            revert_seconds=revert_seconds,
-            difference=self.difference(pending, states, after),
-        )
 
     def speaking(self, standing: Sequence[MigrationScript]) -> list[MigrationScript]:
         """Those whose verify.sql tells something about the release that stands: it passes before anything is

@@ -38,6 +38,20 @@ def seconds(settings: Mapping[str, Any], key: str, default: float, driver: str) 
     return float(value)
 
 
+def mebibytes(settings: Mapping[str, Any], key: str, default: int, driver: str) -> int:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidInput(
+            N_("the setting '{key}' of the {driver} driver is no number of MiB: '{value}'"),
+            todo=N_("Write a whole number, for example {default}; 0 copies a sample of any database."),
+            key=key,
+            driver=driver,
+            value=value,
+            default=default,
+        )
+    return value
+
+
 def days(settings: Mapping[str, Any], driver: str) -> int:
     """After how many days copies are discarded (``keep_days``), 0: never by themselves."""
     value = settings.get("keep_days", 0)

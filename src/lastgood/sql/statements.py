@@ -16,10 +16,13 @@ class Statement(Protocol):
 
 
 class Token(Protocol):
-    """A piece of a statement."""
+    """A piece of a statement; ``start`` counts characters from the script's begin."""
 
     @property
     def text(self) -> str: ...
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def start(self) -> int: ...

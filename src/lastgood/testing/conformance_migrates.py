@@ -25,11 +25,13 @@ class Database(Migrates, Snapshots, Protocol):
 @dataclass(frozen=True)
 class Subject:
     """A driver of an empty database; ``build`` makes another one, ``ask`` runs SQL on the target itself
-    and returns all rows. ``drop_index`` is how its SQL drops an index of ``orders``."""
+    and returns all rows. ``drop_index`` is how its SQL drops an index of ``orders``. ``names_indexes``: its
+    queries may, so that none may go."""
 
     build: Callable[[], Database]
     ask: Callable[[str], list[tuple[object, ...]]]
     drop_index: str = "DROP INDEX {index}"
+    names_indexes: bool = False
 
 
 def script(name: str, deploy: str, verify: str, revert: str) -> MigrationScript:

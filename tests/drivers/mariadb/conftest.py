@@ -66,7 +66,7 @@ class Lab:
 
     @property
     def subject(self) -> Subject:
-        return Subject(self.driver, self.ask, drop_index="DROP INDEX {index} ON orders")
+        return Subject(self.driver, self.ask, drop_index="DROP INDEX {index} ON orders", names_indexes=True)
 
 
 @pytest.fixture(scope="session")

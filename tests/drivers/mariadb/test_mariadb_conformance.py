@@ -11,6 +11,7 @@ from lastgood.ports.drivers import Classifies, GivesEvidence, HasConnections, Me
 from lastgood.testing import conformance_measures as measures
 from lastgood.testing.conformance_measures import MeasuresConformance
 from lastgood.testing.conformance_migrates import MigratesConformance, RehearsesConformance, Subject
+from lastgood.testing.conformance_rehearsals import RehearsesWritesConformance
 from lastgood.testing.conformance_snapshots import SnapshotsConformance
 from tests.drivers.mariadb.conftest import Lab
 
@@ -26,6 +27,10 @@ class TestMigrates(Live, MigratesConformance):
 
 
 class TestRehearses(Live, RehearsesConformance):
+    pass
+
+
+class TestRehearsesWrites(Live, RehearsesWritesConformance):
     pass
 
 

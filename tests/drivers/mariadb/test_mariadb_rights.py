@@ -11,6 +11,7 @@ import pytest
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.drivers.mariadb import snapshot as snapshots
+from lastgood.ports.rehearsing import Journeys
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
 from tests.drivers.mariadb.conftest import Lab
 
@@ -55,6 +56,10 @@ def test_the_documented_role_is_enough_and_each_right_is_needed(role: Lab) -> No
     assert driver.prove(taken).proven_at is not None
     more = script("0004_more", "CREATE TABLE more (id integer);", "SELECT id FROM more;", "DROP TABLE more;")
     assert driver.rehearse(taken, [more], [ORDERS]).difference == ""
+    for whole in (10240, 0):
+        copied = role.driver(url=role.server.url(role.name, "deployer"), rehearse_whole=whole)
+        assert copied.rehearse_writes(None, [more], [ORDERS], Journeys()).difference == ""
+    assert driver.caution() is None
     holder = role.session()
     holder.begin()
     with holder.cursor() as cursor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,11 @@ class Binaries:
         *,
         source: IO[bytes] | int,
         to: IO[bytes] | int,
+        words: IO[str] | int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
-        """``tool`` at work on the database of ``server``; its words come from ``stderr``."""
+        """``tool`` at work on the database of ``server``; its words go to ``words``: else ``stderr`` has
+        them.
+        """
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MYSQL", "MARIADB"))}
         environment["LC_ALL"] = "C"
         password = server.password()
@@ -48,7 +52,7 @@ class Binaries:
                 env=environment,
                 stdin=source,
                 stdout=to,
-                stderr=subprocess.PIPE,
+                stderr=words,
                 text=True,
                 errors="replace",
             )
@@ -64,6 +68,33 @@ class Binaries:
             words = running.communicate()[1]
         if running.returncode != 0:
             raise failed(self.client, words, server)
+
+    def pour(self, source: Server, words: Sequence[str], target: Server) -> None:
+        """A dump of ``source`` by ``words`` into the database of ``target``, without a file between. Raises
+        DriverError.
+        """
+        # Words into a file: a full pipe that nobody reads would stop both.
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            self.start(self.dump, words, source, source=subprocess.DEVNULL, to=subprocess.PIPE, words=said)
+            as dumping,
+        ):  # fmt: skip
+            assert dumping.stdout is not None, "it is a pipe"
+            loading = self.start(
+                self.client, (), target, source=dumping.stdout.fileno(), to=subprocess.DEVNULL
+            )
+            with loading:
+                # Ours: with it open a dump whose reader went away would wait for ever.
+                dumping.stdout.close()
+                answer = loading.communicate()[1]
+            dumping.wait()
+            said.seek(0)
+            complaint = said.read()
+        # A dump whose reader went away says that it can't write; the reader says why.
+        if dumping.returncode != 0 and not (loading.returncode != 0 and "on write" in complaint):
+            raise failed(self.dump, complaint, source)
+        if loading.returncode != 0:
+            raise failed(self.client, answer, target)
 
 
 def find(server: Server) -> Binaries:

@@ -135,7 +135,7 @@ class Server:
         statement = self.settings.statement_timeout if statement_timeout is None else statement_timeout
         whole = max(1, math.ceil(locks))
         limit = f"max_statement_time = {statement}"
-        if not is_mariadb(connection):
+        if not is_mariadb(connection) and not rows(connection, "SHOW VARIABLES LIKE 'max_statement_time'"):
             limit = f"max_execution_time = {round(statement * 1000)}"
         run(
             connection,
@@ -193,7 +193,7 @@ def quoted(*names: str) -> str:
 
 
 def is_mariadb(connection: Connection) -> bool:
-    """Else it is MySQL, or a server that calls itself so."""
+    """Else it is MySQL, or calls itself so, as a server behind a proxy or with another ``version`` does."""
     untyped: Any = connection
     return "mariadb" in str(untyped.server_version).lower()
 

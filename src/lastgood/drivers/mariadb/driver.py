@@ -1,5 +1,5 @@
-"""MariaDB as a target: Migrates, UndoesRows, Classifies, Snapshots, Captures, Restores, BundlesDatabases,
-HasConnections, Measures, Observes and GivesEvidence.
+"""MariaDB as a target: Migrates, RehearsesWrites, Reviews, UndoesRows, Classifies, Snapshots, Captures,
+Restores, BundlesDatabases, HasConnections, Measures, Observes, Cautions and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.drivers.mariadb import contents, evidence, revisions, undoing
+from lastgood.drivers.mariadb import contents, evidence, revisions, undoing, versions
 from lastgood.drivers.mariadb.bundle import Bundler
 from lastgood.drivers.mariadb.capacity import free_connections
 from lastgood.drivers.mariadb.capture import Capturer
 from lastgood.drivers.mariadb.connection import Server, one
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.migrate import Migrator
-from lastgood.drivers.mariadb.rehearse import rehearse
+from lastgood.drivers.mariadb.rehearsing import Rehearser
 from lastgood.drivers.mariadb.restore import Restorer
-from lastgood.drivers.mariadb.scratch import refuse_programs_of
 from lastgood.drivers.mariadb.settings import MariadbSettings
 from lastgood.drivers.mariadb.signal import SignalReader
 from lastgood.drivers.mariadb.snapshot import Snapshotter
 from lastgood.ports.bundles import DatabasePart
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.ports.rehearsing import Journeys
+from lastgood.ports.reviewing import Review
 from lastgood.ports.undoing import Undone
 from lastgood.sql.keeping import directory_for
 from lastgood.sql.listing import fingerprint
@@ -41,6 +42,13 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> obj
     return MariadbDriver(Server(read, tools.vault, read.database), tools)
 
 
+def review(migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+    """What ``lint`` asks, which has no settings to build a driver from."""
+    from lastgood.drivers.mariadb import review as reading
+
+    return reading.review(migrations)
+
+
 class MariadbDriver:
     """Every ability in one place; each is done by the module of its name."""
 
@@ -50,6 +58,7 @@ class MariadbDriver:
         self._snapshots = Snapshotter(server, directory_for(server.settings.resident, tools.directory))
         self._captures = Capturer(server, self._snapshots, tools.directory / "captures")
         self._restores = Restorer(server, self._snapshots, self._captures)
+        self._rehearser = Rehearser(server, self._snapshots)
         self._signals = SignalReader(server)
 
     def observe(self) -> Observation:
@@ -85,6 +94,9 @@ class MariadbDriver:
         with self._server.session() as connection:
             return undoing.report(connection, migration.name, key)
 
+    def caution(self) -> Message | None:
+        return versions.caution(self._server)
+
     def capture_obstacle(self) -> Message | None:
         return self._captures.obstacle()
 
@@ -118,16 +130,28 @@ class MariadbDriver:
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]
     ) -> Rehearsal:
-        cut = self._snapshots.cut_of(snapshot)
-        refuse_programs_of(self._server.database, cut.listing, self._server)
-        dump, tools = self._snapshots.dump_of(snapshot), self._snapshots.tools()
-        return rehearse(self._server, dump, tools, pending, standing)
+        return self.rehearse_writes(snapshot, pending, standing, Journeys())
+
+    def sample_rows(self) -> int:
+        return self._rehearser.sample_rows()
+
+    def rehearse_writes(
+        self,
+        source: Snapshot | None,
+        pending: Sequence[MigrationScript],
+        standing: Sequence[MigrationScript],
+        journeys: Journeys,
+    ) -> Rehearsal:
+        return self._rehearser.rehearse(source, pending, standing, journeys)
 
     def classify(self, migration: MigrationScript) -> Classification:
         # A driver that only answers signals does without the parser.
         from lastgood.drivers.mariadb.classify import classify
 
         return classify(migration)
+
+    def review(self, migrations: Sequence[MigrationScript]) -> Sequence[Review]:
+        return review(migrations)
 
     def snapshot(self, key: str) -> Snapshot:
         return self._snapshots.snapshot(key)

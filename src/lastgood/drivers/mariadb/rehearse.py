@@ -6,29 +6,31 @@ from collections.abc import Sequence
 from functools import partial
 
 from lastgood.drivers.mariadb import contents
-from lastgood.drivers.mariadb.binaries import Binaries
-from lastgood.drivers.mariadb.connection import Server
+from lastgood.drivers.mariadb.additions import additive
+from lastgood.drivers.mariadb.connection import Server, one, rows
 from lastgood.drivers.mariadb.fingerprint import read_listing
+from lastgood.drivers.mariadb.journeys import Writer
 from lastgood.drivers.mariadb.migrate import Migrator
 from lastgood.drivers.mariadb.recording import wanted
-from lastgood.drivers.mariadb.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
+from lastgood.ports.rehearsing import Journeys
 from lastgood.sql.rehearsal import Content, Rehearser, State
-from lastgood.sql.sealing import Dump
+from lastgood.sql.trial import Trial
 
 
-def rehearse(
-    server: Server,
-    dump: Dump,
-    binaries: Binaries,
+def try_on(
+    copy: Server,
     pending: Sequence[MigrationScript],
     standing: Sequence[MigrationScript],
+    journeys: Journeys,
 ) -> Rehearsal:
-    """Source of ``Migrates.rehearse``. Raises as ``Rehearser.rehearse`` does."""
-    with scratch(server, dump, binaries) as copy:
-        return Rehearser(Migrator(copy), partial(_look, copy), server.spot.address, undoes=wanted).rehearse(
-            pending, standing
-        )
+    """Raises as ``Trial.run`` does."""
+    with copy.session() as connection:
+        databases = {str(name) for (name,) in rows(connection, "SHOW DATABASES")}
+        folds = bool(one(connection, "SELECT @@lower_case_table_names"))
+    writer = Writer(copy, databases | {copy.settings.database}, folds)
+    rehearser = Rehearser(Migrator(copy), partial(_look, copy), copy.spot.address, undoes=wanted)
+    return Trial(rehearser, writer, additive, pending, standing, journeys).run()
 
 
 def _look(copy: Server, start: State | None) -> State:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import days, password, resident, seconds
+from lastgood.sql.settings import days, mebibytes, password, resident, seconds
 
 KEYS = frozenset(
     {
@@ -24,6 +24,7 @@ KEYS = frozenset(
         "binaries",
         "keep_days",
         "resident",
+        "rehearse_whole",
     }
 )
 SIGNAL_KEYS = frozenset({"query", "database"})
@@ -40,6 +41,7 @@ class MariadbSettings:
 
     ``authority`` is a file with the certificates that the server's must be signed by; empty: not encrypted.
     ``binaries`` is the directory of mariadb-dump and mariadb, None: where PATH has them.
+    ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
     """
 
     resource: str
@@ -54,6 +56,7 @@ class MariadbSettings:
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
     binaries: Path | None = None
+    rehearse_whole: int = 10240
     keep_days: int = 0
     resident: Path | None = None
 
@@ -83,6 +86,7 @@ class MariadbSettings:
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "mariadb"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "mariadb"),
             binaries=Path(str(binaries)) if binaries else None,
+            rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "mariadb"),
             keep_days=days(settings, "mariadb"),
             resident=resident(settings, "mariadb"),
         )

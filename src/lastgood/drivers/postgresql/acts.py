@@ -11,8 +11,8 @@ from typing import Any
 
 from lastgood.domain.finding import Blocks
 from lastgood.domain.message import N_, Message
-from lastgood.drivers.postgresql.clauses import NOBODY, Name
 from lastgood.drivers.postgresql.known import Known
+from lastgood.sql.clauses import NOBODY, Name
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 EXCLUSIVE = "EXCLUSIVE"

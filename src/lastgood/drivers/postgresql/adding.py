@@ -9,8 +9,8 @@ from itertools import pairwise
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import acts
 from lastgood.drivers.postgresql.acts import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Act, Scene
-from lastgood.drivers.postgresql.clauses import NOBODY, Clause, Name, columns, written
 from lastgood.drivers.postgresql.known import type_of, without_null
+from lastgood.sql.clauses import NOBODY, Clause, Name, columns, written
 
 VOLATILE = {
     "random", "clock_timestamp", "timeofday", "gen_random_uuid", "uuidv4", "uuidv7", "nextval", "setval",

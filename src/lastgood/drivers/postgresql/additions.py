@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lastgood.drivers.postgresql.fingerprint import Listing, Part
+from lastgood.sql.additions import only_added
 
 _TABLES = ("table", "partitioned table")
 _PLAIN_INDEX = re.compile(
@@ -15,18 +16,15 @@ _BESIDE = frozenset({"index", "sequence", "comment", "statistics"})
 
 
 def additive(before: Listing, after: Listing) -> bool:
-    """Everything of ``before`` that code can meet is in ``after`` as it was, and what came to its tables
-    refuses no write that they took: columns that may be left out, plain indexes. Tables of their own may have
-    any rule.
+    """Columns that may be left out and plain indexes came to old tables. Tables of their own may have any
+    rule.
     """
-    if any(_met(key[0], part) and after.get(key) != part for key, part in before.items()):
-        return False
-    tables = {name for kind, name in before if kind in _TABLES}
-    relations = {part.parent for part in before.values() if part.parent} | {name for _, name in before}
-    return all(
-        _harmless(kind, part, after, in_table=part.parent in tables, apart=part.parent not in relations)
-        for (kind, name), part in after.items()
-        if (kind, name) not in before
+
+    def beside(kind: str, part: Part, in_table: bool) -> bool:
+        return _harmless(kind, part, after, in_table=in_table)
+
+    return only_added(
+        before, after, tables=_TABLES, met=_met, apart=lambda kind: kind != "event trigger", beside=beside
     )
 
 
@@ -35,9 +33,7 @@ def _met(kind: str, part: Part) -> bool:
     return kind not in _UNMET and not (kind == "index" and part.definition.startswith("CREATE INDEX "))
 
 
-def _harmless(kind: str, part: Part, after: Listing, *, in_table: bool, apart: bool) -> bool:
-    if apart:
-        return kind != "event trigger"
+def _harmless(kind: str, part: Part, after: Listing, *, in_table: bool) -> bool:
     if not in_table:
         return kind in ("comment", "statistics")
     if kind == "column":

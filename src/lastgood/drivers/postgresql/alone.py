@@ -19,12 +19,12 @@ from psycopg import sql
 from lastgood.domain.errors import Cause, InvalidInput, Rejected
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import failures, revisions
-from lastgood.drivers.postgresql.clauses import Clause, Name
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.locks import watching
-from lastgood.drivers.postgresql.scan import Statement, split
+from lastgood.drivers.postgresql.scan import Statement, split, tokens
 from lastgood.ports.drivers import MigrationScript
 from lastgood.sql.blockers import describe
+from lastgood.sql.clauses import Clause, Name
 
 PATIENCE = 600
 """Seconds for which it waits for transactions that are older than itself; meanwhile it stops nobody."""
@@ -64,7 +64,7 @@ def single(script: str, file: str) -> Statement:
 
 def work_of(statement: Statement) -> Work | None:
     """None: not one of those that can be tried again."""
-    clause = Clause.of(statement.text)
+    clause = Clause.of(tokens(statement.text, ""))
     if clause.take("CREATE"):
         clause.take("UNIQUE")
         if not clause.take("INDEX", "CONCURRENTLY"):

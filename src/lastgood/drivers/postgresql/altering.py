@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import acts, adding
 from lastgood.drivers.postgresql.acts import ACCESS_EXCLUSIVE, SHARE_UPDATE_EXCLUSIVE, Act, Scene
-from lastgood.drivers.postgresql.clauses import NOBODY, Clause, Name, by_comma, written
 from lastgood.drivers.postgresql.known import CONSTRAINTS, rewrites, type_of
-from lastgood.drivers.postgresql.scan import Token
+from lastgood.sql.clauses import NOBODY, Clause, Name, by_comma, written
+from lastgood.sql.statements import Token
 
 # Actions that take less than ACCESS EXCLUSIVE, and are quick.
 _WEAK = {

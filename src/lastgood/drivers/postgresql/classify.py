@@ -6,10 +6,10 @@ known to be harmless is forward only.
 
 from __future__ import annotations
 
-from lastgood.drivers.postgresql.clauses import Clause, by_comma
-from lastgood.drivers.postgresql.scan import marks, split
+from lastgood.drivers.postgresql.scan import marks, split, tokens
 from lastgood.ports.drivers import Classification, MigrationScript
 from lastgood.sql import reversibility
+from lastgood.sql.clauses import Clause, by_comma
 from lastgood.sql.marks import UNDO_ROWS
 from lastgood.sql.reversibility import ADDITIVE, DEFINITION, UNKNOWN, Dialect, Verdict
 from lastgood.sql.statements import Statement
@@ -34,7 +34,7 @@ def _arranges(statement: Statement) -> Verdict | None:
     """ALTER TABLE that only adds constraints, or attaches and detaches partitions: the parser does not know
     every form of it.
     """
-    clause = Clause.of(statement.text)
+    clause = Clause.of(tokens(statement.text, ""))
     if not clause.take("ALTER", "TABLE"):
         return None
     clause.take("IF", "EXISTS")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lastgood.drivers.postgresql.clauses import NOBODY, Clause, Name, columns, written
-from lastgood.drivers.postgresql.scan import Token
+from lastgood.sql.clauses import NOBODY, Clause, Name, columns, written
+from lastgood.sql.statements import Token
 
 CONSTRAINTS = ("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXCLUDE", "LIKE")
 # Where the type of a column ends.

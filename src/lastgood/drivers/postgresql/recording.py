@@ -21,12 +21,12 @@ from psycopg import sql
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import failures
-from lastgood.drivers.postgresql.clauses import Clause, by_comma
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.locks import blockers
-from lastgood.drivers.postgresql.scan import Statement, marks
+from lastgood.drivers.postgresql.scan import Statement, marks, tokens
 from lastgood.ports.drivers import MigrationScript
 from lastgood.sql.blockers import describe
+from lastgood.sql.clauses import Clause, by_comma
 from lastgood.sql.marks import UNDO_ROWS
 
 TRIGGER = "!lastgood"
@@ -158,7 +158,7 @@ def _named(connection: Connection, statements: Sequence[Statement]) -> list[int]
     """Tables that the statements write at first sight, with all that are part of them."""
     names: list[str] = []
     for statement in statements:
-        clause = Clause.of(statement.text)
+        clause = Clause.of(tokens(statement.text, ""))
         if any(clause.take(*words) for words in _WRITING):
             several = by_comma(clause.rest()) if statement.words[0] == "TRUNCATE" else [clause.rest()]
             for part in several:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lastgood.domain.restore_point import Snapshot
 from lastgood.drivers.postgresql.connection import Server, one
 from lastgood.drivers.postgresql.copying import SAMPLE_ROWS, copy_sample, copy_whole, sample_size
-from lastgood.drivers.postgresql.rehearse import Trial
+from lastgood.drivers.postgresql.rehearse import try_on
 from lastgood.drivers.postgresql.scratch import beside, scratch
 from lastgood.drivers.postgresql.snapshot import Snapshotter
 from lastgood.ports.drivers import MigrationScript, Rehearsal
@@ -37,7 +37,7 @@ class Rehearser:
         journeys: Journeys,
     ) -> Rehearsal:
         with self._copy(source) as copy:
-            return Trial(copy, pending, standing, journeys).run()
+            return try_on(copy, pending, standing, journeys)
 
     @contextmanager
     def _copy(self, source: Snapshot | None) -> Iterator[Server]:

@@ -12,16 +12,15 @@ from lastgood.drivers.postgresql import acts, adding
 from lastgood.drivers.postgresql.acts import Act, Scene
 from lastgood.drivers.postgresql.alone import work_of
 from lastgood.drivers.postgresql.classify import classify
-from lastgood.drivers.postgresql.clauses import NOBODY
 from lastgood.drivers.postgresql.known import Known
 from lastgood.drivers.postgresql.scan import Statement, marks, split
 from lastgood.drivers.postgresql.statements import read
 from lastgood.ports.drivers import MigrationScript
 from lastgood.ports.reviewing import Review
+from lastgood.sql.clauses import NOBODY
+from lastgood.sql.findings import finding, line_of
 from lastgood.sql.marks import NO_TRANSACTION
 
-SHORT = 100
-"""Characters of a statement that are shown."""
 _ORDER = (Blocks.NOTHING, Blocks.WRITES, Blocks.EVERYTHING)
 
 
@@ -50,7 +49,7 @@ def _review(migration: MigrationScript, known: Known) -> Review:
         except InvalidInput:
             continue  # The class says so.
         if script == "deploy":
-            line = next((s.line for s in statements if seen.statement and s.text == seen.statement), 0)
+            line = line_of(seen, statements)
         scene = Scene(script, known if script == "deploy" else Known(), set(made))
         findings += _misplaced(script, text, statements)
         findings += _script(statements, scene)
@@ -67,14 +66,14 @@ def _script(statements: Sequence[Statement], scene: Scene) -> Iterator[Finding]:
             if act.table.key in scene.created:
                 continue
             if act.what:
-                yield _finding(scene.script, last, act)
+                yield finding(scene.script, last, act)
             if act.long:
                 yield from _waited(scene.script, last, act, held, told)
             if act.blocked is not Blocks.NOTHING and act.blocks is None and act.table.key:
                 held.append(_Held(last, act))
     if last is not None and scene.script == "deploy":
         for act in adding.unindexed(scene):
-            yield _finding(scene.script, last, act)
+            yield finding(scene.script, last, act)
 
 
 def _misplaced(script: str, text: str, statements: Sequence[Statement]) -> Iterator[Finding]:
@@ -90,7 +89,7 @@ def _misplaced(script: str, text: str, statements: Sequence[Statement]) -> Itera
             acts.APART,
             acts.ALONE + _ended(statement.text) if work_of(statement) else _ended(statement.text),
         )
-        yield _finding(script, statement, act)
+        yield finding(script, statement, act)
 
 
 def _waited(
@@ -116,27 +115,8 @@ def _waited(
             _ended(statement.text),
             line=statement.line,
         )
-        yield _finding(script, one.statement, waiting)
+        yield finding(script, one.statement, waiting)
 
 
 def _ended(text: str) -> str:
     return f"{text};"
-
-
-def _finding(script: str, statement: Statement, act: Act) -> Finding:
-    return Finding(
-        script=script,
-        line=statement.line,
-        statement=shortened(statement.text),
-        table=act.table.text,
-        what=act.what,
-        advice=act.advice,
-        lock=act.lock,
-        blocks=act.blocked,
-        safer=act.safer,
-    )
-
-
-def shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHORT else line[: SHORT - 1] + "…"

@@ -11,7 +11,7 @@ from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
 from lastgood.drivers.postgresql.endpoints import Endpoint, endpoints, parameters
-from lastgood.sql.settings import days, password, resident, seconds
+from lastgood.sql.settings import days, mebibytes, password, resident, seconds
 
 KEYS = frozenset(
     (
@@ -87,20 +87,7 @@ class PostgresqlSettings:
             binaries=Path(str(binaries)) if binaries else None,
             keep_days=days(settings, "postgresql"),
             resident=resident(settings, "postgresql"),
-            rehearse_whole=_mebibytes(settings, "rehearse_whole", 10240),
+            rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "postgresql"),
             poolers=endpoints(settings, "poolers"),
             replicas=endpoints(settings, "replicas"),
         )
-
-
-def _mebibytes(settings: Mapping[str, Any], key: str, default: int) -> int:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidInput(
-            N_("the setting '{key}' of the postgresql driver is no number of MiB: '{value}'"),
-            todo=N_("Write a whole number, for example {default}; 0 copies a sample of any database."),
-            key=key,
-            value=value,
-            default=default,
-        )
-    return value

@@ -19,8 +19,8 @@ from lastgood.drivers.postgresql.acts import (
     Scene,
 )
 from lastgood.drivers.postgresql.altering import alter_table
-from lastgood.drivers.postgresql.clauses import NOBODY, Clause, Name, by_comma, columns, written
-from lastgood.drivers.postgresql.scan import Statement
+from lastgood.drivers.postgresql.scan import Statement, tokens
+from lastgood.sql.clauses import NOBODY, Clause, Name, by_comma, columns, written
 
 _MODES = ("ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", SHARE_UPDATE_EXCLUSIVE, SHARE_ROW_EXCLUSIVE,
           ACCESS_EXCLUSIVE, EXCLUSIVE, SHARE)  # fmt: skip
@@ -32,7 +32,7 @@ ROWS = 10_000
 
 def read(statement: Statement, scene: Scene) -> Iterator[Act]:
     """In the order in which the locks are taken. What is not known to lock is left out."""
-    clause = Clause.of(statement.text)
+    clause = Clause.of(tokens(statement.text, ""))
     yield from _added_values(statement, scene)
     for words, reader in _READERS.items():
         if clause.take(*words):

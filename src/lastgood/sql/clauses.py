@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lastgood.drivers.postgresql.scan import Token, tokens
+from lastgood.sql.statements import Token
 
 _SKIPPED = ("space", "line", "block")
 
@@ -34,8 +34,9 @@ class Clause:
         self._at = 0
 
     @classmethod
-    def of(cls, statement: str) -> Clause:
-        return cls([t for t in tokens(statement, "") if t.kind not in _SKIPPED])
+    def of(cls, statement: Sequence[Token]) -> Clause:
+        """All tokens of a statement, blanks and comments too."""
+        return cls([t for t in statement if t.kind not in _SKIPPED])
 
     @property
     def over(self) -> bool:
@@ -139,6 +140,9 @@ def written(found: Sequence[Token]) -> str:
 
 
 def _key(token: Token) -> str:
+    """Backticks change no name's case; double quotes keep it."""
+    if token.text.startswith("`"):
+        return token.text[1:-1].replace("``", "`").lower()
     if token.kind == "name":
         return token.text.strip('"').replace('""', '"')
     return token.text.lower()
