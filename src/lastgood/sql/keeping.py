@@ -111,6 +111,11 @@ class Keeper(ABC):
             )
         return cut
 
+    def seen(self, snapshot: Snapshot) -> Cut | None:
+        """What was seen at its cut, whatever became of the dump."""
+        with self.files():
+            return Cut.load(self._notes(snapshot.id))
+
     def ids(self) -> Iterator[str]:
         """Of all snapshots that were ever noted here and not discarded."""
         with self.files():

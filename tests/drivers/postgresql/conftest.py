@@ -80,6 +80,7 @@ ON_ONE = {
     "test_postgresql_snapshot": "debian",
     "test_postgresql_trouble": "wheel",
     "test_postgresql_realism": "debian",
+    "test_postgresql_warm": "wheel",
 }
 """What a death or a lock leaves behind does not depend on the server's version; the rest is tried on both."""
 

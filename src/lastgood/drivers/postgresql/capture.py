@@ -23,6 +23,7 @@ from lastgood.domain.salvage import TableWrites, WritesSince
 from lastgood.drivers.postgresql import changes, obstacles, publication, slots
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.snapshot import Moment, Snapshotter
+from lastgood.drivers.postgresql.warm import Warmer
 from lastgood.sql.writes import Tally, Written
 
 RETRY_PAUSE = 0.2
@@ -52,6 +53,7 @@ class Capturer:
                 taken = self._take(connection, key, name)
             older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
             self._remove(connection, *older)
+            self.warmer.sweep(connection, self._remains(connection)[0])
             return taken
 
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
@@ -59,17 +61,19 @@ class Capturer:
         name = self.name(snapshot.id)
         with self.server.session() as connection:
             slot, notes = slots.look(connection, name), publication.read(connection, name)
-            lost = self.lost(snapshot, slot)
+            lost, warm = self.lost(snapshot, slot), self.warmer.look(connection, snapshot)
             if slot is None or notes is None or lost is not None:
                 reason = lost or Message(_NO_CAPTURE, {"name": snapshot.id})
-                return WritesSince(snapshot.id, False, reasons=(reason,), held=slot.held if slot else 0)
+                return WritesSince(
+                    snapshot.id, False, reasons=(reason,), held=slot.held if slot else 0, warm=warm
+                )
             position = changes.now(connection)
             tables = self._count(connection, snapshot, position, dict(notes.tables), keep)
             notes.follow(publication.look(connection), ours=False)
             reasons = [*notes.reasons(self.server.user)]
             if one(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
                 reasons.append(Message(N_("large objects are there: what was written to them is not known")))
-            return WritesSince(snapshot.id, not reasons, tables, tuple(reasons), position, slot.held)
+            return WritesSince(snapshot.id, not reasons, tables, tuple(reasons), position, slot.held, warm)
 
     def refuse_lost(self, snapshot: Snapshot) -> None:
         """Source of ``Captures.refuse_lost``."""
@@ -99,10 +103,15 @@ class Capturer:
                     [n for n in names if n[: len(name)] not in known] for names in self._remains(connection)
                 )
                 self._remove(connection, *left)
+            self.warmer.sweep(connection, self._remains(connection)[0])
 
     def name(self, id_: str) -> str:
         """Of slot and publication, by the snapshot's id; what else begins with it goes with the capture."""
         return publication.capture_name(self.server.settings.resource, id_)
+
+    @property
+    def warmer(self) -> Warmer:
+        return Warmer(self.server, self.snapshots)
 
     @property
     def prefix(self) -> str:

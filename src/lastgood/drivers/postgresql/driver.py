@@ -1,5 +1,5 @@
 """PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Reviews, UndoesRows, Snapshots, Captures,
-Restores, HasConnections, Measures, Observes and GivesEvidence.
+Restores, KeepsWarm, HasConnections, Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
+from lastgood.domain.warm_copy import CopyRoom, WarmCopy
 from lastgood.drivers.postgresql import evidence, revisions, undoing
 from lastgood.drivers.postgresql.capacity import free_connections
 from lastgood.drivers.postgresql.capture import Capturer
@@ -155,6 +156,13 @@ class PostgresqlDriver:
 
     def abandon(self, key: str) -> bool:
         return self._restores.abandon(key)
+
+    def copy_room(self) -> CopyRoom:
+        return self._captures.warmer.room()
+
+    def warm_copy(self, snapshot: Snapshot) -> WarmCopy:
+        self._captures.refuse_lost(snapshot)
+        return self._captures.warmer.warm(snapshot)
 
     def free_connections(self) -> int:
         return free_connections(self._server)

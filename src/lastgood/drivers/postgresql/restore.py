@@ -16,6 +16,7 @@ from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreac
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.domain.warm_copy import WarmCopy
 from lastgood.drivers.postgresql import failures, fence, publication, sequences, slots
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
@@ -24,6 +25,8 @@ from lastgood.drivers.postgresql.refusals import prepared, refuse
 from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
 from lastgood.drivers.postgresql.snapshot import Snapshotter
+from lastgood.drivers.postgresql.warm import begin
+from lastgood.sql.keeping import Cut
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +49,17 @@ class Restorer:
 
     def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         """What a crash left closed is opened first: nobody else gets that far while it is."""
-        cut = self.snapshots.cut_of(snapshot)
         with fence.maintenance(self.server) as admin:
             if one(admin, _COPIES, self._stem, len(self._stem)):
                 fence.open_again(admin, self.server.database)
             with self.server.session() as live:
                 self._refuse_lost(live, snapshot)
-                refuse(live, self.server, cut, self._notes(live, snapshot), keep)
-                check_room(live, self.server)
+                warm = self.captures.warmer.look(live, snapshot)
+                cut = self._cut(snapshot, warm)
+                loads = warm is None or not warm.usable
+                refuse(live, self.server, cut, self._notes(live, snapshot), keep, loads=loads)
+                if loads:
+                    check_room(live, self.server)
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
         """One that a crash left unfinished is begun anew."""
@@ -61,19 +67,11 @@ class Restorer:
         with self._going_on(key) as admin:
             if self._swapped(admin, key) is not None or self._whole(admin, key):
                 return name
-            dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
-            self.snapshots.cut_of(snapshot)
-            drop(admin, name)
-            with self.server.session() as live:
-                check_room(live, self.server)
-                make_like(live, self.server, name, COMMENT)
-            subject = sql.Identifier(name)
-            admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
-            admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
-            load(self.server.at(name), dump, tools)
+            warmer = self.captures.warmer
+            if not (warmer.adopted(admin, snapshot, name) or self._adopt(admin, snapshot, name)):
+                self._load(admin, snapshot, name)
             with self.server.at(name).patient_session() as copy:
                 copy.execute("SET synchronous_commit = on")
-                copy.execute("ANALYZE")
                 Ledger.begin(copy, key, snapshot.id)
         return name
 
@@ -110,6 +108,51 @@ class Restorer:
             drop(admin, self._copy(key))
             return False
 
+    def _adopt(self, admin: Connection, snapshot: Snapshot, name: str) -> bool:
+        """Take the copy that stands by, where it is as it was made."""
+        warm = self.captures.warmer.look(admin, snapshot)
+        if warm is None or not warm.usable:
+            return False
+        # What a crash of a load left there is none.
+        drop(admin, name)
+        return self.captures.warmer.adopt(admin, snapshot, name)
+
+    def _load(self, admin: Connection, snapshot: Snapshot, name: str) -> None:
+        """From the snapshot's file."""
+        dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
+        self.snapshots.cut_of(snapshot)
+        drop(admin, name)
+        with self.server.session() as live:
+            check_room(live, self.server)
+            make_like(live, self.server, name, COMMENT)
+        subject = sql.Identifier(name)
+        admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
+        admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
+        load(self.server.at(name), dump, tools)
+        with self.server.at(name).patient_session() as copy:
+            copy.execute("ANALYZE")
+
+    def _cut(self, snapshot: Snapshot, warm: WarmCopy | None) -> Cut:
+        """What was seen at the cut. Raises Rejected when neither the copy that stands by nor the file can be
+        used.
+        """
+        seen = self.snapshots.seen(snapshot) if warm is not None and warm.usable else None
+        if seen is not None:
+            return seen
+        try:
+            return self.snapshots.cut_of(snapshot)
+        except Rejected as error:
+            if warm is None:
+                raise
+            raise Rejected(
+                N_("the warm copy can't be used ({trouble}), and {why}"),
+                todo=N_("Take a new snapshot."),
+                where=error.where,
+                cause=error.cause,
+                trouble=warm.trouble or warm.name,
+                why=error.what,
+            ) from None
+
     @contextlib.contextmanager
     def _going_on(self, key: str) -> Iterator[Connection]:
         """A fence that a crash left is opened: the copy beside it tells that it was ours."""
@@ -128,7 +171,7 @@ class Restorer:
             salvager.catch_up()
             now = datetime.now(UTC)
             ledger.failed = (
-                f"{_begin(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
+                f"{begin(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             )
             ledger.fence()
             with fence.closed(admin, self.server.database, but=live.info.backend_pid):
@@ -216,7 +259,7 @@ class Restorer:
 
     @property
     def _stem(self) -> str:
-        return f"{_begin(self.server.database)}_restored_"
+        return f"{begin(self.server.database)}_restored_"
 
 
 @contextlib.contextmanager
@@ -234,11 +277,6 @@ def _if_it_can_be() -> Iterator[None]:
         log.warning("after the swap: %s", failures.text(error))
     except (DriverError, OSError) as error:
         log.warning("after the swap: %s", error)
-
-
-def _begin(name: str) -> str:
-    """As much of a database's name as leaves room for what is added: the server cuts names at 63 bytes."""
-    return name.encode()[:35].decode(errors="ignore")
 
 
 def _digest(key: str) -> str:

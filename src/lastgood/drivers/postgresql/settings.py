@@ -13,11 +13,12 @@ from psycopg.conninfo import conninfo_to_dict
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
+from lastgood.domain.warm_copy import Asked
 from lastgood.sql.settings import password, seconds
 
 KEYS = frozenset(
     ("url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries")
-) | {"rehearse_whole"}
+) | {"rehearse_whole", "copy", "copy_room"}
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
 
@@ -27,6 +28,8 @@ class PostgresqlSettings:
     """Times are seconds. ``parameters`` is what libpq needs to connect, without the password.
 
     ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
+    ``copy`` says how the copy of a change that moves data is kept; ``copy_room``, in MiB, how much of the
+    server's disk such copies may take, 0 for what can be seen there.
     """
 
     resource: str
@@ -37,6 +40,8 @@ class PostgresqlSettings:
     lock_deadline: float = 15.0
     binaries: Path | None = None
     rehearse_whole: int = 10240
+    copy: Asked = Asked.AUTO
+    copy_room: int = 0
 
     @property
     def database(self) -> str:
@@ -73,6 +78,8 @@ class PostgresqlSettings:
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "postgresql"),
             binaries=Path(str(binaries)) if binaries else None,
             rehearse_whole=_mebibytes(settings, "rehearse_whole", 10240),
+            copy=_asked(settings.get("copy", Asked.AUTO.value)),
+            copy_room=_mebibytes(settings, "copy_room", 0),
         )
 
 
@@ -112,6 +119,18 @@ def _parameters(url: object) -> Mapping[str, str]:
             example=example,
         )
     return parameters
+
+
+def _asked(value: object) -> Asked:
+    try:
+        return Asked(value)
+    except ValueError:
+        raise InvalidInput(
+            N_("the setting 'copy' of the postgresql driver is '{value}'"),
+            todo=N_("Use one of: {known}."),
+            value=value,
+            known=", ".join(one.value for one in Asked),
+        ) from None
 
 
 def _mebibytes(settings: Mapping[str, Any], key: str, default: int) -> int:
