@@ -55,7 +55,10 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
         with context.store.read() as unit:
             return unit.journal.seconds(unit_id, kind)
 
-    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture), by.digest)
+    plan = plan_steps(
+        release, target, capture, users, timings, _loaded(context, capture), by.digest,
+        writes.warm, _was_warm(context, capture),
+    )  # fmt: skip
     return RestorePlan(plan, capture, kept, writes, target.called)
 
 
@@ -150,6 +153,12 @@ def _loaded(context: Context, capture: Capture) -> Estimate:
     if Mark.INTENT in marks and Mark.DONE in marks:
         return Estimate((marks[Mark.DONE] - marks[Mark.INTENT]).total_seconds(), 1)
     return Estimate()
+
+
+def _was_warm(context: Context, capture: Capture) -> bool:
+    with context.store.read() as unit:
+        last = unit.journal.last(capture.rollout, f"warm:{capture.resource}")
+    return last is not None and last.mark is Mark.DONE and bool(last.data.get("warm"))
 
 
 def _choose(context: Context, release: Release, database: str, snapshot: str) -> Capture:

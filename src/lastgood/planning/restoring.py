@@ -11,11 +11,14 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Estimate, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.salvage import WritesSince
+from lastgood.domain.warm_copy import WarmCopy
 from lastgood.planning import steps as build
 from lastgood.planning.moves import Timings
 
 SETTLE = 2.0
 """Seconds before the criteria are measured: pools of connections find out first that theirs were ended."""
+TAKEN = 1.0
+"""Seconds at most in which a copy that stands by gets the name of a restore's."""
 PREPARED = ("copy", "ahead", "swap")
 """Steps after which something of the restore may be on the server."""
 
@@ -28,11 +31,14 @@ def plan_restore(
     timings: Timings,
     loaded: Estimate,
     by: str = "",
+    warm: WarmCopy | None = None,
+    missed: bool = False,
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
 
     ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
     ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
+    ``warm``: what stands by; ``missed``: one was loaded, so that it is told when none does any more.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
     params: Mapping[str, Any] = {
@@ -45,6 +51,7 @@ def plan_restore(
     def step(id: str, kind: StepKind, title: str, **more: Any) -> Step:
         return Step(id, kind, Message(title, words), {**params, **more})
 
+    ready = warm is not None and warm.usable
     swap = replace(
         step("swap", StepKind.SWAP_DATABASE, N_("Close {resource}, carry over the rest, swap, open")),
         reversibility=Reversibility.BY_SNAPSHOT,
@@ -57,7 +64,8 @@ def plan_restore(
     steps = (
         step("check", StepKind.CHECK_RESTORE, N_("Check who needs {resource}, and that there is room"),
              applied=list(capture.applied)),
-        step("copy", StepKind.PREPARE_COPY, N_("Load {resource} as it was at {at} beside the live one")),
+        step("copy", StepKind.PREPARE_COPY, N_("Take the copy of {resource} at {at} that stands by") if ready
+             else N_("Load {resource} as it was at {at} beside the live one")),
         step("ahead", StepKind.CARRY_OVER, N_("Carry over what was written since, ahead of the swap")),
         swap,
         step("end", StepKind.END_CAPTURE, N_("The server keeps no more writes of {resource}")),
@@ -67,8 +75,8 @@ def plan_restore(
                    undoes=list(PREPARED))  # fmt: skip
     return Plan(
         PlanKind.RESTORE, release.unit, release.digest, release.digest, release.commit,
-        tuple(_estimated(one, timings, loaded) for one in steps), (abandon,),
-        notes=_notes(capture, users), resources=(capture.resource,),
+        tuple(_estimated(one, timings, loaded, ready) for one in steps), (abandon,),
+        notes=(*_copy_notes(capture, warm, missed), *_notes(capture, users)), resources=(capture.resource,),
     )  # fmt: skip
 
 
@@ -87,13 +95,34 @@ def accepting(plan: Plan, writes: WritesSince) -> Plan:
     return replace(plan, steps=steps)
 
 
-def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:
+def _estimated(step: Step, timings: Timings, loaded: Estimate, ready: bool) -> Step:
     if step.kind is StepKind.VERIFY:
         return replace(step, estimate=Estimate(float(step.params["seconds"]) + SETTLE))
+    if step.kind is StepKind.PREPARE_COPY and (ready or loaded.seconds is not None):
+        # Some copies were loaded and some stood by: what others took says nothing of this one.
+        return replace(step, estimate=Estimate(TAKEN) if ready else loaded)
     known = sorted(timings(step.kind))
-    if known:
-        return replace(step, estimate=Estimate(known[len(known) // 2], len(known)))
-    return replace(step, estimate=loaded) if step.kind is StepKind.PREPARE_COPY else step
+    return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
+
+
+def _copy_notes(capture: Capture, warm: WarmCopy | None, missed: bool) -> tuple[Message, ...]:
+    """Where the copy comes from."""
+    words = {"resource": capture.resource}
+    if warm is not None and warm.usable:
+        ready = N_("A warm copy of {resource} stands by ({size} MiB, {name}): nothing has to be loaded")
+        return (Message(ready, {**words, "size": -(-warm.size >> 20), "name": warm.name}),)
+    if warm is not None:
+        touched = N_(
+            "The warm copy of {resource} can't be used: {why}. The snapshot's file is loaded instead"
+        )
+        return (Message(touched, {**words, "why": warm.trouble}),)
+    if missed:
+        gone = N_(
+            "The warm copy of {resource} is gone: dropped by somebody, or used by a restore that was given "
+            "up. The snapshot's file is loaded instead"
+        )
+        return (Message(gone, words),)
+    return ()
 
 
 def _notes(capture: Capture, users: Sequence[str]) -> tuple[Message, ...]:

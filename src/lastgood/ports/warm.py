@@ -10,8 +10,8 @@ from lastgood.domain.warm_copy import CopyRoom, WarmCopy
 
 @runtime_checkable
 class KeepsWarm(Protocol):
-    """For snapshots under which a capture is open. ``Captures.writes_since`` tells what stands by,
-    ``Restores.prepare_copy`` takes it, ``Captures.end_capture`` drops it.
+    """For snapshots under which a capture is open. ``Captures.writes_since`` tells what stands by, too;
+    ``Restores.prepare_copy`` takes it where it is usable, ``Captures.end_capture`` drops it.
     """
 
     def copy_room(self) -> CopyRoom:
@@ -23,3 +23,6 @@ class KeepsWarm(Protocol):
 
         Raises Rejected when there is no room or the load fails; nothing of it stays then.
         """
+
+    def standing_by(self, snapshot: Snapshot) -> WarmCopy | None:
+        """None when nothing does: it was never made, was taken, or somebody dropped it. Looks only."""

@@ -26,6 +26,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.plan import Reversibility
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.unit import UnitId
+from lastgood.domain.warm_copy import CopyRoom
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
@@ -43,11 +44,11 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
 
 
 class FakeDatabase(FakeRestoring):
-    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, Measures, Observes and
-    GivesEvidence.
+    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, KeepsWarm, Measures,
+    Observes and GivesEvidence.
 
-    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``sampled``: what it
-    says of its copies; ``rehearsals`` counts them.
+    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``room``: of a copy that
+    stands by; ``sampled``: what it says of its copies; ``rehearsals`` counts them.
     """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
@@ -56,6 +57,7 @@ class FakeDatabase(FakeRestoring):
         self.resource = resource
         self.obstacle: Message | None = None
         self.unknown: tuple[Message, ...] = ()
+        self.room = CopyRoom(size=1 << 20, free=1 << 40)
         self.sampled = 0
         self.rehearsals = 0
         self._failures: dict[str, list[DriverError]] = {}

@@ -164,6 +164,10 @@ class PostgresqlDriver:
         self._captures.refuse_lost(snapshot)
         return self._captures.warmer.warm(snapshot)
 
+    def standing_by(self, snapshot: Snapshot) -> WarmCopy | None:
+        with self._server.session() as connection:
+            return self._captures.warmer.look(connection, snapshot)
+
     def free_connections(self) -> int:
         return free_connections(self._server)
 
