@@ -29,7 +29,7 @@ from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.rollout import Mark, Request, Rollout
 from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.planning.restoring import accepting
+from lastgood.planning.restoring import CopySource, accepting
 from lastgood.planning.restoring import plan_restore as plan_steps
 
 
@@ -55,10 +55,8 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
         with context.store.read() as unit:
             return unit.journal.seconds(unit_id, kind)
 
-    plan = plan_steps(
-        release, target, capture, users, timings, _loaded(context, capture), by.digest,
-        writes.warm, _was_warm(context, capture),
-    )  # fmt: skip
+    source = CopySource(_loaded(context, capture), writes.warm, _was_warm(context, capture))
+    plan = plan_steps(release, target, capture, users, timings, source, by.digest)
     return RestorePlan(plan, capture, kept, writes, target.called)
 
 

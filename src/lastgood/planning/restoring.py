@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lastgood.domain.capture import Capture
@@ -23,22 +23,40 @@ PREPARED = ("copy", "ahead", "swap")
 """Steps after which something of the restore may be on the server."""
 
 
+@dataclass(frozen=True)
+class CopySource:
+    """Where the copy comes from. ``loaded``: how long this snapshot took to load before. ``warm``: what
+    stands by; ``missed``: one was loaded, so that it is told when none does any more.
+    """
+
+    loaded: Estimate = field(default_factory=Estimate)
+    warm: WarmCopy | None = None
+    missed: bool = False
+
+    @property
+    def ready(self) -> bool:
+        return self.warm is not None and self.warm.usable
+
+    @property
+    def title(self) -> str:
+        if self.ready:
+            return N_("Take the copy of {resource} at {at} that stands by")
+        return N_("Load {resource} as it was at {at} beside the live one")
+
+
 def plan_restore(
     release: Release,
     database: DatabaseTarget,
     capture: Capture,
     users: Sequence[str],
     timings: Timings,
-    loaded: Estimate,
+    source: CopySource,
     by: str = "",
-    warm: WarmCopy | None = None,
-    missed: bool = False,
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
 
-    ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
+    ``release`` is where the unit is and stays.
     ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
-    ``warm``: what stands by; ``missed``: one was loaded, so that it is told when none does any more.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
     params: Mapping[str, Any] = {
@@ -51,7 +69,6 @@ def plan_restore(
     def step(id: str, kind: StepKind, title: str, **more: Any) -> Step:
         return Step(id, kind, Message(title, words), {**params, **more})
 
-    ready = warm is not None and warm.usable
     swap = replace(
         step("swap", StepKind.SWAP_DATABASE, N_("Close {resource}, carry over the rest, swap, open")),
         reversibility=Reversibility.BY_SNAPSHOT,
@@ -64,8 +81,7 @@ def plan_restore(
     steps = (
         step("check", StepKind.CHECK_RESTORE, N_("Check who needs {resource}, and that there is room"),
              applied=list(capture.applied)),
-        step("copy", StepKind.PREPARE_COPY, N_("Take the copy of {resource} at {at} that stands by") if ready
-             else N_("Load {resource} as it was at {at} beside the live one")),
+        step("copy", StepKind.PREPARE_COPY, source.title),
         step("ahead", StepKind.CARRY_OVER, N_("Carry over what was written since, ahead of the swap")),
         swap,
         step("end", StepKind.END_CAPTURE, N_("The server keeps no more writes of {resource}")),
@@ -75,8 +91,8 @@ def plan_restore(
                    undoes=list(PREPARED))  # fmt: skip
     return Plan(
         PlanKind.RESTORE, release.unit, release.digest, release.digest, release.commit,
-        tuple(_estimated(one, timings, loaded, ready) for one in steps), (abandon,),
-        notes=(*_copy_notes(capture, warm, missed), *_notes(capture, users)), resources=(capture.resource,),
+        tuple(_estimated(one, timings, source) for one in steps), (abandon,),
+        notes=(*_copy_notes(capture, source), *_notes(capture, users)), resources=(capture.resource,),
     )  # fmt: skip
 
 
@@ -95,19 +111,18 @@ def accepting(plan: Plan, writes: WritesSince) -> Plan:
     return replace(plan, steps=steps)
 
 
-def _estimated(step: Step, timings: Timings, loaded: Estimate, ready: bool) -> Step:
+def _estimated(step: Step, timings: Timings, source: CopySource) -> Step:
     if step.kind is StepKind.VERIFY:
         return replace(step, estimate=Estimate(float(step.params["seconds"]) + SETTLE))
-    if step.kind is StepKind.PREPARE_COPY and (ready or loaded.seconds is not None):
+    if step.kind is StepKind.PREPARE_COPY and (source.ready or source.loaded.seconds is not None):
         # Some copies were loaded and some stood by: what others took says nothing of this one.
-        return replace(step, estimate=Estimate(TAKEN) if ready else loaded)
+        return replace(step, estimate=Estimate(TAKEN) if source.ready else source.loaded)
     known = sorted(timings(step.kind))
     return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
 
 
-def _copy_notes(capture: Capture, warm: WarmCopy | None, missed: bool) -> tuple[Message, ...]:
-    """Where the copy comes from."""
-    words = {"resource": capture.resource}
+def _copy_notes(capture: Capture, source: CopySource) -> tuple[Message, ...]:
+    words, warm = {"resource": capture.resource}, source.warm
     if warm is not None and warm.usable:
         ready = N_("A warm copy of {resource} stands by ({size} MiB, {name}): nothing has to be loaded")
         return (Message(ready, {**words, "size": -(-warm.size >> 20), "name": warm.name}),)
@@ -116,7 +131,7 @@ def _copy_notes(capture: Capture, warm: WarmCopy | None, missed: bool) -> tuple[
             "The warm copy of {resource} can't be used: {why}. The snapshot's file is loaded instead"
         )
         return (Message(touched, {**words, "why": warm.trouble}),)
-    if missed:
+    if source.missed:
         gone = N_(
             "The warm copy of {resource} is gone: dropped by somebody, or used by a restore that was given "
             "up. The snapshot's file is loaded instead"
