@@ -85,6 +85,29 @@ def test_it_holds_the_cut_while_the_shop_writes(lab: Lab) -> None:
         assert inside.execute("SELECT * FROM orders ORDER BY 1").fetchall() == wanted
 
 
+def test_what_was_written_during_the_load_is_put_aside_and_carried_over(lab: Lab) -> None:
+    """In pages; the server need not keep, and nobody read, the log of the load."""
+    day = Day.begin(lab)
+    lab.ask("INSERT INTO orders (customer) VALUES ('before')")
+    lab.ask("INSERT INTO log (what) SELECT 'x' FROM generate_series(1, 30)")
+    held = lab.driver().writes_since(day.taken, ()).held
+    lab.driver().warm_copy(day.taken)
+    early = lab.ask("SELECT count(*) FROM lastgood.early")[0][0]
+    assert early > 32
+    seen = lab.driver().writes_since(day.taken, ())
+    assert {t.table: t.inserted for t in seen.tables} == {"log": 31, "orders": 1}
+    assert seen.complete
+    assert seen.held < held + (1 << 20), "not the size of the copy"
+    assert lab.driver().capture("cut").cut == day.taken.cut, "it is open still"
+    day.migrate("UPDATE products SET price = 0, stock = 0 WHERE id = 1;")
+    swapped = day.go_back()
+    assert swapped.salvage.carried == {"log": 31, "orders": 1}
+    assert lab.ask("SELECT count(*) FROM log WHERE what = 'x'") == [(30,)]
+    lab.driver().end_capture(day.taken)
+    there = "SELECT to_regclass('lastgood.early')"
+    assert lab.ask(there) == lab.ask(there, name=swapped.failed) == [(None,)]
+
+
 def test_a_restore_takes_it_and_loads_nothing(day: Day) -> None:
     """Without the file: nothing of it is read."""
     warm = standing(day)
@@ -173,16 +196,22 @@ def test_killed_while_it_goes_back_it_goes_on_without_the_file(day: Day, point: 
     )
 
 
-@pytest.mark.parametrize("point", ["<warm.load", ">warm.load", "<warm._comment", ">warm.Warmer._seal"])
+@pytest.mark.parametrize(
+    "point", ["<warm.load", "<warm._comment", "<changes.advance", ">warm.early.put_aside"]
+)
 @pytest.mark.parametrize("server", ["debian"], indirect=True)
 def test_killed_while_it_is_loaded(lab: Lab, point: str) -> None:
-    """It stands by whole, or what is there is swept; the next call makes it."""
+    """It stands by whole, or what is there is swept; the next call makes it. Nothing written is missed."""
     day = Day.begin(lab)
+    lab.ask("INSERT INTO orders (customer) VALUES ('before')")
+    before = lab.driver().writes_since(day.taken, ())
     die(day, point, lambda: lab.driver().warm_copy(day.taken))
-    there = lab.driver().writes_since(day.taken, ()).warm
-    assert there is None or there.usable
-    assert (there is None) is (point != ">warm.Warmer._seal")
+    after = lab.driver().writes_since(day.taken, ())
+    assert (after.complete, after.tables) == (True, before.tables)
+    assert after.warm is None or after.warm.usable
+    assert (after.warm is None) is (point in ("<warm.load", "<warm._comment"))
     assert lab.driver().warm_copy(day.taken).usable
+    assert lab.driver().writes_since(day.taken, ()).tables == before.tables
     assert len(beside(lab)) == 2
 
 

@@ -20,7 +20,8 @@ from lastgood.domain.errors import Cause, DriverError, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import TableWrites, WritesSince
-from lastgood.drivers.postgresql import changes, obstacles, publication, slots
+from lastgood.domain.warm_copy import WarmCopy
+from lastgood.drivers.postgresql import changes, early, obstacles, publication, slots
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.snapshot import Moment, Snapshotter
 from lastgood.drivers.postgresql.warm import Warmer
@@ -53,7 +54,7 @@ class Capturer:
                 taken = self._take(connection, key, name)
             older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
             self._remove(connection, *older)
-            self.warmer.sweep(connection, self._remains(connection)[0])
+            self._sweep(connection)
             return taken
 
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
@@ -61,7 +62,7 @@ class Capturer:
         name = self.name(snapshot.id)
         with self.server.session() as connection:
             slot, notes = slots.look(connection, name), publication.read(connection, name)
-            lost, warm = self.lost(snapshot, slot), self.warmer.look(connection, snapshot)
+            lost, warm = self.lost(connection, snapshot, slot), self.warmer.look(connection, snapshot)
             if slot is None or notes is None or lost is not None:
                 reason = lost or Message(_NO_CAPTURE, {"name": snapshot.id})
                 return WritesSince(
@@ -78,7 +79,7 @@ class Capturer:
     def refuse_lost(self, snapshot: Snapshot) -> None:
         """Source of ``Captures.refuse_lost``."""
         with self.server.session() as connection:
-            lost = self.lost(snapshot, slots.look(connection, self.name(snapshot.id)))
+            lost = self.lost(connection, snapshot, slots.look(connection, self.name(snapshot.id)))
         if lost is not None:
             raise Rejected(
                 lost.template,
@@ -103,7 +104,18 @@ class Capturer:
                     [n for n in names if n[: len(name)] not in known] for names in self._remains(connection)
                 )
                 self._remove(connection, *left)
-            self.warmer.sweep(connection, self._remains(connection)[0])
+            self._sweep(connection)
+
+    def warm(self, snapshot: Snapshot) -> WarmCopy:
+        """Source of ``KeepsWarm.warm_copy``."""
+        self.refuse_lost(snapshot)
+        return self.warmer.warm(snapshot)
+
+    def _sweep(self, connection: Connection) -> None:
+        """What belongs to captures that are not open."""
+        open_ = self._remains(connection)[0]
+        self.warmer.sweep(connection, open_)
+        early.drop(connection, open_)
 
     def name(self, id_: str) -> str:
         """Of slot and publication, by the snapshot's id; what else begins with it goes with the capture."""
@@ -119,7 +131,10 @@ class Capturer:
 
     def _open(self, connection: Connection, id_: str) -> Snapshot | None:
         known, slot = self.snapshots.known(id_), slots.look(connection, self.name(id_))
-        return known.snapshot if known and slot and slot.begins == known.snapshot.cut else None
+        if known is None or slot is None:
+            return None
+        begins = (known.snapshot.cut, early.end(connection, self.name(id_)))
+        return known.snapshot if slot.begins in begins else None
 
     def _refuse(self) -> None:
         obstacle = self.obstacle()
@@ -181,7 +196,7 @@ class Capturer:
             connection.execute(self.server.guards())
             yield
 
-    def lost(self, snapshot: Snapshot, slot: slots.Slot | None) -> Message | None:
+    def lost(self, live: Connection, snapshot: Snapshot, slot: slots.Slot | None) -> Message | None:
         """Why the slot does not hold everything since the cut."""
         if slot is None:
             return Message(_NO_CAPTURE, {"name": snapshot.id})
@@ -190,7 +205,8 @@ class Capturer:
                 N_("the server gave up the log since snapshot {name}: more than it may keep was written"),
                 {"name": snapshot.id},
             )
-        if slot.database != self.server.database or slot.begins != snapshot.cut:
+        begins = (snapshot.cut, early.end(live, self.name(snapshot.id)))
+        if slot.database != self.server.database or slot.begins not in begins:
             return Message(
                 N_("the capture of snapshot {name} begins at {begins} of {database}, not at the cut {cut}"),
                 {"name": snapshot.id, "begins": slot.begins, "database": slot.database, "cut": snapshot.cut},
@@ -211,7 +227,7 @@ class Capturer:
             ) as tally,
         ):
             keys = changes.partition_keys(reading)
-            stream = changes.transactions(reading, name, name, up_to=position)
+            stream = early.transactions(reading, name, name, up_to=position)
             tally.add(changes.rejoined(transaction, keys) for transaction in stream)
             return _tables(tally.written(), {**tally.names, **names}, keep)
 

@@ -161,8 +161,7 @@ class PostgresqlDriver:
         return self._captures.warmer.room()
 
     def warm_copy(self, snapshot: Snapshot) -> WarmCopy:
-        self._captures.refuse_lost(snapshot)
-        return self._captures.warmer.warm(snapshot)
+        return self._captures.warm(snapshot)
 
     def standing_by(self, snapshot: Snapshot) -> WarmCopy | None:
         with self._server.session() as connection:

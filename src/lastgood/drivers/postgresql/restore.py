@@ -232,7 +232,7 @@ class Restorer:
         return Salvager(live, ledger.connection, ledger, capture, f"{capture}_{_digest(ledger.key)}", kept)
 
     def _refuse_lost(self, live: Connection, snapshot: Snapshot) -> None:
-        lost = self.captures.lost(snapshot, slots.look(live, self.captures.name(snapshot.id)))
+        lost = self.captures.lost(live, snapshot, slots.look(live, self.captures.name(snapshot.id)))
         if lost is not None:
             raise Rejected(
                 lost.template,

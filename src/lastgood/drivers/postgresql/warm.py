@@ -21,7 +21,7 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.warm_copy import CopyRoom, WarmCopy
-from lastgood.drivers.postgresql import contents, publication
+from lastgood.drivers.postgresql import contents, early, publication
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.fingerprint import read_listing
 from lastgood.drivers.postgresql.scratch import beside, drop, free_space, load, remove_leftovers
@@ -74,6 +74,7 @@ class Warmer:
             live.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
             there = self.look(live, snapshot)
             if there is not None and there.usable:
+                early.put_aside(self.server, live, self._slot(snapshot))
                 return there
             cut = self.snapshots.cut_of(snapshot)
             drop(live, name)
@@ -88,6 +89,7 @@ class Warmer:
                     rows = contents.counts(copy, contents.tables(copy))
                 proven = self.snapshots.compare(cut, found, rows, usual="public.")
                 self._seal(live, made.database, name, snapshot)
+            early.put_aside(self.server, live, self._slot(snapshot))
             there = self.look(live, snapshot)
             assert there is not None, "just made"
             return WarmCopy(there.name, there.size, there.trouble, proven.proven_at)
@@ -145,8 +147,11 @@ class Warmer:
             _comment(live, name, COMMENT + json.dumps(self._sealed(snapshot, written)))
 
     def _sealed(self, snapshot: Snapshot, written: str) -> dict[str, str]:
-        slot = publication.capture_name(self.server.settings.resource, snapshot.id)
+        slot = self._slot(snapshot)
         return {"of": self.server.database, "snapshot": snapshot.id, "slot": slot, "seal": written}
+
+    def _slot(self, snapshot: Snapshot) -> str:
+        return publication.capture_name(self.server.settings.resource, snapshot.id)
 
     def _refuse_full(self) -> None:
         """Asked again: since the plan was made the room may be gone."""
