@@ -14,11 +14,7 @@ from lastgood.planning.schema import SchemaState, schema_move
 
 RESOURCE = "orders@dev/us"
 MOMENTS = ("before effect", "after effect", "after outcome")
-EVERY = {"before effect": 2, "after effect": 1, "after outcome": 4}
-"""What was done and not yet noted is the moment that matters, and is tried at every step. The two others are
-the same code for each step, and lie next to each other: they are tried at each second and each fourth.
-"""
-END = (("before finish", "finish"), ("after finish", "finish"))
+END = ("before finish", "after finish")
 
 
 def program(migrations: tuple[str, ...]) -> Plan:
@@ -44,24 +40,12 @@ def program(migrations: tuple[str, ...]) -> Plan:
     return plan_deploy(Move(base, target, (schema,), classes, lambda kind: (), Difference(settings=("x",))))
 
 
-def forward_points() -> list[tuple[str, str]]:
-    """(moment, step) of a change that ends well."""
-    steps = [step.id for step in program(("NEW",)).steps]
-    return points(steps)
+def forward_steps() -> list[str]:
+    """The steps of a change that ends well, in their order."""
+    return [step.id for step in program(("NEW",)).steps]
 
 
-def back_points() -> list[tuple[str, str]]:
-    """(moment, step) of the way back of a change that broke its gate."""
+def back_steps() -> list[str]:
+    """The steps of the way back of a change that broke its gate."""
     plan = program(("NEW",))
-    began = frozenset(step.id for step in plan.steps)
-    steps = [step.id for step in begun(plan.way_back, began)]
-    return points(steps)
-
-
-def points(steps: list[str]) -> list[tuple[str, str]]:
-    return [
-        (moment, step)
-        for number, step in enumerate(steps)
-        for moment in MOMENTS
-        if number % EVERY[moment] == 0
-    ] + list(END)
+    return [step.id for step in begun(plan.way_back, frozenset(step.id for step in plan.steps))]

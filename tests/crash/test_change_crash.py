@@ -55,7 +55,7 @@ def _rollouts(change: Change) -> list[str]:
 
 
 def points(*steps: str) -> list[Point]:
-    return [(moment, step) for step in steps for moment in MOMENTS] + list(END)
+    return [(moment, step) for step in steps for moment in MOMENTS] + [(moment, "finish") for moment in END]
 
 
 class Company:
@@ -102,7 +102,7 @@ class Company:
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     root: Path = tmp_path_factory.mktemp("changes")
     with caddy(root) as server:
-        fleet = Fleet(root, server.admin, waves="{size: 1}")
+        fleet = Fleet(root, server.admin, waves="{size: 1}", watch="1s", guard="1s")
         first = fleet.follow(fleet.begin("api@prod/us", "api@prod/de").id)
         assert first.change.state is ChangeState.VERIFIED, str(first.change.outcome)
         os.kill(fleet.service().runner(), signal.SIGKILL)

@@ -1,6 +1,7 @@
-"""kill -9 at every point of a program, forward and back: each time the unit is whole afterwards.
+"""kill -9 at every point of a program, forward and back: it gets to the next one, and is whole at the end.
 
-The points come from the program (``points.py``): a new step is covered without anybody's doing.
+The points come from the program (``points.py``): a new step is covered without anybody's doing. One change is
+killed at all of its points in turn, so that each costs one start of a runner and not a change of its own.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.unit import Role
 from lastgood.testing.caddy_server import caddy, free_port
 from lastgood.testing.postgres_server import postgres
-from tests.crash.points import MOMENTS, back_points, forward_points, program
+from tests.crash.points import END, MOMENTS, back_steps, forward_steps, program
 from tests.crash.runner import start_runner
 from tests.journey.conftest import stop_everything, wait_for
 from tests.journey.page import page
 from tests.journey.world import DEV, World
+
+pytestmark = pytest.mark.xdist_group("crash")
 
 
 class Shop:
@@ -74,6 +77,20 @@ class Shop:
             runner.join(10)
         return last
 
+    def assert_is_back(self, rollout: Rollout, text: str) -> None:
+        """Run what is left of the way back of ``rollout``, which is to end where that began."""
+        end = self.run_to_end(rollout.id)
+        assert end.id == f"{rollout.id}-back"
+        assert end.state is RolloutState.VERIFIED, str(end.outcome)
+        self.assert_whole(rollout.base, text)
+        evidence = self.world.places.evidence / end.id
+        assert wait_for(lambda: (evidence / "samples.json").exists())
+        with self.context.store.read() as unit:
+            (freeze,) = unit.incidents.freezes(DEV)
+            assert freeze.incident == f"in-{rollout.id}"
+        self.world.service().unfreeze(DEV, "crash test goes on")
+        self.drop_failed()
+
     def release(self, digest: str) -> Release:
         with self.context.store.read() as unit:
             return unit.releases.get(digest)
@@ -107,7 +124,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE orders")
         ports = {"dev": free_port(), "prod": free_port()}
-        world = World(root, proxy.admin, ports, server.url("orders"), watch="0.8s", guard="1s")
+        world = World(root, proxy.admin, ports, server.url("orders"), watch="2s", guard="2s")
         made = Shop(world)
         first = made.run_to_end(deploy(made.context, DEV, reason="first", owner="t", impact="n").id)
         assert first.state is RolloutState.VERIFIED, str(first.outcome)
@@ -130,32 +147,31 @@ def test_the_generated_program_is_the_real_one(shop: Shop) -> None:
     assert shop.run_to_end(rollout.id).state is RolloutState.VERIFIED
 
 
-@pytest.mark.parametrize(("moment", "step"), forward_points())
-def test_forward(shop: Shop, moment: str, step: str) -> None:
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_forward(shop: Shop, moment: str) -> None:
     rollout = shop.accept(broken=False)
-    shop.run_killed((moment, named(step, rollout)))
+    for step in forward_steps():
+        shop.run_killed((moment, named(step, rollout)))
     end = shop.run_to_end(rollout.id)
     assert end.id == rollout.id
     assert end.state is RolloutState.VERIFIED, str(end.outcome)
     shop.assert_whole(rollout.target, f"text {shop.count}")
 
 
-@pytest.mark.parametrize(("moment", "step"), back_points())
-def test_back(shop: Shop, moment: str, step: str) -> None:
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_back(shop: Shop, moment: str) -> None:
     before = page(shop.world.ports["dev"])["text"]
     rollout = shop.accept(broken=True)
-    # The forward program ends with "finish" too: let it pass, and kill the way back.
-    if step == "finish":
-        shop.run_killed(("after outcome", "verify"))
-    shop.run_killed((moment, named(step, rollout)))
-    end = shop.run_to_end(rollout.id)
-    assert end.id == f"{rollout.id}-back"
-    assert end.state is RolloutState.VERIFIED, str(end.outcome)
-    shop.assert_whole(rollout.base, before)
-    evidence = shop.world.places.evidence / end.id
-    assert wait_for(lambda: (evidence / "samples.json").exists())
-    with shop.context.store.read() as unit:
-        (freeze,) = unit.incidents.freezes(DEV)
-        assert freeze.incident == f"in-{rollout.id}"
-    shop.world.service().unfreeze(DEV, "crash test goes on")
-    shop.drop_failed()
+    for step in back_steps():
+        shop.run_killed((moment, named(step, rollout)))
+    shop.assert_is_back(rollout, before)
+
+
+@pytest.mark.parametrize("moment", END)
+def test_at_the_end(shop: Shop, moment: str) -> None:
+    """Both programs have one: the forward one's is killed, then that of the way back which follows."""
+    before = page(shop.world.ports["dev"])["text"]
+    rollout = shop.accept(broken=True)
+    shop.run_killed((moment, "finish"))
+    shop.run_killed((moment, "finish"))
+    shop.assert_is_back(rollout, before)

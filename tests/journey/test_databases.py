@@ -131,6 +131,9 @@ def test_what_cannot_be_parsed_is_forward_only_and_refused(world: World) -> None
 
 
 def test_a_locked_table_names_who_holds_it_and_the_unit_stays_whole(world: World) -> None:
+    declared = (world.estate / "databases/orders/database.yaml").read_text()
+    world.write("databases/orders/database.yaml", declared + "settings: {lock_deadline: 2}\n")
+    world.commit("it gives up soon")
     deploy_well(world)
     world.migration("0002_gift", GIFT)
     world.commit("second", text="two")
