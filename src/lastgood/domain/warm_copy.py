@@ -31,7 +31,7 @@ class CopyRoom:
 
     @property
     def needed(self) -> int:
-        """The copy with a fifth to spare, and the log of its load, which the capture holds."""
+        """The copy with a fifth to spare, and the log of its load, which the capture holds until then."""
         return 2 * self.size + self.size // 5
 
 

@@ -3,7 +3,8 @@
 A capture is a publication and a replication slot, both named after the snapshot, so that they are found
 again after any crash. The slot is temporary until the dump is whole: a crash before leaves a publication,
 which keeps nothing; one between slot and notes leaves a slot of no known snapshot, which the next capture or
-end of a capture removes. Nothing is ever consumed from the slot: where it begins is the cut.
+end of a capture removes. Nothing is consumed from the slot that is not put aside before (``early``): it
+begins at the cut, or where that ends.
 """
 
 from __future__ import annotations
@@ -133,8 +134,8 @@ class Capturer:
         known, slot = self.snapshots.known(id_), slots.look(connection, self.name(id_))
         if known is None or slot is None:
             return None
-        begins = (known.snapshot.cut, early.end(connection, self.name(id_)))
-        return known.snapshot if slot.begins in begins else None
+        whole = early.whole(connection, self.name(id_), known.snapshot.cut, slot.begins)
+        return known.snapshot if whole else None
 
     def _refuse(self) -> None:
         obstacle = self.obstacle()
@@ -205,8 +206,8 @@ class Capturer:
                 N_("the server gave up the log since snapshot {name}: more than it may keep was written"),
                 {"name": snapshot.id},
             )
-        begins = (snapshot.cut, early.end(live, self.name(snapshot.id)))
-        if slot.database != self.server.database or slot.begins not in begins:
+        whole = early.whole(live, self.name(snapshot.id), snapshot.cut, slot.begins)
+        if slot.database != self.server.database or not whole:
             return Message(
                 N_("the capture of snapshot {name} begins at {begins} of {database}, not at the cut {cut}"),
                 {"name": snapshot.id, "begins": slot.begins, "database": slot.database, "cut": snapshot.cut},

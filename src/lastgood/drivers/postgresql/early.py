@@ -4,7 +4,7 @@ The load is in the log, and a slot that begins before it makes everybody who rea
 the counting before a restore, the carrying over, each time a pass over as much log as the database is large.
 So once the copy stands by, what the slot holds up to then is written into a table of ours, and only when that
 is committed the slot moves on. What was put aside and where it ends are one transaction: it is whole or not
-there, and the slot begins at the cut or at that end. Both are read alike.
+there, and the slot begins at the cut, or nowhere behind that end. Both are read alike.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def put_aside(server: Server, connection: Connection, capture: str) -> None:
 
     ``connection`` is in autocommit mode; nobody else calls this for the capture meanwhile.
     """
-    ends = end(connection, capture)
+    ends = near = end(connection, capture)
     if not ends:
         # Noted before the end, so that the slot's reading begins there and not before the load.
         changes.settle(connection)
-        ends = changes.now(connection)
+        near, ends = changes.now(connection), changes.now(connection)
         with server.patient_session() as reading, connection.transaction():
             connection.execute(_CREATE)
             connection.execute("DELETE FROM lastgood.early WHERE capture = %s", (capture,))
@@ -48,6 +48,8 @@ def put_aside(server: Server, connection: Connection, capture: str) -> None:
                 for seq, message in enumerate(message for page in pages for message in page):
                     copy.write_row((capture, seq, message))
             connection.execute("INSERT INTO lastgood.early_ends VALUES (%s, %s)", (capture, ends))
+    # A slot takes the first note it meets, and every one that lies before where it was: so it goes twice.
+    changes.advance(connection, capture, near)
     changes.advance(connection, capture, ends)
 
 
@@ -57,6 +59,14 @@ def end(connection: Connection, capture: str) -> str:
         return ""
     row = connection.execute("SELECT ends FROM lastgood.early_ends WHERE capture = %s", (capture,)).fetchone()
     return str(row[0]) if row else ""
+
+
+def whole(connection: Connection, capture: str, cut: str, begins: str) -> bool:
+    """Whether slot and what was put aside hold everything since ``cut``. After a crash of the server a slot
+    may begin where it was a moment before.
+    """
+    ends = end(connection, capture) or cut
+    return number(cut) <= number(begins) <= max(number(cut), number(ends))
 
 
 def transactions(
