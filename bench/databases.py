@@ -123,8 +123,8 @@ def _restores(world: DatabaseWorld) -> tuple[list[Back], dict[int, list[Back]]]:
 
 def _warm(world: DatabaseWorld, by_size: dict[int, list[Back]]) -> list[Back]:
     print(
-        "\nours, the same with a copy that stood by: loaded with the snapshot, before the change moves data;\n"
-        "orders a second before and during that load, the longest time in it in which nobody's was taken"
+        "\nours, with a copy that stood by: loaded with the snapshot, before the change moves data; orders\n"
+        "a second before and during that load, and the longest time in it in which nobody's was taken"
     )
     print(f"{'':<{WIDTH}} {'load':>8} {'before':>7} {'during':>7} {'pause':>8} {'copy':>8} {'whole':>8} "
           f"{'closed':>8}")  # fmt: skip
