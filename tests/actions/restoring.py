@@ -114,4 +114,4 @@ def program() -> Plan:
     """The plan of a restore, for the points at which it may be killed."""
     database = DatabaseTarget(RESOURCE, Target("database"))
     capture = Capture("s", RESOURCE, str(UNIT), "r", BEGAN)
-    return plan_restore(release("good"), database, capture, (str(UNIT),), lambda kind: (), CopySource())
+    return plan_restore(release("good"), database, capture, (release("good"),), lambda kind: (), CopySource())

@@ -10,6 +10,7 @@ from lastgood.domain.errors import (
 )
 from lastgood.domain.message import Message
 from lastgood.domain.rollout import RolloutState
+from lastgood.domain.salvage import Neighbours
 from tests.actions.restoring import WHOLE, Shop, broken
 from tests.actions.test_killed import Kill, Killed
 from tests.actions.theatre import UNIT, Theatre
@@ -82,3 +83,39 @@ def test_what_is_not_known_is_not_called_nothing(theatre: Theatre) -> None:
     assert planned.costs
     with pytest.raises(NotReversible, match="not known what was written since: the slot was lost"):
         shop.restore()
+
+
+SLOT = Message("the slot cdc stays")
+
+
+def test_who_stays_with_the_failed_database_is_accepted_like_a_loss(theatre: Theatre) -> None:
+    shop = broken(theatre)
+    shop.database.beside = Neighbours((Message("the pooler waits"),), (SLOT,))
+    shop.database.undone = (Message("the replica is behind"),)
+    planned = plan_restore(theatre.context, UNIT)
+    assert planned.costs
+    assert "the pooler waits" in [str(note) for note in planned.plan.notes]
+    with pytest.raises(
+        NotReversible, match=r"not everybody would follow the restored .*: the slot cdc stays"
+    ):
+        shop.restore()
+    shop.database.unknown = (Message("the table by_hand has no key"),)
+    with pytest.raises(NotReversible, match="by_hand has no key; and the slot cdc stays"):
+        shop.restore()
+    end = shop.restore(accept_loss=True)
+    assert end.state is RolloutState.VERIFIED, str(end.outcome)
+    told = str(end.outcome)
+    assert told.endswith("As accepted, the slot cdc stays. Still to be done: the replica is behind")
+
+
+def test_who_came_since_it_was_accepted_is_not_left_behind_unasked(theatre: Theatre) -> None:
+    shop = broken(theatre)
+
+    def meanwhile(moment: str, step: str) -> None:
+        if (moment, step) == ("before effect", "swap"):
+            shop.database.beside = Neighbours((), (SLOT,))
+
+    end = shop.restore(meanwhile)
+    assert end.state is RolloutState.FAILED, str(end.outcome)
+    assert "nobody accepted that the slot cdc stays" in str(end.outcome)
+    assert shop.orders() == {1: 0, 2: 0, 3: 0, 4: 70}

@@ -26,10 +26,13 @@ from lastgood.domain.release import DatabaseTarget
 from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Request, Rollout, RolloutState
-from lastgood.domain.salvage import TableWrites, WritesSince
+from lastgood.domain.salvage import Neighbours, TableWrites, WritesSince
 from lastgood.domain.status import UnitStatus
 from lastgood.domain.unit import Target
+from lastgood.drivers.postgresql.driver import PostgresqlDriver, create
 from lastgood.planning.restoring import CopySource, plan_restore
+from lastgood.testing.conformance_migrates import script
+from lastgood.testing.fake_files import FakeTools
 from lastgood.translation import translator
 from tests.actions.theatre import UNIT as SHOP
 from tests.actions.theatre import release
@@ -91,6 +94,32 @@ def test_what_is_refused_what_is_lost_and_what_comes_back(world: World, cli: Cli
     assert "set aside by the restore" in cli(
         "quarantine", "add", "database", "x", "--reason", "y", code=2
     ).stderr  # fmt: skip
+    old_values_go_when_a_person_has_seen_them(world, cli)
+
+
+def old_values_go_when_a_person_has_seen_them(world: World, cli: Cli) -> None:
+    assert "nothing says after how many days" in cli("expire", UNIT, code=2).stderr
+    gift = script("0009_gift", "ALTER TABLE orders ADD gift text", "SELECT gift FROM orders",
+                  "ALTER TABLE orders DROP gift")  # fmt: skip
+    driver = create(SHOP, {"url": world.database_url}, FakeTools(world.root))
+    assert isinstance(driver, PostgresqlDriver)
+    driver.deploy(gift, "k")
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO orders (item, who, gift) VALUES (1, 'ann', 'ring')")
+        driver.revert(gift, "k")
+        connection.execute("UPDATE lastgood.kept SET kept_at = kept_at - interval '90 days'")
+    seen = cli("expire", UNIT, "--older-than", "30", COLUMNS="200").stdout
+    assert "put aside by the revert of 0009_gift: 1 rows of orders.gift; they are nowhere else" in seen
+    assert "Nothing was discarded." in seen
+    planned = cli.data("expire", UNIT, "--older-than", "30")
+    assert [(r["kind"], r["rows"]) for r in planned["databases"][0]["aside"]] == [("kept", 1)]
+    assert not planned["done"]
+    assert "go with a reason only" in cli("expire", UNIT, "--older-than", "30", "--yes", code=2).stderr
+    words = ("expire", UNIT, "--older-than", "30", "--yes", "--reason", "30 days")
+    assert "orders@dev/us: 0 dumps and 1 records are gone" in cli(*words).stdout
+    assert "nothing that may go" in cli(*words).stdout
+    recorded = [record["verb"] for record in cli.data("audit", "list", "--limit", "2")]
+    assert recorded == ["expire", "expire"]
 
 
 def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:
@@ -119,6 +148,16 @@ def test_each_table_by_its_name_and_what_becomes_of_it() -> None:
     assert "orders taken orders 37 2 1 carried over" in told
     assert "visits 9 0 0 stays in the failed database only" in told
     assert "订单" in drawn(planned(TableWrites("orders", 1)), "zh_CN")
+
+
+def test_who_stays_with_the_failed_database_is_shown_and_asked_about() -> None:
+    left = Neighbours(left=(Message("the slot cdc stays"),))
+    plan = replace(planned(), neighbours=left)
+    assert "! the slot cdc stays" in drawn(plan)
+    assert plan.costs
+    with patch("lastgood.cli.change.ask") as asked:
+        command._ask(Mock(), plan)
+    assert "stays with the failed database. Go back?" in asked.call_args.args[1]
 
 
 def test_nothing_is_said_to_be_nothing_only_where_that_is_known() -> None:

@@ -43,3 +43,20 @@ def test_one_that_writes_nothing_is_a_mistake(repository: Repository, text: byte
     found = [problem for problem in repository.lint() if problem.severity == "error"]
     assert [problem.path for problem in found] == [JOURNEY]
     assert told in as_text(found)
+
+
+def test_a_service_that_writes_otherwise_has_its_own(repository: Repository) -> None:
+    repository.write({"databases/shop/journeys/web.sql": "insert into orders values (2);"})
+    assert repository.lint() == []
+    rendered = repository.render(UNIT)
+    (database,) = rendered.release.databases
+    assert rendered.contents[database.journey] == b"insert into orders values (2);"
+    (repository.root / JOURNEY).unlink()
+    assert repository.lint() == [], "every user has one"
+
+
+def test_a_journey_of_nobody_is_a_mistake(repository: Repository) -> None:
+    repository.write({"databases/shop/journeys/wep.sql": "insert into orders values (2);"})
+    (found,) = repository.lint()
+    assert (found.severity, found.path) == ("error", "databases/shop/journeys/wep.sql")
+    assert "Did you mean 'web'?" in as_text([found])

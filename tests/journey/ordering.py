@@ -56,9 +56,10 @@ def ordering_world(root: Path, server: PostgresServer) -> Iterator[World]:
 
 @dataclass
 class Customers:
-    """Each orders again and again; what was acknowledged is written down, what was refused is not."""
+    """Each orders again and again; what was acknowledged is written down, of what was refused the reason."""
 
     url: str
+    refused: list[str] = field(default_factory=list)
     acknowledged: list[tuple[int, str]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -66,12 +67,15 @@ class Customers:
         number = 0
         while not self.over.is_set():
             try:
-                with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as connection:
+                # In a pooler the next transaction may be in another session: nothing is prepared in it.
+                way = psycopg.connect(self.url, autocommit=True, connect_timeout=5, prepare_threshold=None)
+                with way as connection:
                     while not self.over.wait(0.01):
                         who = f"{name}-{number}"
                         self._once(connection, who, number % 5 + 1)
                         number += 1
-            except psycopg.Error:
+            except psycopg.Error as error:
+                self.refused.append(str(error))
                 # Sent and unanswered counts as not acknowledged: its number is not used again.
                 number += 1
                 self.over.wait(0.02)
@@ -87,8 +91,9 @@ class Customers:
 
 
 @contextmanager
-def customers(world: World) -> Iterator[Customers]:
-    shop = Customers(world.database_url)
+def customers(world: World, url: str = "") -> Iterator[Customers]:
+    """``url``: where they order, if not at the database itself."""
+    shop = Customers(url or world.database_url)
     threads = [threading.Thread(target=shop.order, args=(f"c{n}",)) for n in range(3)]
     for thread in threads:
         thread.start()

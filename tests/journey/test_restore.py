@@ -9,6 +9,7 @@ import pytest
 
 from lastgood.domain.plan import PlanKind
 from lastgood.domain.rollout import RolloutState
+from lastgood.testing.pgbouncer_server import pgbouncer
 from lastgood.testing.postgres_server import PostgresServer
 from tests.journey.driving import begin, deploy_well, end_of
 from tests.journey.ordering import SPOILS, customers, logical_server, ordering_world, rows, some_more
@@ -28,11 +29,25 @@ def world(tmp_path: Path, logical: PostgresServer) -> Iterator[World]:
         yield made
 
 
-def test_no_order_is_lost_on_the_way_back(world: World) -> None:
+@pytest.fixture
+def bouncer(world: World, logical: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A pooler in front of the database; returns where customers order."""
+    monkeypatch.setenv("POOLER_PASSWORD", "pooler-secret-value")
+    with pgbouncer() as started:
+        started.serve({"shop": f"host=127.0.0.1 port={logical.port} dbname=shop"})
+        text = (world.estate / "databases/orders/database.yaml").read_text()
+        pooler = f'poolers: [{{url: "{started.console}", password: {{env: POOLER_PASSWORD}}}}]\n'
+        world.write("databases/orders/database.yaml", text + pooler)
+        world.commit("a pooler in front", text="one")
+        yield started.url("shop")
+
+
+def test_no_order_is_lost_on_the_way_back(world: World, bouncer: str) -> None:
+    """And through the pooler none is refused, either: customers wait for a moment."""
     deploy_well(world)
     world.migration("0002_prices", SPOILS)
     world.commit("free of charge", text="two", broken=True)
-    with customers(world) as shop:
+    with customers(world, bouncer) as shop:
         some_more(shop)
         failed = begin(world)
         assert any("lastgood restore" in str(note) for note in failed.plan.notes)
@@ -47,6 +62,7 @@ def test_no_order_is_lost_on_the_way_back(world: World) -> None:
         written = {table.table: table for table in planned.writes.tables}
         assert written["orders"].inserted >= 20
         assert not planned.costs
+        assert any("the clients of the pooler" in str(note) for note in planned.plan.notes)
         restored = databases.restore(DEV, reason="prices are 0")
         end = end_of(world, restored.id)
         assert end.state is RolloutState.VERIFIED, str(end.outcome)
@@ -54,7 +70,8 @@ def test_no_order_is_lost_on_the_way_back(world: World) -> None:
     assert rows(world, "SELECT id, price FROM items ORDER BY id") == [(n, 100 + n) for n in range(1, 6)]
     there = rows(world, "SELECT id, who FROM orders")
     assert len(set(there)) == len(there) == len({who for _, who in there})
-    assert set(shop.acknowledged) <= set(there)
+    assert set(shop.acknowledged) == set(there)
+    assert shop.refused == []
     sold = rows(world, "SELECT sum(100000 - stock) FROM items")[0][0]
     assert sold == len(there)
     highest = max(number for number, _ in shop.acknowledged)

@@ -15,11 +15,12 @@ from lastgood.domain.plan import Difference, Plan, Reversibility, StepKind
 from lastgood.domain.rehearsal import OldCode, Rehearsed
 from lastgood.domain.release import CanaryStep, DatabaseTarget, Migration, Release, RoleSpec, SecretVersion
 from lastgood.domain.unit import Role, Target, UnitId
-from lastgood.planning.fence import refuse_unfenceable
+from lastgood.planning.fence import Others, refuse_unfenceable
 from lastgood.planning.moves import Move, begun, plan_deploy, plan_rollback
 from lastgood.planning.rehearsing import Written, judge, refuse_different, written
 from lastgood.planning.renewal import Renewal, renewed_steps
 from lastgood.planning.schema import Classes, SchemaState, schema_move
+from lastgood.planning.users import of_others, stopped_by
 from lastgood.ports.drivers import Rehearsal
 
 CONTENT = digest_bytes(b"text")
@@ -155,6 +156,21 @@ def test_a_fenced_way_back_stays_one_when_a_secret_was_revoked() -> None:
     assert next(s for s in steps if s.id == "back:start").params["release"] == new.digest
 
 
+def test_with_another_secret_the_others_are_started_again_all_the_same() -> None:
+    made = replace(move(OldCode.BREAKS), others=(ERP,))
+    new = replace(made.base, secrets=(SecretVersion("TOKEN", "2"),))
+    plan = plan_deploy(made)
+    assert stopped_by(plan) == {str(ERP.unit): ERP.digest}
+    began = frozenset({"fence", f"fence:{ERP.unit}"})
+    theirs = [step.id for step in of_others(begun(plan.way_back, began))]
+    assert theirs == [f"back:lift:{part}:{ERP.unit}" for part in ("start", "shift", "workers")]
+    back = begun(plan.way_back, began | {f"migrate:{RESOURCE}:2"})
+    order = [step.id for step in renewed_steps(back, Renewal(made.base, new), made.target)]
+    stop, start = f"back:fence:{ERP.unit}", f"back:lift:start:{ERP.unit}"
+    assert order.index("back:fence") < order.index(stop) < order.index(f"back:revert:{RESOURCE}:2")
+    assert order.index(f"back:revert:{RESOURCE}:2") < order.index(start) < order.index("back:start")
+
+
 def test_what_it_took_is_the_estimate_unless_it_was_a_sample() -> None:
     plan = plan_deploy(move(OldCode.PROVEN))
     assert [s.estimate.seconds for s in plan.steps if s.kind is StepKind.MIGRATE] == [1.5]
@@ -181,17 +197,20 @@ def test_without_a_rehearsal_the_plan_says_so() -> None:
     assert "fingerprint" not in step.params
 
 
+ERP = replace(release(ONE), unit=UnitId("erp", "prod", "us"))
+
+
 @pytest.mark.parametrize(
     ("classes", "others", "base", "told"),
     [
         ({"2": MOVES_DATA}, {}, release(ONE), "2 moves data"),
-        ({"2": EXACT}, {RESOURCE: ["erp@prod/us"]}, release(ONE), "erp@prod/us use it too"),
+        ({"2": EXACT}, {RESOURCE: Others((ERP,))}, release(ONE), "erp@prod/us use it too"),
         ({"2": EXACT}, {}, replace(release(ONE), origin="baseline"), "can't be stopped"),
     ],
     ids=["moves-data", "shared", "baseline"],
 )
 def test_where_a_fence_would_not_do_it_is_refused(
-    classes: Classes, others: Mapping[str, list[str]], base: Release, told: str
+    classes: Classes, others: Mapping[str, Others], base: Release, told: str
 ) -> None:
     made = move(OldCode.BREAKS)
     with pytest.raises(NotReversible, match=told) as caught:

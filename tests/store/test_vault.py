@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import traceback
 from pathlib import Path
@@ -172,3 +173,36 @@ def test_a_full_disk_is_said(tmp_path: Path, key: Path) -> None:
         fill(disk)
         with pytest.raises(DriverError, match="disk full"):
             AgeVault(disk / "secrets", key).seal("A", VALUE * 1000)
+
+
+def test_a_stream_comes_back_and_is_a_plain_age_file(vault: AgeVault, key: Path) -> None:
+    content, sealed, opened = VALUE.encode() * 10_000, io.BytesIO(), io.BytesIO()
+    vault.seal_stream(io.BytesIO(content), sealed)
+    assert VALUE.encode() not in sealed.getvalue()
+    vault.unseal_stream(io.BytesIO(sealed.getvalue()), opened)
+    line = key.read_text().splitlines()[-1]
+    assert opened.getvalue() == content
+    assert pyrage.decrypt(sealed.getvalue(), [pyrage.x25519.Identity.from_str(line)]) == content
+
+
+@pytest.mark.parametrize("harm", ["cut off", "changed"])
+def test_a_damaged_stream_does_not_open(vault: AgeVault, harm: str) -> None:
+    sealed = io.BytesIO()
+    vault.seal_stream(io.BytesIO(VALUE.encode() * 10_000), sealed)
+    content = bytearray(sealed.getvalue())
+    if harm == "changed":
+        content[len(content) // 2] ^= 0xFF
+    else:
+        del content[len(content) // 2 :]
+    with pytest.raises(DriverError, match="does not open"):
+        vault.unseal_stream(io.BytesIO(bytes(content)), io.BytesIO())
+
+
+def test_a_key_that_sealed_streams_only_is_not_replaced_either(
+    tmp_path: Path, key: Path, vault: AgeVault
+) -> None:
+    vault.seal_stream(io.BytesIO(b"content"), io.BytesIO())
+    key.unlink()
+    with pytest.raises(DriverError, match="is missing"):
+        AgeVault(tmp_path / "secrets", key).seal("A", VALUE)
+    assert not key.exists()

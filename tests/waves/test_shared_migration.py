@@ -46,6 +46,12 @@ TRIPLES = {
         "SELECT gift FROM orders;\n",
         "ALTER TABLE orders DROP COLUMN gift;\n",
     ),
+    "0003_drop": ("CREATE INDEX tail ON orders (id);\n", "SELECT id FROM orders;\n", "DROP INDEX tail;\n"),
+    "0004_more": (
+        "ALTER TABLE orders ADD COLUMN more text;\n",
+        "SELECT more FROM orders;\n",
+        "ALTER TABLE orders DROP COLUMN more;\n",
+    ),
     "0002_upper": (
         "UPDATE orders SET id = id + 1;\n",
         "SELECT id FROM orders;\n",
@@ -63,6 +69,7 @@ class Estate:
     text: str = "one"
     broken: str = ""
     size: int = 1
+    window: float = 0.3
 
     @property
     def commit(self) -> str:
@@ -85,14 +92,17 @@ class Estate:
 
     def render(self, unit: UnitId) -> Rendered:
         contents = {digest_bytes(s.encode()): s.encode() for n in self.names for s in TRIPLES[n]}
-        migrations = tuple(Migration(n, *(digest_bytes(s.encode()) for s in TRIPLES[n])) for n in self.names)
+        migrations = tuple(
+            Migration(n, *(digest_bytes(s.encode()) for s in TRIPLES[n]), contracts=n == "0003_drop")
+            for n in self.names
+        )
         target = Target("fake", {"path": str(self.database)})
         good = 0 if unit.site == self.broken else 10
         settings = {"resource": RESOURCE, "query": f"SELECT {good}, 10", "text": self.text}
         signal = Signal("orders", SignalKind.RATIO, "fake", settings)
         release = Release(
             unit, self.text, databases=(DatabaseTarget(RESOURCE, target, migrations),),
-            criteria=(Criterion("orders", signal, 0.9, 0.1, 5),), windows=Windows(0.3, 0.3, 0.3),
+            criteria=(Criterion("orders", signal, 0.9, 0.1, 5),), windows=Windows(*[self.window] * 3),
         )  # fmt: skip
         return Rendered(release, (), contents)
 

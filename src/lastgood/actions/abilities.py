@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from lastgood.actions.secrets import logins_of, secrets_of_service
+from lastgood.actions.secrets import BESIDES, logins_of, secrets_of_service
 from lastgood.domain.criterion import Signal
 from lastgood.domain.digest import short
 from lastgood.domain.errors import InvalidInput
@@ -27,7 +27,7 @@ from lastgood.ports.drivers import (
     Snapshots,
 )
 from lastgood.ports.images import KeepsImages, ResolvesImages
-from lastgood.ports.restoring import Captures, Restores
+from lastgood.ports.restoring import Captures, HasNeighbours, Restores
 from lastgood.ports.reviewing import Reviews
 from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 from lastgood.ports.undoing import UndoesRows
@@ -85,9 +85,12 @@ def drains_of(drivers: Drivers, release: Release) -> DrainsTraffic | None:
 
 def database_target(release: Release, database: DatabaseTarget) -> Target:
     """The target with the name of the resource, which its driver gives to what it keeps, and with the
-    version of its password, which belongs to the release.
+    versions of its passwords, which belong to the release.
     """
     settings = {**database.target.settings, "resource": database.resource}
+    for kind in BESIDES:
+        if kind in settings:
+            settings[kind] = [_with_version(release, one) for one in settings[kind]]
     return Target(database.target.driver, _with_version(release, settings))
 
 
@@ -144,6 +147,12 @@ def warm_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Kee
 
 def restores_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Restores:
     return _able(drivers, release.unit, database_target(release, database), Restores)
+
+
+def neighbours_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasNeighbours | None:
+    """None where the driver knows nobody beside the users."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, HasNeighbours) else None
 
 
 def connections_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> HasConnections | None:

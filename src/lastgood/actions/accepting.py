@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from lastgood.actions.context import Context
-from lastgood.actions.holding import resource_lock, stop_change, unit_lock
+from lastgood.actions.contracting import refuse_behind, refuse_to_fall_behind
+from lastgood.actions.holding import refuse_held, resource_lock, stop_change, unit_lock
 from lastgood.actions.renewing import give, refuse_lacking, refuse_revoked, renewal_of
 from lastgood.actions.set_aside import refuse_quarantined
 from lastgood.domain.audit import Phase
@@ -20,6 +21,8 @@ from lastgood.domain.message import N_
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.release import Release
 from lastgood.domain.rollout import Request, Rollout, RolloutState, StopRequest
+from lastgood.domain.unit import UnitId
+from lastgood.planning.users import stopped_by
 from lastgood.ports.persistence import UnitOfWork
 
 
@@ -81,7 +84,8 @@ def accept_in(
         unit.locks.move(rollout.part_of, rollout.id, [unit_lock(plan.unit)])
         unit.locks.take(resources, rollout.part_of)
     else:
-        unit.locks.take([unit_lock(plan.unit), *resources], rollout.id)
+        stopped = [unit_lock(one) for one in plan.stops]
+        unit.locks.take([unit_lock(plan.unit), *stopped, *resources], rollout.id)
         if plan.kind is PlanKind.DEPLOY:
             give(unit, release, request.requested_by, context.clock)
     unit.releases.put(release)
@@ -117,16 +121,39 @@ def refuse_move(context: Context, unit: UnitOfWork, plan: Plan, release: Release
     if plan.kind is not PlanKind.RESTORE:  # It starts nothing, and logs in with what is valid.
         refuse_revoked(unit, release)
     if plan.kind is PlanKind.DEPLOY:
-        refuse_frozen(unit, plan)
+        refuse_frozen(unit, plan.unit)
         refuse_unsettled(unit, release)
+        refuse_behind(unit, plan, release)
         if plan.base:
             base = unit.releases.get(plan.base)
             refuse_lacking(renewal_of(unit, base, context.vault, coming=release))
     if plan.kind in (PlanKind.DEPLOY, PlanKind.ROLLBACK):
         refuse_quarantined(unit, release)
         _refuse_restoring(unit, plan, release)
+    if plan.kind is PlanKind.ROLLBACK:
+        refuse_to_fall_behind(unit, release)
     if plan.kind is PlanKind.RESTORE:
         _refuse_at_work(unit, plan)
+    _refuse_stops(unit, plan)
+
+
+def _refuse_stops(unit: UnitOfWork, plan: Plan) -> None:
+    """Raises Conflict where a unit that has to be stopped with this one is not on what the plan would start
+    again, is held, frozen (a change), or could not start because a secret of it was revoked.
+    """
+    for name, digest in stopped_by(plan).items():
+        other = UnitId.parse(name)
+        refuse_held(unit, other)
+        if unit.releases.current(other) != digest:
+            raise Conflict(
+                N_("the plan stops and starts {unit} again, which has another release since"),
+                todo=N_("Plan again; nothing was changed."),
+                where=name,
+                unit=name,
+            )
+        refuse_revoked(unit, unit.releases.get(digest))
+        if plan.kind is PlanKind.DEPLOY:
+            refuse_frozen(unit, other)
 
 
 def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
@@ -142,13 +169,13 @@ def _refuse_stale(unit: UnitOfWork, plan: Plan) -> None:
         )
 
 
-def refuse_frozen(unit: UnitOfWork, plan: Plan) -> None:
-    for freeze in unit.incidents.freezes(plan.unit):
+def refuse_frozen(unit: UnitOfWork, unit_id: UnitId) -> None:
+    for freeze in unit.incidents.freezes(unit_id):
         raise Conflict(
             N_("{unit} is frozen since {at}: {reason}"),
             todo=N_('When the cause is found: lastgood unfreeze {unit} --reason "…"'),
             where=freeze.incident or freeze.id,
-            unit=str(plan.unit),
+            unit=str(unit_id),
             at=f"{freeze.at:%Y-%m-%d %H:%M:%S}",
             reason=str(freeze.reason),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lastgood.actions.bundling.databases import bundled_databases
 from lastgood.actions.bundling.write import write_bundle
 from lastgood.actions.context import Context
 from lastgood.actions.points import choose_point
@@ -21,7 +22,7 @@ from lastgood.ports.persistence import UnitOfWork
 
 def bundle(context: Context, unit_id: UnitId, *, to: Path, point: str = "") -> Bundle:
     """Of ``point`` (a restore point or release), else of the newest good one; one that is there is replaced.
-    What was revoked of its secrets is in the newest valid version.
+    What was revoked of its secrets is in the newest valid version. Each of its databases is in it, sealed.
 
     Raises NotReversible when there is no good restore point or a piece of it is not here, InvalidInput when
     the unit's drivers can't be written down as commands, DriverError when ``to`` can't be written.
@@ -33,8 +34,11 @@ def bundle(context: Context, unit_id: UnitId, *, to: Path, point: str = "") -> B
     release = renewal.release
     refuse_incomplete(context, release)
     made = f"{context.clock.now():%Y-%m-%d %H:%M:%S %Z}"
+    databases = bundled_databases(
+        context.store, context.drivers, context.objects, context.clock, release, chosen
+    )
     written = write_bundle(
-        context.drivers, context.objects, context.vault, context.images, release, chosen, to, made
+        context.drivers, context.objects, context.vault, context.images, release, chosen, to, made, databases
     )
     with context.store.write() as unit:
         data = {"point": chosen.id, "release": release.digest, "directory": str(written.directory)}

@@ -11,6 +11,7 @@ from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
 from lastgood.engine.handlers import Failure
 from lastgood.planning.moves import begun
+from lastgood.planning.users import STARTS, STOPS, stopped_by
 from lastgood.ports.persistence import UnitOfWork
 
 
@@ -24,7 +25,7 @@ def restore_ended(
         return _abandoned(unit, rollout, failure)
     done = swapped(unit, rollout)
     if failure is None:
-        return _restored(rollout, done)
+        return _with_users(unit, rollout, *_restored(rollout, done))
     if done:
         return RolloutState.INCOMPLETE, with_step(N_("restored, but it stopped at {step}: {what}"), failure)
     began = started_steps(unit, rollout.id)
@@ -94,6 +95,31 @@ def _restored(rollout: Rollout, done: dict[str, Any]) -> tuple[RolloutState, Mes
     return state, _stayed(Message(some_left if left else all_over, words), done)
 
 
+def _with_users(
+    unit: UnitOfWork, rollout: Rollout, state: RolloutState, outcome: Message
+) -> tuple[RolloutState, Message]:
+    """And who met a closed database: which criteria are not good, and what does not run since."""
+    seen = result_of(unit, rollout.id, "users")
+    gate = rollout.gate
+    bad = [f for f in gate.findings if f.verdict is gate.verdict] if gate else []
+    if len(seen.get("units", ())) > 1:
+        words: dict[str, object] = {"outcome": outcome, "units": ", ".join(seen["units"])}
+        outcome = Message(N_("{outcome}. It was closed to {units}"), words)
+        if bad and gate and gate.verdict is not Verdict.PASSED:
+            words = {"outcome": outcome, "criteria": ", ".join(f.criterion for f in bad)}
+            outcome = Message(N_("{outcome}. Not good, or not known: {criteria}"), words)
+    if unseen := seen.get("unseen"):
+        words = {"outcome": outcome, "units": "; ".join(f"{name}: {why}" for name, why in unseen.items())}
+        outcome = Message(N_("{outcome}. Whether it runs was not seen: {units}"), words)
+    if down := seen.get("down"):
+        first = next(iter(down)).rpartition(" ")[0]
+        words = {"outcome": outcome, "first": first,
+                 "roles": "; ".join(f"{name}: {why}" for name, why in down.items())}  # fmt: skip
+        template = N_("{outcome}. It does not run: {roles}. Start it again: lastgood heal {first}")
+        return RolloutState.FAILED, Message(template, words)
+    return state, outcome
+
+
 def _stayed(outcome: Message, done: dict[str, Any]) -> Message:
     """``outcome``, and what it cost, as far as that was counted just before the swap."""
     if stayed := done.get("stayed"):
@@ -104,6 +130,11 @@ def _stayed(outcome: Message, done: dict[str, Any]) -> Message:
     if unknown := done.get("unknown"):
         words = {"outcome": outcome, "unknown": "; ".join(unknown)}
         outcome = Message(N_("{outcome}. What else was written since is not known: {unknown}"), words)
+    if left := done.get("left"):
+        outcome = Message(N_("{outcome}. As accepted, {left}"), {"outcome": outcome, "left": "; ".join(left)})
+    if notes := done.get("notes"):
+        words = {"outcome": outcome, "notes": "; ".join(notes)}
+        outcome = Message(N_("{outcome}. Still to be done: {notes}"), words)
     return outcome
 
 
@@ -141,6 +172,42 @@ def tell_conflicts(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Mess
             words = {"outcome": outcome, "resource": step.params["resource"], "rows": rows}
             outcome = Message(template, words)
     return outcome
+
+
+def tell_stopped(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Message:
+    """``outcome``, and which other units on the database stand still, because it ended in between."""
+    standing = [name for name in stopped_by(rollout.plan) if _stands_still(unit, rollout, name)]
+    if not standing:
+        return outcome
+    template = N_(
+        "{outcome}. Stopped with it: {units}. The same way once more starts them; or by hand: lastgood heal "
+        "{first}"
+    )
+    words = {"outcome": outcome, "units": ", ".join(standing), "first": standing[0]}
+    return Message(template, words)
+
+
+def _stands_still(unit: UnitOfWork, rollout: Rollout, name: str) -> bool:
+    """Whether it was told to stop after it was last started again, by this program or the one it undoes."""
+    entries = [e for r in (rollout.undoes, rollout.id) if r for e in unit.journal.entries(r)]
+    stands = False
+    for entry in entries:
+        if not entry.step.endswith(f":{name}"):
+            continue
+        if entry.mark is Mark.INTENT and entry.step.startswith(STOPS):
+            stands = True
+        elif entry.mark is Mark.DONE and entry.step in _last_starts(rollout.plan, name):
+            stands = False
+    return stands
+
+
+def _last_starts(plan: Plan, name: str) -> tuple[str, ...]:
+    """The steps by which it has taken up all of its work, forward and back."""
+    found = {}
+    for step in (*plan.steps, *plan.way_back):
+        if step.id.startswith(STARTS) and step.id.endswith(f":{name}"):
+            found[step.id.partition("lift:")[0]] = step.id.partition("lift:")[2]
+    return tuple(f"{back}lift:{rest}" for rest in found.values() for back in ("", "back:"))
 
 
 def started_steps(unit: UnitOfWork, rollout: str) -> frozenset[str]:

@@ -14,6 +14,7 @@ from lastgood.actions.ends import (
     started_steps,
     swapped,
     tell_conflicts,
+    tell_stopped,
     with_step,
 )
 from lastgood.actions.holding import give_back
@@ -130,7 +131,7 @@ class RolloutPrograms:
         if renewal.lacking:
             # What it would come back with was revoked, and nothing valid is here: law 2 stands above speed.
             unit.releases.set_current(rollout.unit, rollout.target, now)
-            return RolloutState.FAILED, _without_secret(renewal, failure)
+            return RolloutState.FAILED, tell_stopped(unit, rollout, _without_secret(renewal, failure))
         unit.incidents.put(replace(incident, rollback=back.id))
         self._begin(unit, rollout, back, renewal, str(failure.what))
         return RolloutState.RETURNED, with_step(N_("goes back: {what}"), failure)
@@ -170,7 +171,8 @@ class RolloutPrograms:
             return RolloutState.RETURNED, with_step(N_("goes back with the newest secret: {what}"), failure)
         if failure is not None:
             template = N_("the way back stopped at {step}: {what}. Mend the cause and run it again")
-            state, outcome = RolloutState.INCOMPLETE, with_step(template, failure)
+            outcome = tell_stopped(unit, rollout, with_step(template, failure))
+            state = RolloutState.INCOMPLETE
             # The unit stands between two releases: run again, the way back starts from what failed.
             unit.releases.set_current(rollout.unit, rollout.base, now)
         else:
@@ -277,7 +279,7 @@ def way_back_of(
     steps = begun(rollout.plan.way_back, began)
     plan = Plan(
         PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, rollout.plan.commit, steps,
-        resources=rollout.plan.resources,
+        resources=rollout.plan.resources, stops=rollout.plan.stops,
     )  # fmt: skip
     back = Rollout(
         way_back_id(rollout.id), PlanKind.ROLLBACK, rollout.unit, rollout.target, rollout.base, plan,

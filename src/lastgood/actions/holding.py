@@ -78,6 +78,8 @@ def refuse_held(unit: UnitOfWork, unit_id: UnitId) -> None:
     if is_change(holder):
         raise _in_change(unit_id, unit.changes.get(holder))
     working = unit.rollouts.get(holder)
+    if working.unit != unit_id:
+        raise stopped_with(unit_id, working)
     if working.state is RolloutState.GUARDING:
         raise Conflict(
             N_("{unit} is inside the guard window of {rollout}"),
@@ -92,6 +94,21 @@ def refuse_held(unit: UnitOfWork, unit_id: UnitId) -> None:
         where=str(unit_id),
         rollout=working.id,
         kind=working.kind.value,
+        unit=str(unit_id),
+    )
+
+
+def stopped_with(unit_id: UnitId, working: Rollout) -> Conflict:
+    """A unit that another one's rollout may have to stop and start, because they share a database."""
+    return Conflict(
+        N_("{rollout} of {other} holds {unit}: it moves a database that both use, and stops both for that"),
+        todo=N_(
+            "Wait for its end (lastgood show {rollout} --follow), end its guard window with lastgood accept "
+            '{other} --reason "…", or take it back: lastgood rollback {other}.'
+        ),
+        where=str(unit_id),
+        rollout=working.id,
+        other=str(working.unit),
         unit=str(unit_id),
     )
 

@@ -23,10 +23,15 @@ def needed_by_others(unit: UnitOfWork, mine: UnitId, resource: str) -> Mapping[s
     return needed
 
 
+def releases_using(unit: UnitOfWork, resource: str) -> tuple[Release, ...]:
+    """The releases on which the units are that use it, by unit."""
+    current = (unit.releases.get(unit.releases.current(known)) for known in sorted(unit.releases.units()))
+    return tuple(release for release in current if release.database(resource))
+
+
 def users_of(unit: UnitOfWork, resource: str) -> tuple[str, ...]:
     """Units whose current release uses it."""
-    current = (unit.releases.get(unit.releases.current(known)) for known in sorted(unit.releases.units()))
-    return tuple(str(release.unit) for release in current if release.database(resource))
+    return tuple(str(release.unit) for release in releases_using(unit, resource))
 
 
 def other_users(unit: UnitOfWork, mine: UnitId, resource: str) -> tuple[str, ...]:

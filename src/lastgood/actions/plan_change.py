@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 
 from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
@@ -11,9 +12,10 @@ from lastgood.actions.adopt import take_baseline
 from lastgood.actions.captures import before_notes, capture_obstacles, copy_rooms, data_left
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
+from lastgood.actions.contracting import held_back
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
-from lastgood.actions.rehearsing import Told, journeys_between, rehearse_first, undone, unheard
+from lastgood.actions.rehearsing import Among, Told, journeys_between, rehearse_first, undone, unheard
 from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.reviewing import lock_notes, refuse_undo
 from lastgood.actions.secrets import with_secrets
@@ -58,6 +60,10 @@ class NothingToChange(InvalidInput):
     """The unit is on exactly this already."""
 
 
+class StillWaiting(NothingToChange):
+    """The same, but for a migration that comes after the last wave."""
+
+
 def plan_change(
     context: Context,
     unit_id: UnitId,
@@ -76,7 +82,8 @@ def plan_change(
     estate = open_estate(context, revision)
     require_unit(estate, unit_id)
     refuse_mistakes(estate)
-    return plan_unit(context, estate, unit_id, SoFar(Lookups(context), rehearse=rehearse, told=told))
+    so_far = SoFar(Lookups(context), rehearse=rehearse, told=told, alone=True)
+    return plan_unit(context, estate, unit_id, so_far)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class SoFar:
     ``lookups``: a tag means the same image for all of them;
     ``done``: migrations that they will have deployed by then (a database is migrated once per change);
     ``promoted``: (service, environment) seen to be verified in the environment before; ``lookups``: what
-    registries said; ``rehearse`` and ``told`` as for ``plan_change``.
+    registries said; ``rehearse`` and ``told`` as for ``plan_change``; ``alone``: there are no other units.
     """
 
     lookups: Lookups
@@ -94,6 +101,7 @@ class SoFar:
     promoted: set[tuple[str, str]] = field(default_factory=set)
     rehearse: bool = True
     told: Told = unheard
+    alone: bool = False
 
 
 def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) -> PlannedChange:
@@ -103,6 +111,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     environment = next(e for e in estate.environments if e.name == unit_id.environment)
     _check_release(release, environment)
     release = so_far.lookups.with_image(release, rendered.image)
+    release, waits = held_back(context, release, so_far.done)
     keep_scripts(context.objects, rendered)
     _check_canary(context, release)
     base = base_of(context, release)
@@ -116,28 +125,42 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
         so_far.promoted.add((unit_id.service, unit_id.environment))
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
     if not move.changes:
-        raise NothingToChange(
-            N_("nothing to change: {unit} is on exactly this already ({release})"),
-            todo=N_("Commit what you want to change, or name another revision."),
-            where=str(unit_id),
-            unit=str(unit_id),
-            release=short(base.digest),
-        )
+        raise _nothing(base, waits)
     refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
-        move = rehearse_first(context, move, so_far.told, before)
+        among = Among(partial(declared_users, estate, unit_id.environment), so_far.alone)
+        move = rehearse_first(context, move, so_far.told, before, among)
     plan = plan_deploy(move)
     with context.store.read() as unit:
         left = before_notes(data_left(unit, base), unit_id)
     locks = lock_notes(context, release, move.schemas)
-    notes = (*plan.notes, *locks, *left, *_frozen_notes(context, unit_id))
+    notes = (*waits, *plan.notes, *locks, *left, *_frozen_notes(context, unit_id))
     plan = with_cold_way_back(replace(plan, automatic=environment.automatic, notes=notes), renewal)
     context.store.put_plan(plan, release, base)
     for schema in move.schemas:
         migrated = [(m.name, m.digest) for m in schema.pending]
         so_far.done.setdefault(schema.database.resource, []).extend(migrated)
     return PlannedChange(plan, release, base, rendered.contents, values)
+
+
+def _nothing(base: Release, waits: Sequence[Message]) -> NothingToChange:
+    unit_id = str(base.unit)
+    if waits:
+        return StillWaiting(
+            N_("nothing to change on {unit} now: {waits}"),
+            todo=N_("Bring those that are behind to this commit first."),
+            where=unit_id,
+            unit=unit_id,
+            waits=waits[0],
+        )
+    return NothingToChange(
+        N_("nothing to change: {unit} is on exactly this already ({release})"),
+        todo=N_("Commit what you want to change, or name another revision."),
+        where=unit_id,
+        unit=unit_id,
+        release=short(base.digest),
+    )
 
 
 def _frozen_notes(context: Context, unit_id: UnitId) -> list[Message]:
@@ -157,6 +180,12 @@ def open_estate(context: Context, revision: str) -> Estate:
             paths=", ".join(dirty[:5]),
         )
     return reader.at(revision)
+
+
+def declared_users(estate: Estate, environment: str, resource: str) -> Sequence[UnitId]:
+    """Units that the estate says use it, whether or not we ever deployed them."""
+    units = (unit for unit in estate.units() if unit.environment == environment)
+    return [unit for unit in units if estate.render(unit).release.database(resource)]
 
 
 def require_unit(estate: Estate, unit_id: UnitId) -> None:

@@ -12,6 +12,7 @@ from lastgood.actions.plan_change import (
     NothingToChange,
     PlannedChange,
     SoFar,
+    StillWaiting,
     open_estate,
     plan_unit,
     refuse_mistakes,
@@ -72,17 +73,21 @@ def plan_many(
     """
     planned: list[PlannedChange] = []
     left: list[UnitId] = []
+    waiting: StillWaiting | None = None
     so_far = SoFar(Lookups(context), rehearse=rehearse, told=told)
     for unit_id in selected.units:
         try:
             one = plan_unit(context, selected.estate, unit_id, so_far)
-        except NothingToChange:
+        except NothingToChange as nothing:
             left.append(unit_id)
+            waiting = waiting or (nothing if isinstance(nothing, StillWaiting) else None)
             continue
         except LastgoodError as error:
             error.about(str(unit_id))
             raise
         planned.append(one)
+    if not planned and waiting is not None:
+        raise waiting
     if not planned:
         raise InvalidInput(
             N_("nothing to change: all {count} units are on exactly this already"),

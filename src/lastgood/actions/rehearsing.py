@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from lastgood.actions.abilities import migrates_of
 from lastgood.actions.context import Context
-from lastgood.actions.needs import other_users, users_of
+from lastgood.actions.needs import other_users, releases_using, users_of
 from lastgood.domain.digest import digest
 from lastgood.domain.errors import Cause, Conflict, Rejected
 from lastgood.domain.message import N_, Message
@@ -17,10 +17,11 @@ from lastgood.domain.release import DatabaseTarget, Migration, Release
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark
 from lastgood.domain.unit import UnitId
-from lastgood.planning.fence import refuse_unfenceable
+from lastgood.planning.fence import Others, refuse_unfenceable
 from lastgood.planning.moves import Move
 from lastgood.planning.rehearsing import Written, judge, refuse_different, written
 from lastgood.planning.schema import SchemaMove
+from lastgood.planning.users import stoppable
 from lastgood.ports.content import Objects
 from lastgood.ports.drivers import MigrationScript, Rehearsal
 from lastgood.ports.persistence import UnitOfWork
@@ -55,7 +56,19 @@ def journeys_of(unit: UnitOfWork, base: Release, target: Release, database: Data
     return written(database, target, users)
 
 
-def rehearse_first(context: Context, move: Move, told: Told = unheard, but: Collection[str] = ()) -> Move:
+@dataclass(frozen=True)
+class Among:
+    """Who else a fence would concern. ``declared``: the units that use a resource, as the estate says;
+    ``alone``: the change moves one unit only.
+    """
+
+    declared: Callable[[str], Sequence[UnitId]] = lambda resource: ()
+    alone: bool = True
+
+
+def rehearse_first(
+    context: Context, move: Move, told: Told = unheard, but: Collection[str] = (), among: Among = Among()
+) -> Move:
     """``move``, with its databases rehearsed; not those of ``but``, which others migrate before.
 
     What was rehearsed in exactly this way before is not rehearsed again. Raises what a rehearsal raises,
@@ -68,10 +81,49 @@ def rehearse_first(context: Context, move: Move, told: Told = unheard, but: Coll
             one = _rehearsed(context, move, schema, told)
             if one is not None:
                 rehearsed[resource] = one
-    with context.store.read() as unit:
-        others = {name: other_users(unit, move.target.unit, name) for name in rehearsed}
+    breaking = [s for s in move.schemas if s.database.resource in rehearsed
+                and not rehearsed[s.database.resource].old.runs]  # fmt: skip
+    others = {s.database.resource: _others(context, move, s, told, among) for s in breaking}
     refuse_unfenceable(move.base, move.schemas, move.classes, rehearsed, others)
-    return replace(move, rehearsed=rehearsed)
+    stopped = {one.unit: one for found in others.values() for one in found.releases}
+    return replace(move, rehearsed=rehearsed, others=tuple(stopped[name] for name in sorted(stopped)))
+
+
+def _others(context: Context, move: Move, schema: SchemaMove, told: Told, among: Among) -> Others:
+    """Those on a database that needs a fence, and how their code alone does on the new schema: it has to run
+    there once the schema has moved.
+    """
+    resource, mine = schema.database.resource, move.target.unit
+    with context.store.read() as unit:
+        releases = tuple(one for one in releases_using(unit, resource) if one.unit != mine)
+    known = {mine, *(one.unit for one in releases)}
+    unknown = tuple(one for one in among.declared(resource) if one not in known)
+    shown = None
+    if releases and among.alone and not unknown and all(stoppable(one) for one in releases):
+        theirs = replace(
+            move, journeys={**move.journeys, resource: written(schema.database, move.target, releases)}
+        )
+        shown = _rehearsed(context, theirs, schema, told)
+    return Others(releases, unknown, shown, among.alone)
+
+
+def with_others(context: Context, move: Move) -> tuple[Move, tuple[Message, ...]]:
+    """A way back behind a fence, with those that stop beside it, and what is to be known of those that can't:
+    it is never refused for them.
+    """
+    breaking = [
+        resource
+        for resource, ones in move.undone.items()
+        if move.reverts.get(resource) and any(not one.old.runs for one in ones)
+    ]
+    breaking += [resource for resource in move.takes_back if resource not in breaking]
+    with context.store.read() as unit:
+        found = {one.unit: one for name in breaking for one in releases_using(unit, name)}
+    others = [found[name] for name in sorted(found) if name != move.target.unit]
+    left = [str(one.unit) for one in others if not stoppable(one)]
+    template = N_("{units} use the database too and go on while its schema moves: we did not start them")
+    notes = (Message(template, {"units": ", ".join(left)}),) if left else ()
+    return replace(move, others=tuple(one for one in others if stoppable(one))), notes
 
 
 def undone(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from lastgood.actions.abilities import restores_of
+from lastgood.actions.abilities import neighbours_of, restores_of
 from lastgood.actions.accepting import accept_plan
 from lastgood.actions.captures import (
     Servers,
@@ -17,7 +19,7 @@ from lastgood.actions.captures import (
 from lastgood.actions.context import Context
 from lastgood.actions.deploy import refuse_busy
 from lastgood.actions.heal import current_release
-from lastgood.actions.needs import refuse_shape, users_of
+from lastgood.actions.needs import refuse_shape, releases_using
 from lastgood.actions.renewing import with_valid_secrets
 from lastgood.domain.audit import Phase
 from lastgood.domain.capture import Capture
@@ -27,7 +29,7 @@ from lastgood.domain.plan import Estimate, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.rollout import Mark, Request, Rollout
-from lastgood.domain.salvage import WritesSince
+from lastgood.domain.salvage import Neighbours, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.planning.restoring import CopySource, accepting
 from lastgood.planning.restoring import plan_restore as plan_steps
@@ -43,13 +45,15 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
     capture = _choose(context, release, database, snapshot)
     with context.store.read() as unit:
         refuse_shape(unit, capture)
-        users = users_of(unit, capture.resource)
+        users = releases_using(unit, capture.resource)
         by = reaching(unit, release, capture)
     target = _database(by, capture)
     kept = snapshot_of(context.store, capture)
     asking = with_valid_secrets(context.store, context.vault, by)
     restores_of(context.drivers, asking, target).refuse_restore(kept, target.keep)
     writes = writes_of(context.drivers, asking, target, kept)
+    knows = neighbours_of(context.drivers, asking, target)
+    neighbours = knows.neighbours(kept) if knows else Neighbours()
 
     def timings(kind: StepKind) -> Sequence[float]:
         with context.store.read() as unit:
@@ -57,7 +61,8 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
 
     source = CopySource(_loaded(context, capture), writes.warm, _was_warm(context, capture))
     plan = plan_steps(release, target, capture, users, timings, source, by.digest)
-    return RestorePlan(plan, capture, kept, writes, target.called)
+    plan = replace(plan, notes=(*plan.notes, *neighbours.notes))
+    return RestorePlan(plan, capture, kept, writes, target.called, neighbours)
 
 
 def restore(
@@ -75,12 +80,13 @@ def restore(
     refuse_busy(context, unit_id)
     planned = plan_restore(context, unit_id, database=database, snapshot=snapshot)
     if planned.costs and not accept_loss:
-        raise _would_lose(unit_id, planned.writes)
+        raise _would_lose(unit_id, planned)
     request = Request(reason or "restore", context.actor.name, planned.capture.resource, context.actor.name,
                       context.clock.now())  # fmt: skip
-    data = {"snapshot": planned.snapshot.id, "cut": planned.snapshot.cut, **noted(planned.writes)}
+    data = {"snapshot": planned.snapshot.id, "cut": planned.snapshot.cut, **noted(planned.writes),
+            "left": [str(one) for one in planned.neighbours.left]}  # fmt: skip
     release = current_release(context, unit_id)
-    plan = accepting(planned.plan, planned.writes)
+    plan = accepting(planned.plan, planned.writes, planned.neighbours.left)
     return accept_plan(context, plan, release, request, data=data)
 
 
@@ -189,7 +195,8 @@ def _database(release: Release, capture: Capture) -> DatabaseTarget:
     return next(d for d in release.databases if d.resource == capture.resource)
 
 
-def _would_lose(unit_id: UnitId, writes: WritesSince) -> NotReversible:
+def _would_lose(unit_id: UnitId, planned: RestorePlan) -> NotReversible:
+    writes, left = planned.writes, "; ".join(str(one) for one in planned.neighbours.left)
     lost = ", ".join(f"{w.table} ({w.rows})" for w in writes.lost)
     unknown = "; ".join(str(reason) for reason in writes.reasons)
     parts = {
@@ -198,8 +205,13 @@ def _would_lose(unit_id: UnitId, writes: WritesSince) -> NotReversible:
         (True, True): N_("restoring would leave rows in the failed database only: {lost}; and it is not "
                          "known what else was written since: {unknown}"),
     }  # fmt: skip
+    words: dict[str, Any] = {"lost": lost, "unknown": unknown or "-", "left": left}
+    what = parts.get((bool(lost), not writes.complete), "")
+    if left and what:
+        words["cost"] = Message(what, dict(words))
+        what = N_("{cost}; and {left}")
     return NotReversible(
-        parts[bool(lost), not writes.complete],
+        what or N_("not everybody would follow the restored database: {left}"),
         todo=N_("Look at it: lastgood restore {unit}. If that is the price, add --accept-loss."),
-        where=str(unit_id), lost=lost, unknown=unknown or "-", unit=str(unit_id),
+        where=str(unit_id), unit=str(unit_id), **words,
     )  # fmt: skip

@@ -8,10 +8,11 @@ from lastgood.actions.accepting import accept_plan
 from lastgood.actions.captures import data_left, left_notes
 from lastgood.actions.content import missing_content
 from lastgood.actions.context import Context
-from lastgood.actions.holding import keeper, stop_change, unit_lock
+from lastgood.actions.holding import keeper, stop_change, stopped_with, unit_lock
 from lastgood.actions.images import can_start
 from lastgood.actions.plan_change import move_between
 from lastgood.actions.points import came_from, choose_point, passed_over, refuse_pruned
+from lastgood.actions.rehearsing import with_others
 from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.set_aside import refuse_quarantined, releases_aside
 from lastgood.domain.audit import Phase
@@ -24,6 +25,7 @@ from lastgood.domain.release import Release
 from lastgood.domain.restore_point import RestorePoint
 from lastgood.domain.rollout import Request, Rollout, StopRequest
 from lastgood.domain.unit import UnitId
+from lastgood.planning.contracting import refuse_contracted
 from lastgood.planning.moves import plan_rollback
 from lastgood.planning.renewal import Renewal
 from lastgood.ports.persistence import UnitOfWork
@@ -41,7 +43,10 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
         if is_change(holder):
             _refuse_going_back(unit.changes.get(holder), unit_id)
         elif holder:
-            return _turn_back(context, unit, unit.rollouts.get(holder), to, reason)
+            working = unit.rollouts.get(holder)
+            if working.unit != unit_id:
+                raise stopped_with(unit_id, working)
+            return _turn_back(context, unit, working, to, reason)
         open_incidents = [i.id for i in unit.incidents.list(unit_id) if i.closed_at is None]
     plan, target = plan_way_back(context, unit_id, to)
     now = context.clock.now()
@@ -50,9 +55,12 @@ def rollback(context: Context, unit_id: UnitId, *, to: str = "", reason: str = "
     return accept_plan(context, plan, target, request, incident=incident).id
 
 
-def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan, Release]:
+def plan_way_back(
+    context: Context, unit_id: UnitId, to: str = "", *, alone: bool = True
+) -> tuple[Plan, Release]:
     """The plan of a rollback and its target, computed from what is kept here: the state of a restore point,
-    with the newest valid version of every secret that was revoked.
+    with the newest valid version of every secret that was revoked. ``alone``: behind a fence it may stop the
+    other units on a database, because it is not one of several that go back together.
     """
     with context.store.read() as unit:
         current = unit.releases.current(unit_id)
@@ -69,14 +77,17 @@ def plan_way_back(context: Context, unit_id: UnitId, to: str = "") -> tuple[Plan
         left = left_notes(data_left(unit, target), unit_id)
     refuse_lacking(renewal)
     refuse_incomplete(context, target)
-    plan = plan_rollback(move_between(context, base, target, back=True))
+    move = move_between(context, base, target, back=True)
+    refuse_contracted(base, target, move.schemas, move.reverts)
+    move, beside = with_others(context, move) if alone else (move, ())
+    plan = plan_rollback(move)
     passed = () if to else passed_over(points, current, before, aside)
-    plan = replace(plan, notes=(*passed, *_with_others(point, renewal), *plan.notes, *left))
+    plan = replace(plan, notes=(*passed, *_with_secrets(point, renewal), *beside, *plan.notes, *left))
     context.store.put_plan(plan, target, base)
     return plan, target
 
 
-def _with_others(point: RestorePoint, renewal: Renewal) -> tuple[Message, ...]:
+def _with_secrets(point: RestorePoint, renewal: Renewal) -> tuple[Message, ...]:
     if not renewal.changes:
         return ()
     template = N_("To {point} ({release}), with other versions of its secrets")

@@ -13,11 +13,28 @@ from lastgood.domain.release import Release, SecretVersion
 from lastgood.domain.secret import shown
 from lastgood.ports.estate import Rendered
 
+BESIDES = ("poolers", "replicas")
+"""What a database's settings list beside it, each perhaps with a password of its own."""
+
 
 def password_names(release: Release) -> set[str]:
-    """Secrets that are the passwords of the release's databases."""
+    """Secrets that are the passwords of the release's databases, and of what is beside them."""
     settings = [database.target.settings for database in release.databases]
-    return {s["password"]["secret"] for s in settings if isinstance(s.get("password"), Mapping)}
+    return {
+        s["password"]["secret"] for s in settings if isinstance(s.get("password"), Mapping)
+    } | beside_names(release)
+
+
+def beside_names(release: Release) -> set[str]:
+    """Secrets that are the passwords of poolers in front of its databases, and of replicas."""
+    found = [
+        one["password"]["secret"]
+        for database in release.databases
+        for kind in BESIDES
+        for one in database.target.settings.get(kind) or ()
+        if isinstance(one.get("password"), Mapping)
+    ]
+    return set(found)
 
 
 def logins_of(release: Release) -> Mapping[str, Mapping[str, Any]]:
@@ -34,8 +51,10 @@ def login_names(release: Release) -> set[str]:
 
 
 def secrets_of_service(release: Release) -> tuple[SecretVersion, ...]:
-    """Those that the service gets: how its image was fetched is none of its business."""
-    hidden = login_names(release)
+    """Those that the service gets: how its image was fetched, and who may pause a pooler, is none of its
+    business.
+    """
+    hidden = login_names(release) | beside_names(release)
     return tuple(secret for secret in release.secrets if secret.name not in hidden)
 
 

@@ -8,6 +8,7 @@ from lastgood.actions.context import Context
 from lastgood.bootstrap.places import Places
 from lastgood.bootstrap.runner import ensure_runner
 from lastgood.domain.capture import Capture
+from lastgood.domain.expiry import Expiry
 from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.rollout import Rollout
 from lastgood.domain.salvage import WritesSince
@@ -58,3 +59,15 @@ class Databases:
         from lastgood.actions.restore import writes_kept
 
         return writes_kept(self._context(), unit)
+
+    def plan_expiry(self, unit: UnitId, *, days: int = 0) -> Expiry:
+        """Copies that are older than ``days``, else than the databases declare, and that nothing needs."""
+        from lastgood.actions.expire import plan_expiry
+
+        return plan_expiry(self._context(), unit, days=days)
+
+    def expire(self, planned: Expiry, *, reason: str) -> Expiry:
+        """Have what was planned gone."""
+        from lastgood.actions.expire import expire
+
+        return expire(self._context(), planned, reason=reason)

@@ -12,14 +12,17 @@ from lastgood.ports.estate import Estate, EstateReader
 class LazyEstateReader:
     """Implements ``ports.estate.EstateReader``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, state: Path) -> None:
         self._path = path
+        self._state = state
 
     @cached_property
     def _reader(self) -> EstateReader:
+        from lastgood.bootstrap.reviews import InstalledRewinders
         from lastgood.estate.reader import GitEstateReader
+        from lastgood.ports.rewinding import OwnState
 
-        return GitEstateReader(self._path)
+        return GitEstateReader(self._path, OwnState(self._state, InstalledRewinders()))
 
     def at(self, commit: str) -> Estate:
         return self._reader.at(commit)

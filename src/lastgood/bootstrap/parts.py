@@ -35,7 +35,7 @@ def build_context(places: Places, store: SqlStore | None = None) -> Context:
         clock=clock,
         actor=Actor(user_name(), origin()),
         state_directory=places.state,
-        estate=LazyEstateReader(places.estate) if places.estate else None,
+        estate=LazyEstateReader(places.estate, places.state) if places.estate else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Who reviews migrations, by the name of the driver; nothing is connected to."""
+"""What drivers say of files, by the name of the driver; nothing is connected to."""
 
 from __future__ import annotations
 
@@ -11,20 +11,33 @@ from lastgood.bootstrap.drivers import installed
 from lastgood.estate.lint_migrations import findings
 from lastgood.ports.estate import Problem
 from lastgood.ports.reviewing import Reviewed, Reviews
+from lastgood.ports.rewinding import Rewinds
 
 
 class InstalledReviewers:
     """Implements ``ports.reviewing.Reviewers``."""
 
     def of(self, driver: str) -> Reviews | None:
-        point = installed().get(driver)
-        if point is None:
-            return None
-        try:
-            module = importlib.import_module(point.module)
-        except ImportError:
-            return None  # What it needs is not installed on this machine, and need not be to check files.
+        module = _module(driver)
         return module if isinstance(module, Reviews) else None
+
+
+class InstalledRewinders:
+    """Implements ``ports.rewinding.Rewinders``."""
+
+    def of(self, driver: str) -> Rewinds | None:
+        module = _module(driver)
+        return module if isinstance(module, Rewinds) else None
+
+
+def _module(driver: str) -> object | None:
+    point = installed().get(driver)
+    if point is None:
+        return None
+    try:
+        return importlib.import_module(point.module)
+    except ImportError:
+        return None  # What it needs is not installed on this machine, and need not be to check files.
 
 
 def review(context: Context, revision: str) -> tuple[Sequence[Reviewed], Sequence[Problem]]:

@@ -96,8 +96,9 @@ class Lines:
         if kind is StepKind.END_CAPTURE and data.get("why"):
             return [Text(f"    {self.t.retell(data['why'])}", "yellow")]
         if kind is StepKind.PRUNE:
+            gone = (*data.get("pruned", ()), *data.get("discarded", ()))
             left = [f"    {point}: {self.t.retell(why)}" for point, why in data.get("left", {}).items()]
-            return [Text(line, "dim") for line in (*(f"    {p}" for p in data.get("pruned", ())), *left)]
+            return [Text(line, "dim") for line in (*(f"    {p}" for p in gone), *left)]
         return []
 
     def _salvaged(self, data: Mapping[str, Any]) -> list[Text]:

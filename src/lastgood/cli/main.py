@@ -38,6 +38,7 @@ COMMANDS = {
     "heal": ("drift", N_("Have a unit again as it was released: files, processes, traffic.")),
     "prove": ("prove", N_("Prove that a unit can be taken back, while nothing is wrong.")),
     "bundle": ("bundle", N_("Write a restore point as plain files, for the day without lastgood.")),
+    "expire": ("expire", N_("Discard old copies of a unit's databases, once you have seen which.")),
     "unfreeze": ("freeze", N_("Allow changes to a unit again, with a reason.")),
     "quarantine": ("quarantine", N_("What failed and is refused everywhere until it is lifted.")),
     "secrets": ("secrets", N_("Versions of secrets: revoke one, so that it never returns; give a new one.")),

@@ -114,6 +114,8 @@ def _ask(session: Session, planned: RestorePlan) -> None:
         ask(
             session, session.t.text(N_("{count} rows stay in the failed database only. Go back?"), count=lost)
         )
+    elif planned.neighbours.left:
+        ask(session, N_("What is marked red stays with the failed database. Go back?"))
     else:
         ask(session, N_("Go back?"))
 

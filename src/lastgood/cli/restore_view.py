@@ -35,6 +35,7 @@ def restore_view(t: Translator, planned: RestorePlan) -> Group:
         ),
     ]
     parts += _writes(t, planned)
+    parts += [Text("! " + t(one), "bold red") for one in planned.neighbours.left]
     parts.append(step_table(t, planned.plan.steps, undo=False))
     parts.append(Text(_fence(t, planned), "bold"))
     parts += [Text("! " + t(note), "yellow") for note in planned.plan.notes]

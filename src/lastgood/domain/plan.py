@@ -43,6 +43,7 @@ class StepKind(str, Enum):
     CARRY_OVER = "carry_over"
     SWAP_DATABASE = "swap_database"
     END_CAPTURE = "end_capture"
+    LOOK_AT_USERS = "look_at_users"
     ABANDON_COPY = "abandon_copy"
     START_GENERATION = "start_generation"
     SPLIT_TRAFFIC = "split_traffic"
@@ -150,6 +151,8 @@ class Plan:
     """Whether a broken gate goes back by itself, or waits for a person (R14)."""
     rehearsed: tuple[Rehearsed, ...] = ()
     """What rehearsals of its migrations showed before it was made."""
+    stops: tuple[UnitId, ...] = ()
+    """Other units that it stops and starts again, because they use a database that it moves."""
 
     @cached_property
     def digest(self) -> str:

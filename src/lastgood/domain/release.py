@@ -54,12 +54,16 @@ class SecretReference:
 
 @dataclass(frozen=True)
 class Migration:
-    """One schema change as a triple of scripts (``sha256:…`` of each, kept in the object store)."""
+    """One schema change as a triple of scripts (``sha256:…`` of each, kept in the object store).
+
+    ``contracts``: it takes away what older code needs, as its author says; no code from before may be left.
+    """
 
     name: str
     deploy: str
     verify: str
     revert: str
+    contracts: bool = field(default=False, metadata=LATER, kw_only=True)
 
     @property
     def digest(self) -> str:
@@ -74,7 +78,8 @@ class DatabaseTarget:
     are the services declared to use it. The revision is the ordered list of migrations itself.
     ``keep`` are the tables that a restore brings up to date, empty for all; ``called`` is what people call
     what is in a table, by language. ``journey`` is the script that writes rows as this release's code does
-    (``sha256:…``, kept in the object store), empty where none is declared.
+    (``sha256:…``, kept in the object store), empty where none is declared. ``held`` are migrations that its
+    commit has and that wait: this code does with and without them.
     """
 
     resource: str
@@ -84,6 +89,16 @@ class DatabaseTarget:
     keep: tuple[str, ...] = field(default=(), metadata=LATER)
     called: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=LATER)
     journey: str = field(default="", metadata=LATER)
+    held: tuple[str, ...] = field(default=(), metadata=LATER)
+
+    @property
+    def contracting(self) -> frozenset[str]:
+        """Migrations of which it is known that older code can't do with them."""
+        return frozenset((*self.held, *(m.name for m in self.migrations if m.contracts)))
+
+    def bears(self, migration: str) -> bool:
+        """Whether this code was made with the migration in mind."""
+        return migration in self.held or any(m.name == migration for m in self.migrations)
 
     @property
     def revision(self) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lastgood.domain.capture import Capture
 from lastgood.domain.plan import Plan
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import WritesSince
+from lastgood.domain.salvage import Neighbours, WritesSince
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,12 @@ class RestorePlan:
     snapshot: Snapshot
     writes: WritesSince
     called: Mapping[str, Mapping[str, str]]
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
     @property
     def costs(self) -> bool:
-        """Something would be lost, or it is not known whether."""
-        return not self.writes.complete or bool(self.writes.lost)
+        """Something would be lost, or it is not known whether, or somebody stays with the failed database."""
+        return not self.writes.complete or bool(self.writes.lost) or bool(self.neighbours.left)
 
     def name(self, table: str, language: str) -> str:
         """What a table is called in ``language``, the table's own name where that is not declared."""

@@ -47,7 +47,9 @@ class RestorePoint:
 class Snapshot:
     """A database as it was at one exact cut, kept as a file.
 
-    ``cut`` is the server's log position, ``fingerprint`` that of the schema at the cut.
+    ``cut`` is the server's log position, ``fingerprint`` that of the schema at the cut. ``expires``: it is
+    discarded by itself once it is as old as the resource says; one that was taken on the way back may hold
+    what is nowhere else, and only a person discards it.
     """
 
     id: str
@@ -59,3 +61,5 @@ class Snapshot:
     size: int = 0
     server_version: str = ""
     proven_at: datetime | None = None
+    expires: bool = field(default=False, metadata=LATER)
+    discarded_at: datetime | None = field(default=None, metadata=LATER)

@@ -67,10 +67,24 @@ class Salvage:
 class Swapped:
     """The copy has the name of the live database. ``failed`` is the name that this one has now.
 
-    ``fence_seconds``: nobody could write, ``swap_seconds`` of that were the renames alone.
+    ``fence_seconds``: nobody could write, ``swap_seconds`` of that were the renames alone. ``notes``: what is
+    left to do by hand.
     """
 
     failed: str
     salvage: Salvage
     fence_seconds: float = 0.0
     swap_seconds: float = 0.0
+    notes: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Who else has to do with a database that is to go back: poolers, replicas, readers of its log.
+
+    ``notes`` is what a person should know of them. ``left``: who stays with the failed database and gets
+    nothing of the restored one, one by one; each has to be accepted like a loss.
+    """
+
+    notes: tuple[Message, ...] = ()
+    left: tuple[Message, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,10 @@ from lastgood.estate.yamlfile import Document
 from lastgood.ports.estate import Problem
 
 SCRIPTS = ("deploy", "verify", "revert")
+BESIDES = ("poolers", "replicas")
 JOURNEY = "journey.sql"
+JOURNEYS = "journeys"
+"""The folder of those of single services, each by its name."""
 _MIGRATION = re.compile(r"[0-9]{4,}_[a-z0-9][a-z0-9_-]{0,120}")
 _UNDOES = re.compile(rb"^\s*--\s*lastgood:\s*undo\s+rows\s*$", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(rb"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -54,6 +58,7 @@ def load_database(
         settings["password"] = {"secret": secret}
         reference = prepare(data["password"], document, file, (*above, "password"))
         password = model.SecretDeclared(secret, **reference)
+    besides = _besides(name, data, document, file, above, settings)
     return model.DatabaseDeclared(
         name=name,
         file=file,
@@ -70,8 +75,31 @@ def load_database(
             for table, word in data.get("called", {}).items()
         },
         migrations=load_migrations(tree, name, findings),
-        journey=load_journey(tree, name, findings),
+        journey=load_journey(tree, f"databases/{name}/{JOURNEY}", name, findings),
+        journeys=load_journeys(tree, name, findings),
+        besides=besides,
     )
+
+
+def _besides(
+    name: str,
+    data: Mapping[str, Any],
+    document: Document,
+    file: str,
+    above: yamlfile.Path,
+    settings: dict[str, Any],
+) -> tuple[model.SecretDeclared, ...]:
+    """Poolers and replicas put into ``settings``, each with its password named as a secret."""
+    found = []
+    for kind in BESIDES:
+        for index, one in enumerate(data.get(kind, ())):
+            part = dict(prepare(one, document, file, (*above, kind, index)))
+            if reference := part.pop("password", None):
+                secret = f"DATABASE_{name.upper().replace('-', '_')}_{kind.upper()}_{index + 1}_PASSWORD"
+                found.append(model.SecretDeclared(secret, **reference))
+                part["password"] = {"secret": secret}
+            settings.setdefault(kind, []).append(part)
+    return tuple(found)
 
 
 def _find(
@@ -125,9 +153,18 @@ def load_migrations(
     )
 
 
-def load_journey(tree: Tree, database: str, findings: list[Problem]) -> bytes:
-    """``journey.sql``, which writes rows as the code does; empty without one."""
-    file = f"databases/{database}/{JOURNEY}"
+def load_journeys(tree: Tree, database: str, findings: list[Problem]) -> dict[str, bytes]:
+    """Those of single services that share the database and write otherwise, by service."""
+    folder = f"databases/{database}/{JOURNEYS}/"
+    files = [p for p in tree.paths("databases", database) if p.startswith(folder) and p.endswith(".sql")]
+    found = {f: load_journey(tree, f, database, findings) for f in files}
+    return {
+        file.removeprefix(folder).removesuffix(".sql"): journey for file, journey in found.items() if journey
+    }
+
+
+def load_journey(tree: Tree, file: str, database: str, findings: list[Problem]) -> bytes:
+    """One that writes rows as the code does; empty without one."""
     if file not in tree.files:
         return b""
     content = tree.files[file].content
@@ -138,8 +175,9 @@ def load_journey(tree: Tree, database: str, findings: list[Problem]) -> bytes:
             problem(
                 file,
                 1,
-                N_("journey.sql of the database '{database}' is empty"),
+                N_("{file} of the database '{database}' is empty"),
                 N_("Write the rows that the code writes, an order, a payment; or remove the file."),
+                file=file.removeprefix(f"databases/{database}/"),
                 database=database,
             )
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from lastgood.domain.message import N_
+from lastgood.domain.release import Release
 from lastgood.domain.unit import UnitId
 from lastgood.estate import (
     databases,
@@ -14,6 +15,7 @@ from lastgood.estate import (
     lint_keep,
     lint_registries,
     lint_service,
+    lint_state,
     lint_values,
     lint_waves,
     loader,
@@ -75,7 +77,8 @@ def lint(estate: OpenEstate) -> Sequence[Problem]:
     for service in services.values():
         findings.add(lint_service.service(estate, service, known))
         findings.add(lint_files.service(estate, service))
-        _render(estate, service, _layers(estate, service, findings), findings)
+        for release in _render(estate, service, _layers(estate, service, findings), findings):
+            findings.add(lint_state.rewound(estate, release, known))
     return findings.sorted()
 
 
@@ -123,8 +126,9 @@ def _layers(estate: OpenEstate, service: model.ServiceDeclared, findings: Findin
 
 def _render(
     estate: OpenEstate, service: model.ServiceDeclared, units: Sequence[UnitId], findings: Findings
-) -> None:
+) -> list[Release]:
     """Render every unit; where one fails, each of its templates by itself, for all that is wrong."""
+    releases = []
     texts = _texts(estate, service, findings)
     findings.add(lint_values.differences(estate, service, units))
     findings.add(lint_values.unused(estate, units, texts))
@@ -132,10 +136,11 @@ def _render(
     for unit in units:
         context = estate.context(opened, unit)
         try:
-            opened.render(unit, context)
+            releases.append(opened.render(unit, context).release)
         except Invalid as wrong:
             findings.add([wrong.finding])
             _each(estate, texts, context, findings)
+    return releases
 
 
 def _each(estate: OpenEstate, texts: list[Text], context: Context, findings: Findings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lastgood.domain.message import N_
 from lastgood.estate import loader, model
-from lastgood.estate.databases import JOURNEY, SCRIPTS
+from lastgood.estate.databases import JOURNEY, JOURNEYS, SCRIPTS
 from lastgood.estate.opened import OpenEstate
 from lastgood.estate.problems import WARNING, problem, unknown
 from lastgood.estate.render import Templated
@@ -91,5 +91,7 @@ def databases(estate: OpenEstate) -> Iterator[Problem]:
             script = (
                 len(parts) == 3 and parts[0] == "migrations" and parts[2] in {f"{s}.sql" for s in SCRIPTS}
             )
-            if inside not in ("database.yaml", JOURNEY) and not script and not _for_people(path):
+            journey = len(parts) == 2 and parts[0] == JOURNEYS and parts[1].endswith(".sql")
+            known = inside in ("database.yaml", JOURNEY) or script or journey
+            if not known and not _for_people(path):
                 yield _unused(path)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from lastgood.domain.message import N_
 from lastgood.estate import model
-from lastgood.estate.problems import WARNING, problem
+from lastgood.estate.databases import JOURNEYS
+from lastgood.estate.problems import WARNING, problem, unknown
 from lastgood.ports.estate import Problem
 
 RUN_BY = frozenset({"postgresql"})
@@ -15,7 +16,13 @@ RUN_BY = frozenset({"postgresql"})
 
 def journey(database: model.DatabaseDeclared) -> Iterator[Problem]:
     """What a missing journey costs shows late, in a change that is in a hurry."""
-    if database.driver in RUN_BY and database.migrations and not database.journey:
+    for service in database.journeys:
+        if service not in database.users:
+            file = f"databases/{database.name}/{JOURNEYS}/{service}.sql"
+            what = N_("the journey is that of '{word}', which is no user of the database")
+            yield unknown(file, 0, what, service, database.users)
+    covered = database.journey or all(database.journey_of(user) for user in database.users)
+    if database.driver in RUN_BY and database.migrations and not covered:
         above = () if database.file.startswith("databases/") else ("databases", database.name)
         yield problem(
             database.file,

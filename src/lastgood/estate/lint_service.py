@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lastgood.domain.criterion import SignalKind
 from lastgood.domain.message import N_
 from lastgood.domain.unit import Role
 from lastgood.estate import model
+from lastgood.estate.databases import BESIDES
 from lastgood.estate.loader import RUNS_ONE
 from lastgood.estate.opened import OpenEstate
 from lastgood.estate.problems import WARNING, problem, unknown
@@ -167,6 +169,16 @@ def _uses(estate: OpenEstate, service: model.ServiceDeclared, databases: Databas
                     name=password.name,
                     database=name,
                 )
+            for beside in databases[name].besides:
+                if beside.name in own:
+                    yield problem(
+                        service.file,
+                        _line(service, "secrets", beside.name),
+                        N_("the secret '{name}' is that of a pooler or replica of the database '{database}'"),
+                        N_("Give the secret of the service another name: services don't get that password."),
+                        name=beside.name,
+                        database=name,
+                    )
 
 
 def _signals(service: model.ServiceDeclared, databases: Databases) -> Iterator[Problem]:
@@ -271,14 +283,28 @@ def database(
                 service=user,
                 database=database.name,
             )
-    url = database.settings["url"]
-    if _WITH_PASSWORD.search(url.text if isinstance(url, Templated) else url):
-        yield problem(
-            database.file,
-            document.line((*above, "url")),
-            N_("the url of the database holds a password"),
-            N_("Take it out, and name a secret: password: {reference}. Then change it, Git remembers."),
-            reference="{env: …}",
-        )
+    yield from _besides(database, above)
     if database.password is not None:
         yield from reference(database.password, database.file, document, (*above, "password"))
+
+
+def _besides(database: model.DatabaseDeclared, above: Path) -> Iterator[Problem]:
+    """Its url, and those of what is declared beside it, with their passwords."""
+    passwords = {secret.name: secret for secret in database.besides}
+    places: list[tuple[Path, Any]] = [((*above, "url"), database.settings["url"])]
+    for kind in BESIDES:
+        for index, one in enumerate(database.settings.get(kind, ())):
+            places.append(((*above, kind, index, "url"), one["url"]))
+            if "password" in one:
+                where = (*above, kind, index, "password")
+                secret = passwords[one["password"]["secret"]]
+                yield from reference(secret, database.file, database.document, where)
+    for path, url in places:
+        if _WITH_PASSWORD.search(url.text if isinstance(url, Templated) else url):
+            yield problem(
+                database.file,
+                database.document.line(path),
+                N_("the url of the database holds a password"),
+                N_("Take it out, and name a secret: password: {reference}. Then change it, Git remembers."),
+                reference="{env: …}",
+            )

@@ -15,6 +15,7 @@ from lastgood.estate.yamlfile import Document
 
 Setting = str | Templated
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_CONTRACTS = re.compile(rb"^\s*--\s*lastgood:\s*after\s+the\s+last\s+wave\s*$", re.MULTILINE | re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -116,11 +117,17 @@ class MigrationDeclared:
     verify: bytes
     revert: bytes
 
+    @property
+    def contracts(self) -> bool:
+        """Whether its deploy.sql says that it comes after the last wave."""
+        return bool(_CONTRACTS.search(self.deploy))
+
 
 @dataclass(frozen=True)
 class DatabaseDeclared:
     """``scope`` is ``site`` or ``environment``: what one instance of it is shared by. ``called`` by table and
-    language. ``journey`` is empty where none is declared.
+    language. ``journey`` is empty where none is declared; ``journeys`` by service, in its place.
+    ``besides``: passwords of poolers and replicas.
     """
 
     name: str
@@ -136,6 +143,17 @@ class DatabaseDeclared:
     called: dict[str, dict[str, str]]
     migrations: tuple[MigrationDeclared, ...]
     journey: bytes = b""
+    journeys: dict[str, bytes] = field(default_factory=dict)
+    besides: tuple[SecretDeclared, ...] = ()
+
+    def journey_of(self, service: str) -> bytes:
+        """How the code of a service writes: its own, or the one for all."""
+        return self.journeys.get(service, self.journey)
+
+    @property
+    def passwords(self) -> tuple[SecretDeclared, ...]:
+        """Its own, and those of what is declared beside it."""
+        return (*((self.password,) if self.password else ()), *self.besides)
 
     def instance(self, environment: str, site: str) -> str:
         """``shop@prod/us``, or ``shop@prod`` when the sites of an environment share it."""

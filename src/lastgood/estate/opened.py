@@ -11,6 +11,7 @@ from lastgood.estate.layers import Layer
 from lastgood.estate.render import Context
 from lastgood.estate.tree import Tree
 from lastgood.estate.units import ServiceUnits, Shared
+from lastgood.ports.rewinding import OwnState
 
 
 class OpenEstate(Protocol):
@@ -25,6 +26,10 @@ class OpenEstate(Protocol):
 
     @property
     def shared(self) -> Shared: ...
+
+    @property
+    def own(self) -> OwnState | None:
+        """None where nobody said where lastgood keeps what it knows."""
 
     def service_names(self) -> Sequence[str]: ...
 

@@ -20,6 +20,7 @@ from lastgood.estate.tree import ROOT, Tree, read_commit, read_worktree
 from lastgood.estate.units import ServiceUnits, Shared
 from lastgood.ports.estate import Problem, Provenance, Rendered
 from lastgood.ports.reviewing import Reviewed, Reviewers
+from lastgood.ports.rewinding import OwnState
 
 WORKTREE = "worktree"
 
@@ -27,8 +28,9 @@ WORKTREE = "worktree"
 class GitEstate:
     """One commit (or the working tree), in memory. Services are parsed when they are first asked for."""
 
-    def __init__(self, commit: str, tree: Tree, parser: loader.Parser) -> None:
+    def __init__(self, commit: str, tree: Tree, parser: loader.Parser, own: OwnState | None = None) -> None:
         self.commit = commit
+        self.own = own
         self.tree = tree
         self.parser = parser
         findings: list[Problem] = []
@@ -181,8 +183,9 @@ class GitEstate:
 class GitEstateReader:
     """Opens the estate in a directory of a Git repository, which may be bare or detached."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, own: OwnState | None = None) -> None:
         """Nothing is read yet. ``path`` holds lastgood.yaml, or is a bare repository."""
+        self._own = own
         self.path = path
         self.git = Git(path)
         self._parser = loader.Parser()
@@ -193,7 +196,7 @@ class GitEstateReader:
         """Load a commit (any revision Git understands). Raises InvalidInput when it does not exist."""
         name = self.git.resolve(commit)
         if self._last is None or self._last.commit != name:
-            self._last = GitEstate(name, read_commit(self.git, name), self._parser)
+            self._last = GitEstate(name, read_commit(self.git, name), self._parser, self._own)
         return self._last
 
     def worktree(self) -> GitEstate:
@@ -205,7 +208,7 @@ class GitEstateReader:
                 todo=N_("Name a commit, for example HEAD."),
                 where=str(self.path),
             )
-        return GitEstate(WORKTREE, read_worktree(self.git), self._parser)
+        return GitEstate(WORKTREE, read_worktree(self.git), self._parser, self._own)
 
     def dirty(self) -> Sequence[str]:
         """Paths with uncommitted changes, relative to the estate; none in a bare repository."""

@@ -52,17 +52,17 @@ class Shared:
         return self.defaults[key]
 
     def steps(self, declared: model.DatabaseDeclared) -> tuple[tuple[Migration, ...], dict[str, bytes]]:
-        """The migrations of a database, and the contents of their scripts and of its journey."""
+        """The migrations of a database, and the contents of their scripts and of its journeys."""
         name = declared.name
         if name not in self.migrations:
-            journey = declared.journey
-            contents: dict[str, bytes] = {digest_bytes(journey): journey} if journey else {}
+            journeys = [one for one in (declared.journey, *declared.journeys.values()) if one]
+            contents: dict[str, bytes] = {digest_bytes(one): one for one in journeys}
             steps = []
             for triple in declared.migrations:
                 scripts = (triple.deploy, triple.verify, triple.revert)
                 names = [digest_bytes(script) for script in scripts]
                 contents.update(zip(names, scripts, strict=True))
-                steps.append(Migration(triple.name, *names))
+                steps.append(Migration(triple.name, *names, contracts=triple.contracts))
             self.migrations[name] = (tuple(steps), contents)
         return self.migrations[name]
 
@@ -257,7 +257,8 @@ class ServiceUnits:
         self._refuse_values(settings)
         target = self._target(declared.driver, settings)
         steps = self.shared.steps(declared)[0]
-        journey = digest_bytes(declared.journey) if declared.journey else ""
+        script = declared.journey_of(self.service.name)
+        journey = digest_bytes(script) if script else ""
 
         def make(context: Context) -> DatabaseTarget:
             resource = declared.instance(context["environment"], context["site"])
@@ -285,8 +286,8 @@ class ServiceUnits:
                 )
 
     def _secrets(self) -> Make:
-        passwords = [self._declared(name).password for name in self.service.databases]
-        declared = [*self.service.secrets, *(p for p in passwords if p is not None)]
+        passwords = [p for name in self.service.databases for p in self._declared(name).passwords]
+        declared = [*self.service.secrets, *passwords]
         parts = [(s.name, {"env": s.env, "file": s.file}) for s in declared]
         made = [(name, where, self.shared.renderer.settings(where)) for name, where in parts]
 

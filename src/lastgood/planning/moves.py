@@ -14,11 +14,13 @@ from lastgood.domain.release import Release
 from lastgood.domain.warm_copy import CopyRoom
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
+from lastgood.planning.contracting import taken_from
 from lastgood.planning.copies import CopyChoice, choose, copy_notes, loading
 from lastgood.planning.fence import back_fenced, cold, have_to_go, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
-from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes
+from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes, taken_note
 from lastgood.planning.schema import Classes, SchemaMove, moving
+from lastgood.planning.users import back_others, start_others, stop_others, users_note
 from lastgood.ports.traffic import Leave
 
 Timings = Callable[[StepKind], Sequence[float]]
@@ -52,15 +54,31 @@ class Move:
     left: Mapping[str, tuple[Rehearsed, ...]] = field(default_factory=dict)
     """The same of those that it passes and has to leave there."""
 
+    others: tuple[Release, ...] = ()
+    """What runs on the other units that use a database which moves behind a fence: it stops meanwhile."""
+
     @property
     def known(self) -> tuple[Rehearsed, ...]:
         """All rehearsals that the order rests on; the worst of them decides."""
         return (*self.rehearsed.values(), *(one for ones in self.undone.values() for one in ones))
 
     @property
+    def takes_back(self) -> Mapping[str, tuple[str, ...]]:
+        """Resource → what a way back takes out because the code to which it goes can't do with it."""
+        found = {
+            schema.database.resource: tuple(
+                name
+                for name in taken_from(self.base, self.target, schema)
+                if name in self.reverts.get(schema.database.resource, ())
+            )
+            for schema in self.schemas
+        }
+        return {resource: names for resource, names in found.items() if names}
+
+    @property
     def fenced(self) -> bool:
         """Whether some old code is not shown to run on the new schema."""
-        return any(not one.old.runs for one in self.known)
+        return bool(self.takes_back) or any(not one.old.runs for one in self.known)
 
     @property
     def captured(self) -> Mapping[str, tuple[str, ...]]:
@@ -90,11 +108,15 @@ def plan_deploy(move: Move) -> Plan:
         build.observe("observe", N_("Check that nothing was changed by hand"), base.digest),
         *build.check_room(target, base),
         *build.fetch_image(target),
-        *build.prepare_schema(target, move.schemas, move.captured, move.journeys, move.rehearsed),
+        *build.prepare_schema(
+            target, move.schemas, move.captured, move.journeys, move.rehearsed, move.others
+        ),
         *build.warm_copies(target, move.copies),
         *build.place(target),
         *(stop_writers(base, target) if fenced else ()),
+        *stop_others(move.others),
         *build.migrate(target, move.schemas, move.classes, move.captured),
+        *start_others(move.others),
         *build.start("start", start, target),
         *(() if fenced else canary(target, base)),
         *build.switch_files("switch", N_("Switch the configuration"), target, base),
@@ -105,7 +127,8 @@ def plan_deploy(move: Move) -> Plan:
         *build.stop_generation("retire", N_("Stop the old generation"), base, target),
         *build.prune(target),
     ]
-    notes = [*rehearsal_notes(move.schemas, move.rehearsed), *_canary_notes(move), *_notes(move)]
+    notes = [*rehearsal_notes(move.schemas, move.rehearsed), *users_note(move.others)]
+    notes += [*_canary_notes(move), *_notes(move)]
     return _plan(PlanKind.DEPLOY, move, cold(steps) if fenced else steps, way_back(move), notes)
 
 
@@ -139,16 +162,18 @@ def plan_rollback(move: Move) -> Plan:
 
     Migrations that the restore point has and the database lacks are rehearsed and deployed before.
     """
-    schema = have_to_go(build.revert(move.base, move.reverts), move.known)
+    schema = have_to_go(build.revert(move.base, move.reverts), move.known, move.takes_back)
     steps = [
         *build.hold_image(move.target),
         *build.prepare_schema(move.target, move.schemas),
         *build.migrate(move.target, move.schemas, move.classes),
-        *_there(move.target, move.base, schema, fenced=move.fenced),
+        *_there(move.target, move.base, schema, move),
         verify(move.target),
     ]
     deciding = [one for one in move.known if one.old.runs is not move.fenced]
-    notes = (*_left_notes(move), *(order(one) for one in deciding), *_notes(move))
+    contracted = [taken_note(resource, names) for resource, names in move.takes_back.items()]
+    notes = (*_left_notes(move), *contracted, *(order(one) for one in deciding), *users_note(move.others),
+             *_notes(move))  # fmt: skip
     return _plan(PlanKind.ROLLBACK, move, steps, (), notes)
 
 
@@ -183,12 +208,14 @@ def way_back(move: Move) -> tuple[Step, ...]:
             names.append(migration.name)
         taken[schema.database.resource] = tuple(names)
     reverts = have_to_go(build.revert(move.target, taken), move.known)
-    return (*_there(move.base, move.target, reverts, fenced=move.fenced), verify(move.base))
+    return (*_there(move.base, move.target, reverts, move), verify(move.base))
 
 
-def _there(target: Release, source: Release, schema: Sequence[Step], *, fenced: bool) -> list[Step]:
+def _there(target: Release, source: Release, schema: Sequence[Step], move: Move) -> list[Step]:
     """Everything to ``target``, and the ``schema`` where it belongs in the order."""
-    return back_fenced(target, source, schema) if fenced else [*_back_to(target, source), *schema]
+    if not move.fenced:
+        return [*_back_to(target, source), *schema]
+    return back_fenced(target, source, schema, back_others(move.others, schema))
 
 
 def begun(steps: Sequence[Step], started: frozenset[str]) -> tuple[Step, ...]:
@@ -275,6 +302,7 @@ def _plan(
         tuple(notes),
         tuple(s.database.resource for s in move.schemas if s.pending or s.extra),
         rehearsed=move.known,
+        stops=tuple(one.unit for one in move.others),
     )
 
 

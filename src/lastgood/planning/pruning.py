@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
-from lastgood.domain.restore_point import RestorePoint
+from lastgood.domain.restore_point import RestorePoint, Snapshot
 from lastgood.domain.rollout import Rollout
 
 
@@ -40,3 +41,13 @@ def outlived(
     since = min(point.created_at for point in points if point.release in newest)
     ended = (r for r in rollouts if r.finished_at is not None and r.finished_at < since)
     return tuple(dict.fromkeys(r.target for r in ended if r.target not in kept))
+
+
+def outdated(
+    snapshots: Sequence[Snapshot], before: datetime, needed: Collection[str], began: Iterable[datetime]
+) -> tuple[Snapshot, ...]:
+    """Of ``snapshots`` of one database, newest first, those taken ``before``: not the newest, which proofs
+    and rehearsals load, not the ``needed`` ones, and none that a rollout which ``began`` may have taken.
+    """
+    first = min([before, *began])
+    return tuple(s for s in snapshots[1:] if s.created_at < first and s.id not in needed)

@@ -188,6 +188,12 @@ def order(one: Rehearsed) -> Message:
     return said if one.old.runs else Message(FENCED, {"why": said})
 
 
+def taken_note(resource: str, names: Iterable[str]) -> Message:
+    """On a way back to code from before a migration that came after the last wave."""
+    took = N_("{names} took from {resource} what the code needs to which this goes.")
+    return Message(FENCED, {"why": Message(took, {"names": ", ".join(names), "resource": resource})})
+
+
 def why(one: Rehearsed) -> Message:
     """The sentence about one that does not run, without what the plan does about it."""
     said = order(one).params["why"]

@@ -13,6 +13,7 @@ from lastgood.domain.secret import Replacement, Revocation, Sealing, shown
 from lastgood.planning import steps as build
 from lastgood.planning.fence import back_fenced, lifts_fence
 from lastgood.planning.moves import back_cold, verify
+from lastgood.planning.users import of_others
 
 Kept = Callable[[SecretVersion], bool]
 """Whether a version can be unsealed here."""
@@ -105,7 +106,9 @@ def renewed_steps(steps: Sequence[Step], renewal: Renewal, source: Release) -> t
     known = {step.id: step.estimate for step in steps}
     before = [s for s in steps if not s.id.startswith("back:") and s.kind not in REBUILT]
     schema = [s for s in steps if s.id.startswith(("back:snapshot:", "back:revert:"))]
-    there = back_fenced(new, source, schema) if lifts_fence(steps) else [*back_cold(new, source), *schema]
+    fenced = lifts_fence(steps)
+    back = back_fenced(new, source, schema, of_others(steps)) if fenced else back_cold(new, source)
+    there = back if fenced else [*back, *schema]
     made = [
         *build.hold_image(new),
         *(_pointed(step, old.digest, new.digest) for step in before),

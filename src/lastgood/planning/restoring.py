@@ -48,12 +48,13 @@ def plan_restore(
     release: Release,
     database: DatabaseTarget,
     capture: Capture,
-    users: Sequence[str],
+    users: Sequence[Release],
     timings: Timings,
     source: CopySource,
     by: str = "",
 ) -> Plan:
-    """Beside the live database as long as it takes; closed to ``users`` for the tail and the swap alone.
+    """Beside the live database as long as it takes; closed to ``users`` (the releases of all units that use
+    it) for the tail and the swap alone. All of them are measured and looked at afterwards.
 
     ``release`` is where the unit is and stays.
     ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
@@ -74,10 +75,6 @@ def plan_restore(
         reversibility=Reversibility.BY_SNAPSHOT,
         undo=Message(N_("the failed database is kept under another name")),
     )
-    verify = build.watch(
-        "verify", StepKind.VERIFY, N_("Measure the criteria again"), release, release.windows.verify
-    )
-    verify = replace(verify, params={**verify.params, "settle": SETTLE})
     steps = (
         step("check", StepKind.CHECK_RESTORE, N_("Check who needs {resource}, and that there is room"),
              applied=list(capture.applied)),
@@ -85,7 +82,7 @@ def plan_restore(
         step("ahead", StepKind.CARRY_OVER, N_("Carry over what was written since, ahead of the swap")),
         swap,
         step("end", StepKind.END_CAPTURE, N_("The server keeps no more writes of {resource}")),
-        verify,
+        *_looked_after(release, users),
     )  # fmt: skip
     abandon = step("back:abandon", StepKind.ABANDON_COPY, N_("Drop the copy, {resource} stays as it is"),
                    undoes=list(PREPARED))  # fmt: skip
@@ -96,11 +93,38 @@ def plan_restore(
     )  # fmt: skip
 
 
-def accepting(plan: Plan, writes: WritesSince) -> Plan:
-    """The swap may leave behind what ``writes`` says is lost or not known, and nothing else."""
+def _looked_after(release: Release, users: Sequence[Release]) -> tuple[Step, Step]:
+    """The database was closed to everybody, so everybody is measured, and looked at once that is done: a
+    worker that did not bear the loss of its connection may have ended only when it asked the next time.
+    """
+    others = [one for one in users if one.unit != release.unit]
+    seconds = max(one.windows.verify for one in (release, *others))
+    alone, together = N_("Measure the criteria again"), N_("Measure the criteria of all its users again")
+    verify = build.watch("verify", StepKind.VERIFY, together if others else alone, release, seconds)
+    params = {**verify.params, "settle": SETTLE, "others": [one.digest for one in others]}
+    look = Step(
+        "users",
+        StepKind.LOOK_AT_USERS,
+        Message(N_("Look whether all that use it run: {units}"), {"units": _named([release, *others])}),
+        {"releases": [one.digest for one in (release, *others)]},
+    )
+    return replace(verify, params=params), look
+
+
+def _named(users: Sequence[Release]) -> str:
+    """Units with the roles that lose their connections."""
+    return ", ".join(
+        f"{one.unit} ({', '.join(spec.role.value for spec in one.roles)})" if one.roles else str(one.unit)
+        for one in users
+    )
+
+
+def accepting(plan: Plan, writes: WritesSince, left: Sequence[Message] = ()) -> Plan:
+    """The swap may leave behind what ``writes`` says is lost or not known, and ``left``, and nothing else."""
     accepted = {
         "tables": {table.table: table.rows for table in writes.lost},
         "unknown": [str(reason) for reason in writes.reasons],
+        "left": [str(one) for one in left],
     }
     steps = tuple(
         replace(step, params={**step.params, "accepted": accepted})
@@ -140,12 +164,13 @@ def _copy_notes(capture: Capture, source: CopySource) -> tuple[Message, ...]:
     return ()
 
 
-def _notes(capture: Capture, users: Sequence[str]) -> tuple[Message, ...]:
+def _notes(capture: Capture, users: Sequence[Release]) -> tuple[Message, ...]:
     closed = N_(
-        "While it is closed nobody reaches {resource} ({units}): whoever tries gets an error, and tries again"
+        "While it is closed nobody reaches {resource}: {units}. Each loses its connections; whoever tries "
+        "gets an error, and has to connect again"
     )
     failed = N_("The failed database stays on the server under another name; nothing of it is deleted")
     return (
-        Message(closed, {"resource": capture.resource, "units": ", ".join(users) or "-"}),
+        Message(closed, {"resource": capture.resource, "units": _named(users) or "-"}),
         Message(failed),
     )

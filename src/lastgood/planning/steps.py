@@ -38,11 +38,13 @@ def prepare_schema(
     captured: Mapping[str, Sequence[str]] = MappingProxyType({}),
     journeys: Mapping[str, Written] = MappingProxyType({}),
     rehearsed: Mapping[str, Rehearsed] = MappingProxyType({}),
+    others: Sequence[Release] = (),
 ) -> list[Step]:
     """Snapshot and rehearsal for every database with something to migrate; the live one is only read.
 
     From the snapshot of those ``captured`` on, every write is kept; the names of their migrations that move
-    data are given. Of those ``rehearsed`` only the schema is looked at again.
+    data are given. Of those ``rehearsed`` only the schema is looked at again, and whether ``others`` are all
+    that use it besides.
     """
     steps: list[Step] = []
     for schema in schemas:
@@ -60,13 +62,17 @@ def prepare_schema(
                 Message(snapshot if kept else N_("Snapshot {resource}"), words),
                 {**params, "moving": [*captured[resource]]} if kept else params,
             ),
-            _rehearse(params, schema, journeys.get(resource), rehearsed.get(resource)),
+            _rehearse(params, schema, journeys.get(resource), rehearsed.get(resource), others),
         ]
     return steps
 
 
 def _rehearse(
-    place_of: Mapping[str, Any], schema: SchemaMove, journeys: Written | None, rehearsed: Rehearsed | None
+    place_of: Mapping[str, Any],
+    schema: SchemaMove,
+    journeys: Written | None,
+    rehearsed: Rehearsed | None,
+    others: Sequence[Release],
 ) -> Step:
     resource = schema.database.resource
     params = {
@@ -84,6 +90,8 @@ def _rehearse(
             "fingerprint": rehearsed.fingerprint,
             "old": rehearsed.old.value,
         }
+        stopped = [one.digest for one in others if one.database(resource)]
+        params |= {"others": stopped} if stopped else {}
     return Step(f"rehearse:{resource}", StepKind.REHEARSE, Message(title, {"resource": resource}), params)
 
 
@@ -195,7 +203,9 @@ def switch_workers(id: str, title: str, release: Release, base: Release | None, 
 def stop_generation(
     id: str, title: str, release: Release | None, other: Release, **params: Any
 ) -> list[Step]:
-    """Stop ``release`` and whatever else of the unit still runs, but not ``other``."""
+    """Stop ``release`` and whatever else of the unit still runs, but not ``other``. With ``close`` among
+    ``params`` its traffic goes nowhere first: what comes in is refused by the proxy, to be sent again.
+    """
     if release is None or release.runtime is None or not release.roles or release.digest == other.digest:
         return []
     params = {"release": release.digest, "keep": other.digest, **params}
@@ -226,12 +236,21 @@ def keep(release: Release) -> Step:
 
 
 def prune(release: Release) -> list[Step]:
-    """Only where the service says how many restore points are kept."""
-    count = release.keep.restore_points
-    if not count:
+    """Only where the service says how many restore points are kept, or a database for how long copies."""
+    count, kept = release.keep.restore_points, days_kept(release)
+    if not count and not kept:
         return []
     title = Message(N_("Prune restore points, the newest {count} stay"), {"count": count})
-    return [Step("prune", StepKind.PRUNE, title, {"release": release.digest, "keep": count})]
+    if not count:
+        title = Message(N_("Discard copies of databases that are older than declared"))
+    days = {"days": kept} if kept else {}
+    return [Step("prune", StepKind.PRUNE, title, {"release": release.digest, "keep": count, **days})]
+
+
+def days_kept(release: Release) -> dict[str, int]:
+    """How long copies of its databases are kept, where that is declared."""
+    declared = {d.resource: d.target.settings.get("keep_days") for d in release.databases}
+    return {resource: days for resource, days in declared.items() if isinstance(days, int) and days > 0}
 
 
 def revert(release: Release, taken: Mapping[str, Sequence[str]]) -> list[Step]:

@@ -50,6 +50,16 @@ class Vault(Protocol):
     def sealed(self, secret: SecretVersion) -> bytes:
         """The sealed copy as it is kept, which whoever has the key opens without us. Raises as ``unseal``."""
 
+    def seal_stream(self, source: BinaryIO, to: BinaryIO) -> None:
+        """Write all of ``source`` to ``to``, sealed, piece by piece. Raises DriverError when there is no key,
+        and what the streams raise (OSError).
+        """
+
+    def unseal_stream(self, source: BinaryIO, to: BinaryIO) -> None:
+        """The reverse. Raises DriverError (cause wrong path or permission) when the key is missing or does
+        not open it, or a part of it is damaged: what ``to`` got by then is not all.
+        """
+
 
 class ImageArchive(Protocol):
     """Images as files of our own (an OCI layout), so that going back needs no registry and no engine cache.

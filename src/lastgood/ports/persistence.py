@@ -135,7 +135,7 @@ class RestorePoints(Protocol):
         """Insert or replace by id."""
 
     def snapshots(self, resource: str) -> Sequence[Snapshot]:
-        """Newest first."""
+        """Newest first, without those that were discarded."""
 
 
 class OpenCaptures(Protocol):

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from lastgood.domain.message import Message
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped, WritesSince
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped, WritesSince
 
 
 @runtime_checkable
@@ -45,8 +45,8 @@ class Restores(Protocol):
 
     def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         """Raises Rejected with what is in the way: room for the copy, rights, a file that is not whole,
-        ``keep`` not closed over foreign keys, sessions or objects that can't be carried over. A database
-        that a crash of a restore left closed is opened.
+        ``keep`` not closed over foreign keys, sessions or objects that can't be carried over, a pooler that
+        can't be paused. A database that a crash of a restore left closed is opened, and its poolers resumed.
         """
 
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
@@ -68,3 +68,11 @@ class Restores(Protocol):
         """Drop the copy of a restore that was not swapped, and open what a crash left closed. True when the
         names are swapped already: nothing was abandoned, and ``swap`` says what was done.
         """
+
+
+@runtime_checkable
+class HasNeighbours(Protocol):
+    """Knows who else has to do with the database, beside those who use it."""
+
+    def neighbours(self, snapshot: Snapshot) -> Neighbours:
+        """As a swap would find them now. Looks only; raises DriverError."""

@@ -1,4 +1,4 @@
-"""Snapshots as files: a dump, and notes of what was seen at its cut. Without its notes a dump is none."""
+"""Snapshots as files: a sealed dump, and notes of what was seen at its cut. Without them a dump is none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from lastgood.domain.digest import plain
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_
 from lastgood.domain.restore_point import Snapshot
+from lastgood.ports.content import Vault
 from lastgood.sql.listing import Listing, difference, from_plain, to_plain
+from lastgood.sql.sealing import Dump
 
 RESERVE = 64 << 20
 """Bytes that stay free on our disk whatever we keep."""
@@ -56,7 +58,7 @@ class Cut:
             times = {
                 k: datetime.fromisoformat(v) if v else None
                 for k, v in kept["snapshot"].items()
-                if k in ("created_at", "proven_at")
+                if k in ("created_at", "proven_at", "discarded_at")
             }
             return cls(
                 Snapshot(**{**kept["snapshot"], **times}),
@@ -82,6 +84,39 @@ class Keeper(ABC):
     @abstractmethod
     def address(self) -> str: ...
 
+    @property
+    @abstractmethod
+    def vault(self) -> Vault: ...
+
+    @property
+    def resident(self) -> Path | None:
+        """The directory that copies of the resource never leave, None for anywhere."""
+        return None
+
+    def make_directory(self) -> None:
+        """Raises Rejected where copies of the resource may not be, OSError."""
+        resident = self.resident
+        if resident is not None and not resident.is_dir():
+            raise Rejected(
+                N_("the place of {resource}'s copies is not there: {path}"),
+                todo=N_("Mount it, or correct 'resident' in database.yaml; nothing was written elsewhere."),
+                where=str(resident),
+                cause=Cause.WRONG_PATH,
+                resource=self.resource,
+                path=str(resident),
+            )
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if resident is not None and not self.directory.resolve().is_relative_to(resident.resolve()):
+            raise Rejected(
+                N_("{path} leads out of {resident}, which copies of {resource} must not leave"),
+                todo=N_("Take the link away; nothing was written there."),
+                where=str(self.directory),
+                cause=Cause.WRONG_PATH,
+                path=str(self.directory),
+                resident=str(resident),
+                resource=self.resource,
+            )
+
     def discard(self, snapshot: Snapshot) -> None:
         """Notes first: without them nobody takes the dump for a snapshot."""
         with self.files():
@@ -101,14 +136,7 @@ class Keeper(ABC):
         """Raises Rejected when the files are missing or their content is not what was written."""
         cut = self.known(snapshot.id)
         if cut is None or file_digest(self._dump(snapshot.id)) != cut.digest:
-            raise Rejected(
-                N_("the files of snapshot {name} are missing or damaged: {path}"),
-                todo=N_("Take a new snapshot."),
-                where=str(self._dump(snapshot.id)),
-                cause=Cause.WRONG_PATH,
-                name=snapshot.id,
-                path=str(self._dump(snapshot.id)),
-            )
+            raise self._damaged(snapshot)
         return cut
 
     def seen(self, snapshot: Snapshot) -> Cut | None:
@@ -116,13 +144,30 @@ class Keeper(ABC):
         with self.files():
             return Cut.load(self._notes(snapshot.id))
 
+    def migrations_of(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Names of those it has, oldest first; the dump is not read. Raises Rejected when it is not there."""
+        cut = self.known(snapshot.id)
+        if cut is None:
+            raise self._damaged(snapshot)
+        return tuple(name for name, _ in cut.revisions)
+
+    def _damaged(self, snapshot: Snapshot) -> Rejected:
+        return Rejected(
+            N_("the files of snapshot {name} are missing or damaged: {path}"),
+            todo=N_("Take a new snapshot."),
+            where=str(self._dump(snapshot.id)),
+            cause=Cause.WRONG_PATH,
+            name=snapshot.id,
+            path=str(self._dump(snapshot.id)),
+        )
+
     def ids(self) -> Iterator[str]:
         """Of all snapshots that were ever noted here and not discarded."""
         with self.files():
             yield from (path.stem for path in self.directory.glob("*.json"))
 
-    def dump_of(self, snapshot: Snapshot) -> Path:
-        return self._dump(snapshot.id)
+    def dump_of(self, snapshot: Snapshot) -> Dump:
+        return Dump(self._dump(snapshot.id), self.vault)
 
     def compare(self, cut: Cut, found: Listing, rows: Mapping[str, int], *, usual: str = "") -> Snapshot:
         """Note that it was proven by a copy that has ``found`` and ``rows``. Raises Rejected when that is not
@@ -193,6 +238,11 @@ def _count_difference(wanted: Mapping[str, int], found: Mapping[str, int], usual
         if wanted.get(name, 0) != found.get(name, 0)
     ]
     return "\n".join(lines)
+
+
+def directory_for(resident: Path | None, own: Path) -> Path:
+    """Where snapshots are kept: in the declared place, else in the driver's ``own`` directory."""
+    return own / "snapshots" if resident is None else resident / "lastgood-snapshots"
 
 
 def file_digest(path: Path) -> str:

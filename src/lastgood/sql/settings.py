@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lastgood.domain.errors import InvalidInput
@@ -35,3 +36,31 @@ def seconds(settings: Mapping[str, Any], key: str, default: float, driver: str) 
             default=default,
         )
     return float(value)
+
+
+def days(settings: Mapping[str, Any], driver: str) -> int:
+    """After how many days copies are discarded (``keep_days``), 0: never by themselves."""
+    value = settings.get("keep_days", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 36500:
+        raise InvalidInput(
+            N_("the setting 'keep_days' of the {driver} driver is no number of days: '{value}'"),
+            todo=N_("Write a whole number, for example 30; 0 keeps copies until a person discards them."),
+            driver=driver,
+            value=value,
+        )
+    return value
+
+
+def resident(settings: Mapping[str, Any], driver: str) -> Path | None:
+    """The directory that copies never leave, None where nothing is said."""
+    value = settings.get("resident")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        raise InvalidInput(
+            N_("the setting 'resident' of the {driver} driver is no absolute path: '{value}'"),
+            todo=N_("Name the directory that copies of this database must not leave, for example /srv/eu."),
+            driver=driver,
+            value=value,
+        )
+    return Path(value)

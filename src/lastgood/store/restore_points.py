@@ -83,7 +83,8 @@ class SqlRestorePoints:
     def snapshots(self, resource: str) -> Sequence[Snapshot]:
         table = tables.snapshots
         query = select(table.c.document).where(table.c.resource == resource).order_by(table.c.seq.desc())
-        return tuple(codec.load(Snapshot, found) for found in self._connection.scalars(query))
+        found = (codec.load(Snapshot, document) for document in self._connection.scalars(query))
+        return tuple(snapshot for snapshot in found if snapshot.discarded_at is None)
 
     def _find(self, point: str) -> RestorePoint | None:
         table = tables.restore_points

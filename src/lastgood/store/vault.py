@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import pyrage  # type: ignore[import-untyped]  # ships no types
 
@@ -22,6 +24,7 @@ from lastgood.store.files import file_error, make_directory, write_durably
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"[0-9a-f]{16}")
 _PURPOSE = b"lastgood secret version 1"
+RECIPIENT = "recipient.txt"
 
 
 def create_key(path: Path) -> None:
@@ -116,6 +119,41 @@ class AgeVault:
             return False
         return True
 
+    def seal_stream(self, source: BinaryIO, to: BinaryIO) -> None:
+        """Source of ``Vault.seal_stream``; an age file."""
+        self._make_first_key()
+        recipient = self._identity.to_public()
+        self._note(str(recipient))
+        watched = _Watched(to)
+        try:
+            pyrage.encrypt_io(source, watched, [recipient])
+        except pyrage.EncryptError as error:
+            # It tells of the stream's own error in words only.
+            raise watched.error or OSError(str(error)) from None
+
+    def unseal_stream(self, source: BinaryIO, to: BinaryIO) -> None:
+        """Source of ``Vault.unseal_stream``."""
+        identity = self._identity
+        try:
+            pyrage.decrypt_io(source, to, [identity])
+        except pyrage.DecryptError:
+            raise self._closed_stream() from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise self._closed_stream() from None
+
+    def _note(self, recipient: str) -> None:
+        """For whom streams were sealed: from then on a key that is missing is a lost one."""
+        path = self._directory / RECIPIENT
+        if path.exists():
+            return
+        try:
+            make_directory(path.parent)
+            write_durably(path, f"{recipient}\n".encode())
+        except OSError as error:
+            raise file_error(error, path) from error
+
     def _version(self, name: str, value: str) -> SecretVersion:
         _check_name(name)
         content = name.encode() + b"\0" + _bytes(value)
@@ -133,7 +171,8 @@ class AgeVault:
         return self._directory / secret.name / f"{secret.version}.age"
 
     def _make_first_key(self) -> None:
-        if not self._key_file.exists() and not any(self._directory.glob("*/*.age")):
+        sealed = any(self._directory.glob("*/*.age")) or (self._directory / RECIPIENT).exists()
+        if not self._key_file.exists() and not sealed:
             create_key(self._key_file)
 
     @cached_property
@@ -169,12 +208,22 @@ class AgeVault:
             N_("the key to the sealed secrets is missing or is no age identity: {path}"),
             todo=N_(
                 "Put back {path} from where you keep its copy. Without it the sealed secrets in {directory} "
-                "stay closed; then move that directory aside and deploy again to seal the present values."
+                "and the copies of databases stay closed; then move that directory aside and deploy again: "
+                "the present values are sealed, and new copies taken."
             ),
             where=str(self._key_file),
             cause=Cause.WRONG_PATH,
             path=str(self._key_file),
             directory=str(self._directory),
+        )
+
+    def _closed_stream(self) -> DriverError:
+        return DriverError(
+            N_("a sealed file does not open with the key {key_file}"),
+            todo=N_("Either it is damaged or the key is another one: put back the right one of the two."),
+            where=str(self._key_file),
+            cause=Cause.WRONG_PATH,
+            key_file=str(self._key_file),
         )
 
     def _unreadable(self, secret: SecretVersion, path: Path) -> DriverError:
@@ -188,6 +237,24 @@ class AgeVault:
             path=str(path),
             key_file=str(self._key_file),
         )
+
+
+@dataclass
+class _Watched:
+    """A stream that remembers its error."""
+
+    stream: BinaryIO
+    error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self.stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def _bytes(value: str) -> bytes:

@@ -25,6 +25,7 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.plan import Reversibility
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.salvage import Neighbours
 from lastgood.domain.unit import UnitId
 from lastgood.domain.warm_copy import CopyRoom
 from lastgood.drivers.postgresql.scan import runnable
@@ -43,12 +44,18 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> Fak
     return FakeDatabase(path, tools.directory / "snapshots", str(settings.get("resource", path.stem)))
 
 
+def rewound(settings: Mapping[str, Any]) -> Sequence[Path]:
+    """Rewinds: a restore puts the file back."""
+    return [Path(str(settings["path"]))] if "path" in settings else []
+
+
 class FakeDatabase(FakeRestoring):
-    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, KeepsWarm, Measures,
-    Observes and GivesEvidence.
+    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, KeepsWarm,
+    HasNeighbours, Measures, Observes and GivesEvidence.
 
     ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``room``: of a copy that
-    stands by; ``sampled``: what it says of its copies; ``rehearsals`` counts them.
+    stands by; ``beside``: who else has to do with it; ``sampled``: what it says of its copies;
+    ``rehearsals`` counts them.
     """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
@@ -58,6 +65,8 @@ class FakeDatabase(FakeRestoring):
         self.obstacle: Message | None = None
         self.unknown: tuple[Message, ...] = ()
         self.room = CopyRoom(size=1 << 20, free=1 << 40)
+        self.beside = Neighbours()
+        self.undone: tuple[Message, ...] = ()
         self.sampled = 0
         self.rehearsals = 0
         self._failures: dict[str, list[DriverError]] = {}

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
+
+import pyrage  # type: ignore[import-untyped]  # ships no types
 
 from lastgood.domain.digest import digest, digest_bytes, short
 from lastgood.domain.errors import InvalidInput, Rejected
@@ -41,8 +44,12 @@ class FakeObjects:
         return tuple(d for d in digests if not self.has(d))
 
 
+_IDENTITY = "AGE-SECRET-KEY-1QCDVSAWDX9FYK93PNMATA5AW9MYYTM6FDA2W9ES83WHQRLD8PQLSN3286J"
+"""Known to everybody: what one fake seals, another one opens, in another process as well."""
+
+
 class FakeVault:
-    """Secrets in a dictionary; the version is a keyed digest all the same."""
+    """Secrets in a dictionary; the version is a keyed digest all the same. Streams are real age files."""
 
     def __init__(self) -> None:
         self._values: dict[SecretVersion, str] = {}
@@ -65,6 +72,16 @@ class FakeVault:
 
     def sealed(self, secret: SecretVersion) -> bytes:
         return b"sealed:" + self.unseal(secret).encode()[::-1]
+
+    def seal_stream(self, source: BinaryIO, to: BinaryIO) -> None:
+        pyrage.encrypt_io(source, to, [self._identity().to_public()])
+
+    def unseal_stream(self, source: BinaryIO, to: BinaryIO) -> None:
+        pyrage.decrypt_io(source, to, [self._identity()])
+
+    @staticmethod
+    def _identity() -> pyrage.x25519.Identity:
+        return pyrage.x25519.Identity.from_str(_IDENTITY)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from lastgood.domain.errors import Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped, TableWrites, WritesSince
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped, TableWrites, WritesSince
 from lastgood.domain.warm_copy import CopyRoom, WarmCopy
 
 JOURNAL = "lastgood_journal"
@@ -35,6 +35,9 @@ class FakeRestoring(Protocol):
     obstacle: Message | None
     unknown: tuple[Message, ...]
     room: CopyRoom
+    beside: Neighbours
+    undone: tuple[Message, ...]
+    """What a swap says is still to be done."""
 
     def _fail(self, method: str) -> None: ...
 
@@ -128,6 +131,10 @@ class FakeRestoring(Protocol):
         if missing := [table for table in keep if table not in known]:
             raise Rejected(N_("there is no table {table}"), table=missing[0])
 
+    def neighbours(self, snapshot: Snapshot) -> Neighbours:
+        self._fail("neighbours")
+        return self.beside
+
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
         self._fail("prepare_copy")
         copy = self._copy(key)
@@ -158,7 +165,7 @@ class FakeRestoring(Protocol):
                 shutil.copyfile(self.path, self.path.with_name(noted["failed"]))
                 self._copy(key).rename(self.path)
                 self._note(key, noted)
-        return Swapped(noted["failed"], _salvage(noted), 0.02, 0.01)
+        return Swapped(noted["failed"], _salvage(noted), 0.02, 0.01, self.undone)
 
     def abandon(self, key: str) -> bool:
         self._fail("abandon")

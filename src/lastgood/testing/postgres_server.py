@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,25 @@ def postgres(
     finally:
         server.stop("immediate")
         _remove_outside(server)
+
+
+@contextlib.contextmanager
+def standby(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that follows ``primary`` for as long as the block runs, and may be read from."""
+    data = primary.data.parent / f"standby-{free_port()}"
+    copy = ["--pgdata", str(data), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+    done = _run(primary, "pg_basebackup", *copy, "--dbname", primary.url())
+    if done.returncode != 0:
+        raise ServerFailed(done.stdout)
+    server = replace(primary, data=data, port=free_port())
+    with (data / "postgresql.conf").open("a") as file:
+        file.write(f"port = '{server.port}'\n")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def start_detached(

@@ -40,10 +40,13 @@ class Lab:
     server: PostgresServer
     name: str
     tools: Tools
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of every driver that is made for it."""
 
     def driver(self, **settings: Any) -> PostgresqlDriver:
         base = {"url": self.server.url(self.name), "resource": "shop@prod/us", "lock_timeout": 0.2}
-        return cast(PostgresqlDriver, create(UNIT, {**base, "lock_deadline": 0.5, **settings}, self.tools))
+        mine = {**base, "lock_deadline": 0.5, **self.settings, **settings}
+        return cast(PostgresqlDriver, create(UNIT, mine, self.tools))
 
     def ask(self, query: str, **settings: Any) -> list[tuple[object, ...]]:
         with self.session(**settings) as connection:
@@ -78,9 +81,14 @@ SERVERS = ("debian", "wheel")
 ON_ONE = {
     "test_postgresql_capture_trouble": "wheel",
     "test_postgresql_snapshot": "debian",
+    "test_postgresql_sealed": "debian",
+    "test_postgresql_rights": "wheel",
+    "test_postgresql_expiring": "wheel",
     "test_postgresql_trouble": "wheel",
     "test_postgresql_realism": "debian",
     "test_postgresql_warm": "wheel",
+    "test_postgresql_pooler": "debian",
+    "test_postgresql_replicas": "debian",
 }
 """What a death or a lock leaves behind does not depend on the server's version; the rest is tried on both."""
 

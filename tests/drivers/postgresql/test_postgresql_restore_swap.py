@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 
 from lastgood.domain.errors import Cause, Rejected
@@ -84,15 +85,27 @@ def test_a_table_that_is_not_captured_cannot_be_kept(lab: Lab) -> None:
     day.lab.driver().refuse_restore(day.taken, ())
 
 
-def test_slots_subscriptions_and_large_objects_are_in_the_way(day: Day) -> None:
+def test_subscriptions_and_large_objects_are_in_the_way(day: Day) -> None:
     ask = day.lab.ask
-    ask("SELECT pg_create_logical_replication_slot('cdc_' || current_database(), 'pgoutput')")
-    assert f"cdc_{day.lab.name}" in str(refused(day))
-    ask("SELECT pg_drop_replication_slot('cdc_' || current_database())")
     ask("CREATE SUBSCRIPTION feed CONNECTION '' PUBLICATION p WITH (connect = false, slot_name = NONE)")
     assert "feed" in str(refused(day))
     ask("DROP SUBSCRIPTION feed; SELECT lo_create(0)")
     assert "large objects" in str(refused(day))
+
+
+def test_slots_of_others_stay_with_the_failed_database_and_are_named(day: Day) -> None:
+    """What was written before is still in them; who asks the restored database for it is refused."""
+    lab, slot = day.lab, f"cdc_{day.lab.name}"
+    lab.ask(f"SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')")
+    lab.ask("INSERT INTO orders (customer) VALUES ('before the swap')")
+    (left,) = lab.driver().neighbours(day.taken).left
+    assert f"replication slot {slot} (test_decoding)" in str(left)
+    swapped = day.go_back()
+    peek = f"SELECT data FROM pg_logical_slot_peek_changes('{slot}', NULL, NULL)"
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was not created in this database"):
+        lab.ask(peek)
+    assert "before the swap" in str(lab.ask(peek, name=swapped.failed))
+    lab.ask(f"SELECT pg_drop_replication_slot('{slot}')")
 
 
 def test_a_prepared_transaction_is_in_the_way_in_the_last_moment_too(day: Day) -> None:

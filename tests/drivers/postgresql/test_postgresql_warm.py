@@ -16,7 +16,7 @@ from lastgood.domain.warm_copy import Asked, WarmCopy
 from lastgood.drivers.postgresql import scratch, warm
 from tests.drivers.postgresql.conftest import SERVERS, Lab
 from tests.drivers.postgresql.day import Day
-from tests.drivers.postgresql.test_postgresql_restore_kills import check, die
+from tests.drivers.postgresql.dying import check, die
 from tests.drivers.postgresql.waiting import until
 
 ROWS = "SELECT (SELECT count(*) FROM orders), (SELECT sum(id) FROM orders), (SELECT max(id) FROM log)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from lastgood.actions.bundling.databases import bundled_databases
 from lastgood.actions.bundling.find import FoundBundle, bundles_holding
 from lastgood.actions.bundling.write import write_bundle
 from lastgood.actions.context import Context
@@ -46,8 +47,11 @@ def _rewrite(context: Context, found: FoundBundle) -> str:
     refuse_lacking(renewal)
     refuse_incomplete(context, renewal.release)
     made = f"{context.clock.now():%Y-%m-%d %H:%M:%S %Z}"
+    databases = bundled_databases(
+        context.store, context.drivers, context.objects, context.clock, renewal.release, point
+    )
     bundle = write_bundle(
         context.drivers, context.objects, context.vault, context.images, renewal.release, point,
-        found.directory.parent, made,
+        found.directory.parent, made, databases,
     )  # fmt: skip
     return str(bundle.directory)

@@ -54,6 +54,9 @@ echo "Look yourself that customers are served. lastgood does not know of this: o
 echo "请自行确认业务正常。lastgood 恢复后它并不知道这次操作,请运行:"
 echo "  lastgood drift {unit}"
 """
+_DATABASE = """\
+echo "The database was not touched. To take it back, read / 数据库未改动,恢复请读: {directory}/README.txt"
+"""
 _README = """\
 RESTORE BUNDLE · 恢复包
 
@@ -82,6 +85,7 @@ Files · 文件
   image.tar      the image, for "docker load" / 镜像
   config/        the configuration / 配置
   sealed/        secrets, sealed with age / 用 age 密封的密钥
+  databases/     dumps of databases, sealed, with a script each / 数据库的密封导出文件及各自的脚本
   release.json   the release as lastgood knew it / 发布版本的完整描述
   SHA256SUMS     digests of all files / 所有文件的摘要
 """
@@ -89,11 +93,14 @@ Files · 文件
 
 @dataclass(frozen=True)
 class Told:
-    """What the texts are filled with; ``made`` is a time, ``point`` the restore point."""
+    """What the texts are filled with; ``made`` is a time, ``point`` the restore point, ``databases`` the
+    directories of those that can be taken back by hand.
+    """
 
     release: Release
     point: str
     made: str
+    databases: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
@@ -123,6 +130,8 @@ def script(told: Told, start: BundlePart, route: BundlePart | None) -> str:
     if route is not None:
         text.append(_section("#. Send the traffic to it / 切回流量", route))
     text.append(_END.format(unit=unit, release=name))
+    if told.databases:
+        text.append("".join(_DATABASE.format(directory=directory) for directory in told.databases))
     number = itertools.count(1)
     return re.sub(r'^say "#\.', lambda _: f'say "{next(number)}.', "".join(text), flags=re.MULTILINE)
 
@@ -132,6 +141,8 @@ def readme(told: Told, needed: Sequence[str]) -> str:
     revisions = ", ".join(f"{d.resource} {d.revision or '-'}" for d in release.databases)
     english = f"  It does not touch databases. This release ran on: {revisions}\n" if revisions else ""
     chinese = f"  脚本不会改动数据库。该发布版本当时对应的数据库结构:{revisions}\n" if revisions else ""
+    english += "".join(f"  To take the database back: {d}/README.txt\n" for d in told.databases)
+    chinese += "".join(f"  恢复数据库见:{d}/README.txt\n" for d in told.databases)
     sealed = "Secrets are opened with the key file, which is kept apart, and are removed again at the end."
     return _README.format(
         unit=release.unit, release=release.digest, point=told.point, commit=release.commit or "-",

@@ -6,11 +6,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lastgood.actions.abilities import generation_id, generation_of
 from lastgood.actions.bundling import script
+from lastgood.actions.bundling.databases import BundledDatabase, refuse_elsewhere, refuse_without_room
 from lastgood.actions.bundling.script import Told
 from lastgood.actions.content import needed_content
 from lastgood.actions.secrets import secrets_of_service
@@ -36,6 +37,7 @@ def write_bundle(
     point: RestorePoint,
     to: Path,
     made: str,
+    databases: Sequence[BundledDatabase],
 ) -> Bundle:
     """``to/<unit>-<release>/``, and ``to/<unit>`` pointing at it; the one before is removed last.
 
@@ -43,8 +45,10 @@ def write_bundle(
     directory can't be written or a piece is not here.
     """
     start, route = _parts(drivers, release)
-    told = Told(release, point.id, made)
-    needed = script.needs([start, *([route] if route else [])], release)
+    refuse_elsewhere(databases, to)
+    told = Told(release, point.id, made, tuple(database.directory for database in databases))
+    tools = script.needs([start, *([route] if route else [])], release)
+    needed = tuple(sorted({*tools, *(tool for database in databases for tool in database.part.needs)}))
     texts: dict[str, bytes] = {
         **{path: content for part in (start, route) if part for path, content in part.files.items()},
         **{f"sealed/{secret.name}.age": vault.sealed(secret) for secret in secrets_of_service(release)},
@@ -56,7 +60,8 @@ def write_bundle(
     name = f"{release.unit.slug}-{generation_id(release).rpartition('-')[2]}"
     try:
         to.mkdir(parents=True, exist_ok=True, mode=0o700)
-        size = _place(to / name, texts, images, release)
+        refuse_without_room(databases, to)
+        size = _place(to / name, texts, images, release, databases)
         _point_at(to, release.unit.slug, name)
     except OSError as error:
         raise _unwritable(to, error) from error
@@ -93,7 +98,13 @@ def _content_name(digest: str) -> str:
     return f"content/{digest.removeprefix('sha256:')}"
 
 
-def _place(place: Path, texts: Mapping[str, bytes], images: ImageArchive, release: Release) -> int:
+def _place(
+    place: Path,
+    texts: Mapping[str, bytes],
+    images: ImageArchive,
+    release: Release,
+    databases: Sequence[BundledDatabase],
+) -> int:
     """Everything into a directory beside, then one rename. A bundle of this release that is there already
     is replaced: it may have been damaged. Returns its size in bytes.
     """
@@ -106,6 +117,8 @@ def _place(place: Path, texts: Mapping[str, bytes], images: ImageArchive, releas
         if release.image is not None:
             with (beside / IMAGE).open("wb") as file_of_image:
                 images.export(release.image, file_of_image)
+        for database in databases:
+            database.place(beside)
         (beside / "restore.sh").chmod(0o700)
         sums = [f"{_digest_of(file)}  {file.relative_to(beside)}\n" for file in _files_below(beside)]
         (beside / "SHA256SUMS").write_text("".join(sums))

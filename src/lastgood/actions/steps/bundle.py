@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lastgood.actions.bundling.databases import bundled_databases
 from lastgood.actions.bundling.write import write_bundle
 from lastgood.actions.renewing import refuse_lacking, renewal_of
 from lastgood.actions.steps.tools import Handler, release_at
@@ -25,8 +26,11 @@ class WriteBundle(Handler):
         release = renewal.release
         made = f"{point.created_at:%Y-%m-%d %H:%M:%S %Z}"
         tools = self.tools
+        databases = bundled_databases(
+            context.store, tools.drivers, tools.objects, context.clock, release, point
+        )
         written = write_bundle(
             tools.drivers, tools.objects, tools.vault, tools.images, release, point,
-            Path(release.keep.bundles), made,
+            Path(release.keep.bundles), made, databases,
         )  # fmt: skip
         return {"written": str(written.directory), "bytes": written.size}

@@ -4,10 +4,13 @@ after a return.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 from lastgood.actions.abilities import generation_id
 from lastgood.actions.steps.tools import Handler, release_at
 from lastgood.actions.steps.watching import Watching
-from lastgood.domain.criterion import Finding, GateResult, SignalKind, Verdict
+from lastgood.domain.criterion import Criterion, Finding, GateResult, SignalKind, Verdict
 from lastgood.domain.errors import GateFailed, GateInconclusive
 from lastgood.domain.message import N_
 from lastgood.domain.plan import StepKind
@@ -30,12 +33,26 @@ class Watch(Handler):
         settle = float(context.step.params.get("settle", 0.0))
         if settle and context.last_note("since") is None:
             context.clock.sleep(settle)
-        watching = Watching.resume(self.tools, context, release, release.criteria)
+        criteria, others = _with_others(context, release)
+        watching = Watching.resume(self.tools, context, release, criteria, others)
         result, accepted = watching.until_over()
         keep_gate(context, result)
         if kind is not StepKind.VERIFY:
             refuse_broken(result, watching)
         return {"verdict": result.verdict.value, "accepted": accepted}
+
+
+def _with_others(context: StepContext, release: Release) -> tuple[Sequence[Criterion], Mapping[str, Release]]:
+    """And those of the step's other units, which stood still together with this one, under their names."""
+    criteria, others = list(release.criteria), {}
+    with context.store.read() as unit:
+        theirs = [unit.releases.get(str(name)) for name in context.step.params.get("others", ())]
+    for other in theirs:
+        for criterion in other.criteria:
+            named = replace(criterion, name=f"{other.unit} {criterion.name}")
+            criteria.append(named)
+            others[named.name] = other
+    return criteria, others
 
 
 class WatchCanary(Handler):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from lastgood.actions.abilities import generation_id, generation_of, runtime_of
+from lastgood.actions.abilities import generation_id, generation_of, runtime_of, traffic_of
 from lastgood.actions.steps.tools import Handler, background_roles, base_at, release_at, valid_at
-from lastgood.domain.errors import Conflict, NeverReady
+from lastgood.domain.errors import Conflict, DriverError, NeverReady
 from lastgood.domain.message import N_
 from lastgood.domain.release import Readiness, Release
 from lastgood.domain.unit import Role
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.ports.drivers import Generation, RoleStatus, Runs
+from lastgood.ports.traffic import Destination, Leave
 
 LOOK_SECONDS = 0.05
 WORKER_READY_SECONDS = 15.0
@@ -68,15 +69,32 @@ class StopGeneration(Handler):
     """Stops it, whole, and any older one that was left warm; logs and files stay."""
 
     def run(self, context: StepContext) -> Result:
-        release, keep = release_at(context), release_at(context, "keep")
+        release = release_at(context)
+        keep = {generation_id(release_at(context, "keep"))} if context.step.params.get("keep") else set()
         runtime = runtime_of(self.tools.drivers, release)
         if runtime is None:
             return {"stopped": []}
+        refuses = self._close(release) if context.step.params.get("close") else {}
         running = {status.generation for status in runtime.status() if status.pid}
-        stopped = sorted({*running, generation_id(release)} - {generation_id(keep)})
+        stopped = sorted({*running, generation_id(release)} - keep)
         for generation in stopped:
             runtime.stop(generation, list(Role))
-        return {"stopped": stopped}
+        return {"stopped": stopped, **refuses}
+
+    def _close(self, release: Release) -> Result:
+        """Its requests go nowhere: the proxy answers 503, and nobody meets a program that ends. A proxy that
+        can't be told keeps no writer running; it refuses them by itself once nothing is behind it.
+        """
+        traffic = traffic_of(self.tools.drivers, release)
+        if traffic is None:
+            return {}
+        try:
+            traffic.route(Destination(), Leave.DRAIN)
+        except DriverError as error:
+            if error.own_state:
+                raise
+            return {"closed": str(error.what)}
+        return {"closed": ""}
 
 
 def _refuse_double(runtime: Runs, wanted: str) -> None:

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from lastgood.actions.abilities import engine_of, generation_id, runtime_of
+from lastgood.actions.expire import discard, snapshots_outdated
 from lastgood.actions.keeping import images_archived, images_kept, releases_in_use, releases_kept
+from lastgood.actions.renewing import with_valid_secrets
 from lastgood.actions.set_aside import releases_aside
 from lastgood.actions.steps.tools import Handler, release_at
 from lastgood.domain.errors import DriverError
@@ -35,7 +38,8 @@ class Prune(Handler):
         release = release_at(context)
         if not (context.result_of("keep") or {}).get("kept"):
             return {"pruned": [], "left": {}}
-        self._mark(context, release)
+        if context.step.params["keep"]:
+            self._mark(context, release)
         with context.store.read() as unit:
             waiting = unit.points.uncleared(release.unit)
         left: dict[str, str] = {}
@@ -45,7 +49,32 @@ class Prune(Handler):
         for failed in self._failed(context, release):
             if why := _why_not(partial(self._remove, context, failed)):
                 left[generation_id(failed)] = why
-        return {"pruned": [p.id for p in waiting if p.id not in left], "left": left}
+        discarded = self._discard(context, release, left)
+        found = {"discarded": discarded} if discarded else {}
+        return {"pruned": [p.id for p in waiting if p.id not in left], "left": left, **found}
+
+    def _discard(self, context: StepContext, release: Release, left: dict[str, str]) -> list[str]:
+        """Copies of databases that are older than declared; those of ways back are a person's to decide."""
+        gone = []
+        for resource, days in context.step.params.get("days", {}).items():
+            before = context.clock.now() - timedelta(days=days)
+            with context.store.read() as unit:
+                old = [s for s in snapshots_outdated(unit, resource, before) if s.expires]
+            asking = with_valid_secrets(context.store, self.tools.vault, release) if old else release
+            database = asking.database(resource)
+            if database is None:
+                continue
+            for snapshot in old:
+                try:
+                    now = context.clock.now()
+                    discard(context.store, self.tools.drivers, asking, database, snapshot, now)
+                except DriverError as error:
+                    if error.own_state:
+                        raise
+                    left[snapshot.id] = str(error.what)
+                else:
+                    gone.append(snapshot.id)
+        return gone
 
     def _failed(self, context: StepContext, release: Release) -> Iterator[Release]:
         """Of the attempts long past, those that the runtime or the archive still holds something of."""

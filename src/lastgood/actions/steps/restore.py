@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-from lastgood.actions.abilities import restores_of
+from lastgood.actions.abilities import neighbours_of, restores_of
 from lastgood.actions.captures import Servers, end_capture, snapshot_of, writes_of
 from lastgood.actions.needs import refuse_shape
 from lastgood.actions.steps.tools import Handler, database_at, release_at
@@ -164,12 +164,21 @@ class SwapDatabase(RestoreStep):
         writes = writes_of(self.tools.drivers, *database_at(context, self.tools.vault), snapshot)
         beyond = [w for w in writes.lost if w.table not in accepted["tables"]]
         unknown = [str(reason) for reason in writes.reasons]
-        if not beyond and set(unknown) <= set(accepted["unknown"]):
-            return {"stayed": {w.table: w.rows for w in writes.lost}, "unknown": unknown}
+        knows = neighbours_of(self.tools.drivers, *database_at(context, self.tools.vault))
+        left = [str(one) for one in knows.neighbours(snapshot).left] if knows else []
+        known = [*accepted["unknown"], *accepted.get("left", ())]
+        if not beyond and {*unknown, *left} <= set(known):
+            return {"stayed": {w.table: w.rows for w in writes.lost}, "unknown": unknown, "left": left}
         if persistently(context, lambda: driver.abandon(context.program)):
             # Swapped before a crash: nothing is kept of the new database that could be counted.
-            return {"stayed": dict(accepted["tables"]), "unknown": list(accepted["unknown"])}
-        raise _not_accepted(context, beyond, [why for why in unknown if why not in accepted["unknown"]])
+            return {"stayed": dict(accepted["tables"]), "unknown": list(accepted["unknown"]),
+                    "left": list(accepted.get("left", ()))}  # fmt: skip
+        raise _not_accepted(
+            context,
+            beyond,
+            [why for why in unknown if why not in known],
+            [one for one in left if one not in known],
+        )
 
 
 class EndCapture(RestoreStep):
@@ -215,15 +224,19 @@ def persistently(context: StepContext, act: Callable[[], T]) -> T:
         pause = min(pause * 2, 5.0)
 
 
-def _not_accepted(context: StepContext, beyond: Sequence[TableWrites], unknown: Sequence[str]) -> Conflict:
-    parts = {
-        True: N_("rows would stay in the failed database only that nobody accepted to leave there: {lost}"),
-        False: N_("it is not known any more what was written since: {unknown}"),
-    }
+def _not_accepted(
+    context: StepContext, beyond: Sequence[TableWrites], unknown: Sequence[str], left: Sequence[str]
+) -> Conflict:
+    what = N_("nobody accepted that {left}")
+    if beyond:
+        what = N_("rows would stay in the failed database only that nobody accepted to leave there: {lost}")
+    elif unknown:
+        what = N_("it is not known any more what was written since: {unknown}")
     return Conflict(
-        parts[bool(beyond)],
+        what,
         todo=N_("Look again: lastgood restore {unit}"),
         lost=", ".join(f"{w.table} ({w.rows})" for w in beyond), unknown="; ".join(unknown),
+        left="; ".join(left),
         unit=str(release_at(context).unit),
     )  # fmt: skip
 
@@ -234,6 +247,7 @@ def _told(swapped: Swapped) -> dict[str, object]:
         **_counts(swapped.salvage),
         "fence_seconds": swapped.fence_seconds,
         "swap_seconds": swapped.swap_seconds,
+        "notes": [str(note) for note in swapped.notes],
     }
 
 

@@ -15,6 +15,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.rehearsal import OldCode
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.unit import UnitId
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.rehearsing import Written, judge, refuse_breaking, refuse_different
@@ -29,6 +30,8 @@ class TakeSnapshot(Handler):
         if "moving" in context.step.params:
             return self._captured(context, release, database)
         snapshot = snapshots_of(self.tools.drivers, release, database).snapshot(context.key)
+        # What is taken before a revert may hold what is nowhere else.
+        snapshot = replace(snapshot, expires=not context.step.id.startswith("back:"))
         with context.store.write() as unit:
             unit.points.add_snapshot(snapshot)
         return _told(snapshot)
@@ -40,7 +43,7 @@ class TakeSnapshot(Handler):
             raise Rejected(NOT_KEPT.template, todo=N_("Plan the change again."), where=database.resource)
         # Nobody else migrates meanwhile: the rollout holds the resource.
         applied = migrates_of(self.tools.drivers, release, database).applied()
-        snapshot = captures.capture(context.key)
+        snapshot = replace(captures.capture(context.key), expires=True)
         moving = tuple(context.step.params["moving"])
         made = Capture(
             snapshot.id, database.resource, str(release.unit), context.program, snapshot.created_at,
@@ -65,6 +68,8 @@ class Rehearse(Handler):
         as_planned = "journeys" not in params or journeys.same(Written.of_params(params["journeys"]))
         if as_planned and "fingerprint" in params and driver.fingerprint() == params["fingerprint"]:
             return {"rehearsed": params["rehearsed"]}
+        if params.get("others"):
+            raise _not_as_planned(database.resource)
         seen = self._rehearse(context, driver, database, journeys)
         refuse_different(seen, database.resource)
         old, reason = judge(seen, journeys)
@@ -72,15 +77,7 @@ class Rehearse(Handler):
             # A rollback has no journeys: nobody may be kept where he is because nothing shows the way.
             refuse_breaking(old, reason, database.resource, forward="journeys" in params)
         elif OldCode(params["old"]).runs is not old.runs:
-            raise Conflict(
-                N_(
-                    "the schema of {resource}, or who uses it, is not what was rehearsed, and the plan rests "
-                    "on that"
-                ),
-                todo=N_("Plan again; nothing was changed."),
-                where=database.resource,
-                resource=database.resource,
-            )
+            raise _not_as_planned(database.resource)
         return {"deploy_seconds": dict(seen.deploy_seconds), "revert_seconds": dict(seen.revert_seconds)}
 
     @staticmethod
@@ -94,12 +91,15 @@ class Rehearse(Handler):
             base, target = unit.releases.get(rollout.base), unit.releases.get(rollout.target)
             others = other_users(unit, rollout.unit, database.resource)
             journeys = journeys_of(unit, base, target, database)
-        if others and "old" in params and not OldCode(params["old"]).runs:
+            releases = {unit.releases.current(UnitId.parse(name)): name for name in others}
+        fenced = "old" in params and not OldCode(params["old"]).runs
+        new = [name for digest, name in releases.items() if digest not in params.get("others", ())]
+        if fenced and new:
             raise Conflict(
                 N_("{units} use {resource} too since the plan was made, and a fence does not stop them"),
                 todo=N_("Plan again; nothing was changed."),
                 where=database.resource,
-                units=", ".join(others),
+                units=", ".join(new),
                 resource=database.resource,
             )
         return journeys
@@ -148,6 +148,15 @@ class LoadWarmCopy(Handler):
             with context.store.write() as unit:
                 unit.points.add_snapshot(replace(snapshot, proven_at=warm.proven_at))
         return {"warm": warm.name, "bytes": warm.size}
+
+
+def _not_as_planned(resource: str) -> Conflict:
+    return Conflict(
+        N_("the schema of {resource}, or who uses it, is not what was rehearsed, and the plan rests on that"),
+        todo=N_("Plan again; nothing was changed."),
+        where=resource,
+        resource=resource,
+    )
 
 
 class Migrate(Handler):

@@ -25,6 +25,7 @@ from lastgood.actions.steps.schema import LoadWarmCopy, Migrate, Rehearse, Rever
 from lastgood.actions.steps.take_back import TakeBackWave
 from lastgood.actions.steps.tools import Tools
 from lastgood.actions.steps.traffic import DrainTraffic, ShiftTraffic, SplitTraffic
+from lastgood.actions.steps.users import LookAtUsers
 from lastgood.actions.steps.waves import GuardWaves, RollOutWave
 from lastgood.domain.plan import StepKind
 from lastgood.engine.handlers import Handlers
@@ -51,6 +52,7 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.SWAP_DATABASE: SwapDatabase(tools),
         StepKind.END_CAPTURE: EndCapture(tools),
         StepKind.ABANDON_COPY: AbandonCopy(tools),
+        StepKind.LOOK_AT_USERS: LookAtUsers(tools),
         StepKind.START_GENERATION: StartGeneration(tools),
         StepKind.SPLIT_TRAFFIC: SplitTraffic(tools),
         StepKind.WATCH_CANARY: WatchCanary(tools),

@@ -128,7 +128,7 @@ class _GoingBack:
         if holder != self.change.id:
             self._stays(member.unit, Message(N_("{holder} has taken it over"), {"holder": holder or "-"}))
             return
-        plan, target = plan_way_back(self.context, member.unit, member.target)
+        plan, target = plan_way_back(self.context, member.unit, member.target, alone=False)
         rollout = Rollout(
             self.change.rollout_of(member), PlanKind.ROLLBACK, member.unit, plan.base, plan.target, plan,
             self.change.request, RolloutState.ACCEPTED, self.step.clock.now(), undoes=member.undoes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from lastgood.actions.abilities import measures_of
@@ -17,6 +18,7 @@ from lastgood.domain.plan import StepKind
 from lastgood.domain.release import Release
 from lastgood.engine.handlers import Interrupted, StepContext
 from lastgood.judging.judge import Gate
+from lastgood.ports.drivers import Measures
 
 LOOK_SECONDS = 0.2
 """Between looks at the signals, while a watch is young; a long one looks once a second."""
@@ -53,13 +55,21 @@ class Watching:
     staying_up: StayingUp | None = None
     """None while an old release is watched: it may end as often as it always did."""
     fallen: GateFailed | None = None
+    others: Mapping[str, Release] = field(default_factory=dict)
+    """Criteria that are asked in the name of other units' releases."""
     _rested: bool = True
 
     @classmethod
     def resume(
-        cls, tools: Tools, context: StepContext, release: Release, criteria: Sequence[Criterion]
+        cls,
+        tools: Tools,
+        context: StepContext,
+        release: Release,
+        criteria: Sequence[Criterion],
+        others: Mapping[str, Release] = MappingProxyType({}),
     ) -> Watching:
-        """Begin, or go on where the journal and the samples say.
+        """Begin, or go on where the journal and the samples say. ``others``: criteria by name that are those
+        of other units.
 
         The step's ``seconds`` are those of the watch, its ``at_most`` those with too little evidence.
         """
@@ -71,6 +81,7 @@ class Watching:
         gate = Gate(criteria, since=since, duration=seconds)
         with context.store.read() as unit:
             asking = renewal_of(unit, release, tools.vault).release
+            theirs = {name: renewal_of(unit, one, tools.vault).release for name, one in others.items()}
             cursors = dict(unit.samples.cursors(context.program, context.step.id))
             seen = unit.samples.list(context.program, since)
         gate.add(seen)
@@ -79,8 +90,9 @@ class Watching:
         last = end + timedelta(seconds=at_most - seconds)
         looked = seen[-1].at if seen else since
         watching = cls(
-            tools, context, release, asking, criteria, since, seconds, gate, end, last, looked, cursors
-        )
+            tools, context, release, asking, criteria, since, seconds, gate, end, last, looked, cursors,
+            others=theirs,
+        )  # fmt: skip
         if context.step.kind is not StepKind.VERIFY:
             watching.staying_up = StayingUp(tools, release)
             watching.staying_up.ends = context.last_note("ends")
@@ -103,7 +115,7 @@ class Watching:
 
     def _begin(self) -> None:
         for criterion in self.criteria:
-            measures = measures_of(self.tools.drivers, self.asking, criterion.signal)
+            measures = self._measures(criterion)
             self.cursors[criterion.name] = measures.begin(criterion.signal)
         with self.context.store.write() as unit:
             unit.samples.keep_cursors(self.context.program, self.context.step.id, self.cursors)
@@ -164,8 +176,12 @@ class Watching:
             unit.samples.keep_cursors(self.context.program, self.context.step.id, self.cursors)
         self.fallen = self.staying_up.failure() if self.staying_up else None
 
+    def _measures(self, criterion: Criterion) -> Measures:
+        asking = self.others.get(criterion.name, self.asking)
+        return measures_of(self.tools.drivers, asking, criterion.signal)
+
     def _sample(self, criterion: Criterion, now: datetime) -> Sample:
-        measures = measures_of(self.tools.drivers, self.asking, criterion.signal)
+        measures = self._measures(criterion)
         reading = measures.read(criterion.signal, self.cursors[criterion.name])
         self.cursors[criterion.name] = reading.cursor
         if criterion.signal.kind is SignalKind.GAUGE:

@@ -13,6 +13,7 @@ from typing import IO
 from lastgood.domain.errors import Cause, DriverError, Rejected, Unreachable
 from lastgood.domain.message import N_
 from lastgood.drivers.mariadb.connection import Server
+from lastgood.sql.sealing import Dump
 
 DUMP = ("mariadb-dump", "mysqldump")
 CLIENT = ("mariadb", "mysql")
@@ -54,10 +55,10 @@ class Binaries:
         except OSError as error:
             raise failed(tool, str(error), server) from None
 
-    def load(self, dump: Path, server: Server) -> None:
+    def load(self, dump: Dump, server: Server) -> None:
         """Fill the empty database of ``server``. Raises DriverError with the client's own words."""
         with (
-            dump.open("rb") as source,
+            dump.opened() as source,
             self.start(self.client, (), server, source=source, to=subprocess.DEVNULL) as running,
         ):
             words = running.communicate()[1]

@@ -1,5 +1,5 @@
-"""MariaDB as a target: Migrates, Classifies, Snapshots, Captures, Restores, HasConnections, Measures,
-Observes and GivesEvidence.
+"""MariaDB as a target: Migrates, Classifies, Snapshots, Captures, Restores, BundlesDatabases, HasConnections,
+Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.mariadb import contents, evidence, revisions
+from lastgood.drivers.mariadb.bundle import Bundler
 from lastgood.drivers.mariadb.capacity import free_connections
 from lastgood.drivers.mariadb.capture import Capturer
 from lastgood.drivers.mariadb.connection import Server, one
@@ -26,8 +27,10 @@ from lastgood.drivers.mariadb.scratch import refuse_programs_of
 from lastgood.drivers.mariadb.settings import MariadbSettings
 from lastgood.drivers.mariadb.signal import SignalReader
 from lastgood.drivers.mariadb.snapshot import Snapshotter
+from lastgood.ports.bundles import DatabasePart
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
+from lastgood.sql.keeping import directory_for
 from lastgood.sql.listing import fingerprint
 
 
@@ -43,7 +46,7 @@ class MariadbDriver:
     def __init__(self, server: Server, tools: DriverTools) -> None:
         self._server = server
         self._migrator = Migrator(server)
-        self._snapshots = Snapshotter(server, tools.directory / "snapshots")
+        self._snapshots = Snapshotter(server, directory_for(server.settings.resident, tools.directory))
         self._captures = Capturer(server, self._snapshots, tools.directory / "captures")
         self._restores = Restorer(server, self._snapshots, self._captures)
         self._signals = SignalReader(server)
@@ -126,6 +129,17 @@ class MariadbDriver:
 
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)
+
+    def snapshot_migrations(self, snapshot: Snapshot) -> tuple[str, ...]:
+        return self._bundler().migrations(snapshot)
+
+    def bundle_database(
+        self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
+    ) -> DatabasePart:
+        return self._bundler().part(snapshot, forward, back)
+
+    def _bundler(self) -> Bundler:
+        return Bundler(self._server, self._snapshots)
 
     def free_connections(self) -> int:
         return free_connections(self._server)

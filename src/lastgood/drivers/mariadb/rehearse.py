@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from lastgood.drivers.mariadb import contents
 from lastgood.drivers.mariadb.binaries import Binaries
@@ -14,11 +13,12 @@ from lastgood.drivers.mariadb.migrate import Migrator
 from lastgood.drivers.mariadb.scratch import scratch
 from lastgood.ports.drivers import MigrationScript, Rehearsal
 from lastgood.sql.rehearsal import Content, Rehearser, State
+from lastgood.sql.sealing import Dump
 
 
 def rehearse(
     server: Server,
-    dump: Path,
+    dump: Dump,
     binaries: Binaries,
     pending: Sequence[MigrationScript],
     standing: Sequence[MigrationScript],

@@ -9,7 +9,7 @@ from lastgood.drivers.mariadb.connection import PREFIX, Connection, one, rows, r
 
 TABLE = f"{PREFIX}revisions"
 
-_CREATE = f"""
+CREATE = f"""
 CREATE TABLE IF NOT EXISTS {TABLE} (
     seq bigint unsigned AUTO_INCREMENT PRIMARY KEY,
     name varchar(255) NOT NULL UNIQUE,
@@ -52,7 +52,7 @@ def read(connection: Connection) -> tuple[Revision, ...]:
 def prepare(connection: Connection) -> None:
     """Have the table; asked first, because CREATE … IF NOT EXISTS demands rights even when it's there."""
     if not exists(connection, TABLE):
-        run(connection, _CREATE)
+        run(connection, CREATE)
 
 
 def add(connection: Connection, name: str, digest: str, key: str) -> None:

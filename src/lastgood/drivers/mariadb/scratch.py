@@ -18,6 +18,7 @@ from lastgood.drivers.mariadb.connection import Connection, Server, one, quoted,
 from lastgood.drivers.mariadb.fingerprint import EVENT, TABLE, TRIGGER
 from lastgood.drivers.mariadb.scan import split
 from lastgood.sql.listing import Listing
+from lastgood.sql.sealing import Dump
 
 PREFIX = "lastgood_scratch_"
 LEFTOVER_AGE = 3600.0
@@ -25,7 +26,7 @@ _NAME = re.compile(rf"^{PREFIX}(?P<at>[0-9a-f]{{8}})_[0-9a-f]{{8}}$")
 
 
 @contextlib.contextmanager
-def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
+def scratch(server: Server, dump: Dump, binaries: Binaries) -> Iterator[Server]:
     """A scratch database loaded from ``dump``. Raises DriverError; leaves nothing behind."""
     name = f"{PREFIX}{int(time.time()):08x}_{secrets.token_hex(4)}"
     with server.session() as connection:

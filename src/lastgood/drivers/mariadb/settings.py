@@ -11,10 +11,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import password, seconds
+from lastgood.sql.settings import days, password, resident, seconds
 
 KEYS = frozenset(
-    {"url", "password", "resource", "lock_timeout", "statement_timeout", "lock_deadline", "binaries"}
+    {
+        "url",
+        "password",
+        "resource",
+        "lock_timeout",
+        "statement_timeout",
+        "lock_deadline",
+        "binaries",
+        "keep_days",
+        "resident",
+    }
 )
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
@@ -44,6 +54,8 @@ class MariadbSettings:
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
     binaries: Path | None = None
+    keep_days: int = 0
+    resident: Path | None = None
 
     @property
     def address(self) -> str:
@@ -71,6 +83,8 @@ class MariadbSettings:
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "mariadb"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "mariadb"),
             binaries=Path(str(binaries)) if binaries else None,
+            keep_days=days(settings, "mariadb"),
+            resident=resident(settings, "mariadb"),
         )
 
 

@@ -29,9 +29,11 @@ from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, r
 from lastgood.drivers.mariadb.fingerprint import EVENT, read_listing
 from lastgood.drivers.mariadb.locks import blockers
 from lastgood.drivers.mariadb.scratch import refuse_programs_of, scratch
+from lastgood.ports.content import Vault
 from lastgood.sql.blockers import describe
-from lastgood.sql.keeping import Cut, Keeper, file_digest
+from lastgood.sql.keeping import Cut, Keeper
 from lastgood.sql.listing import fingerprint
+from lastgood.sql.sealing import Written, sealing
 
 TRIES = 5
 """How often a moment without a write is looked for before writes are stopped for one."""
@@ -69,6 +71,14 @@ class Snapshotter(Keeper):
     def address(self) -> str:
         return self.server.spot.address
 
+    @property
+    def vault(self) -> Vault:
+        return self.server.vault
+
+    @property
+    def resident(self) -> Path | None:
+        return self.server.settings.resident
+
     def snapshot(self, key: str) -> Snapshot:
         """Take one, or return the one taken under ``key``. Source of ``Snapshots.snapshot``."""
         name = self.name(key)
@@ -98,7 +108,7 @@ class Snapshotter(Keeper):
     @contextlib.contextmanager
     def _ready(self, name: str) -> Iterator[Connection]:
         with self.files(), self.server.patient_session() as connection:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_directory()
             # The server forgets this lock when we die; a second caller waits and then finds the file.
             lock = "lastgood." + hashlib.sha256(name.encode()).hexdigest()[:40]
             run(connection, "SELECT GET_LOCK(%s, 86400)", lock)
@@ -113,14 +123,11 @@ class Snapshotter(Keeper):
             stale.unlink(missing_ok=True)
         temporary = self.directory / f"{name}.{secrets.token_hex(4)}.tmp"
         try:
-            temporary.touch(mode=0o600)
-            position = self._at_one_moment(connection, temporary, tools)
+            position, written = self._at_one_moment(connection, temporary, tools)
             listing = read_listing(connection)
             counted = contents.counts(connection, contents.tables(connection))
             deployed = tuple((r.name, r.digest) for r in revisions.read(connection))
             run(connection, "ROLLBACK")
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
             snapshot = Snapshot(
                 id=name,
                 resource=self.resource,
@@ -128,17 +135,19 @@ class Snapshotter(Keeper):
                 cut=position,
                 fingerprint=fingerprint(listing),
                 created_at=datetime.now(UTC),
-                size=temporary.stat().st_size,
+                size=written.size,
                 server_version=str(one(connection, "SELECT VERSION()")),
             )
-            cut = Cut(snapshot, file_digest(temporary), listing, counted, deployed)
+            cut = Cut(snapshot, written.digest, listing, counted, deployed)
             temporary.rename(self._dump(name))
             cut.write(self._notes(name))
         finally:
             temporary.unlink(missing_ok=True)
         return snapshot
 
-    def _at_one_moment(self, connection: Connection, path: Path, tools: binaries.Binaries) -> str:
+    def _at_one_moment(
+        self, connection: Connection, path: Path, tools: binaries.Binaries
+    ) -> tuple[str, Written]:
         """Dump into ``path`` while the session's own transaction sees the same; returns the log position."""
         for _ in range(TRIES):
             with contextlib.suppress(Moved):
@@ -154,10 +163,10 @@ class Snapshotter(Keeper):
         *,
         stopped: bool,
         release: Connection | None = None,
-    ) -> str:
+    ) -> tuple[str, Written]:
         position = begin(connection)
         with (
-            path.open("wb") as to,
+            sealing(self.vault, path) as (to, written),
             tools.start(tools.dump, ARGUMENTS, self.server, source=subprocess.DEVNULL, to=to) as running,
         ):
             try:
@@ -170,9 +179,9 @@ class Snapshotter(Keeper):
             except BaseException:
                 running.kill()
                 raise
-        if running.returncode != 0:
-            raise binaries.failed(tools.dump, words, self.server)
-        return position or f"time:{datetime.now(UTC).isoformat()}"
+            if running.wait() != 0:
+                raise binaries.failed(tools.dump, words, self.server)
+        return position or f"time:{datetime.now(UTC).isoformat()}", written
 
     def _wait_until_begun(self, running: subprocess.Popen[str], limit: float | None) -> str:
         """What the tool said until it had its view of the database, or ended. Raises Rejected after ``limit``

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from psycopg.conninfo import make_conninfo
 
@@ -28,14 +29,22 @@ class Binaries:
     directory: Path
     major: int
 
-    def run(self, tool: str, arguments: Sequence[str], server: Server) -> None:
+    def run(
+        self,
+        tool: str,
+        arguments: Sequence[str],
+        server: Server,
+        *,
+        source: IO[bytes] | int = subprocess.DEVNULL,
+        to: IO[bytes] | int = subprocess.DEVNULL,
+    ) -> None:
         """Run to the end against ``server``. Raises DriverError with the tool's own words."""
         try:
             done = subprocess.run(
                 self._command(tool, arguments, server),
                 env=_environment(server),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdin=source,
+                stdout=to,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
@@ -159,7 +168,12 @@ def _failed(tool: str, message: str, server: Server) -> DriverError:
     cause: Cause | None = None
     if "connection to server" in text or "server closed the connection" in text:
         kind, cause = Unreachable, Cause.DEPENDENCY_DOWN
-    elif "permission denied" in text or "must be owner" in text or "must be superuser" in text:
+    elif (
+        "permission denied" in text
+        or "must be owner" in text
+        or "must be superuser" in text
+        or "lack " in text
+    ):
         cause = Cause.PERMISSION
     elif "lock timeout" in text:
         cause = Cause.TABLE_LOCK

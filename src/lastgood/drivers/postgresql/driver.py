@@ -1,24 +1,28 @@
 """PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Reviews, UndoesRows, Snapshots, Captures,
-Restores, KeepsWarm, HasConnections, Measures, Observes and GivesEvidence.
+Restores, KeepsWarm, HasNeighbours, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes and
+GivesEvidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.expiry import Aside
 from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped, WritesSince
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
 from lastgood.domain.warm_copy import CopyRoom, WarmCopy
 from lastgood.drivers.postgresql import evidence, revisions, undoing
+from lastgood.drivers.postgresql.bundle import Bundler
 from lastgood.drivers.postgresql.capacity import free_connections
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Server, one
+from lastgood.drivers.postgresql.expiring import Keeping
 from lastgood.drivers.postgresql.fingerprint import fingerprint, read_listing
 from lastgood.drivers.postgresql.migrate import Migrator
 from lastgood.drivers.postgresql.rehearsing import Rehearser
@@ -26,11 +30,13 @@ from lastgood.drivers.postgresql.restore import Restorer
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.drivers.postgresql.signal import SignalReader
 from lastgood.drivers.postgresql.snapshot import Snapshotter
+from lastgood.ports.bundles import DatabasePart
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
 from lastgood.ports.rehearsing import Journeys
 from lastgood.ports.reviewing import Review
 from lastgood.ports.undoing import Undone
+from lastgood.sql.keeping import directory_for
 
 
 def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> object:
@@ -52,7 +58,7 @@ class PostgresqlDriver:
     def __init__(self, server: Server, tools: DriverTools) -> None:
         self._server = server
         self._migrator = Migrator(server)
-        self._snapshots = Snapshotter(server, tools.directory / "snapshots")
+        self._snapshots = Snapshotter(server, directory_for(server.settings.resident, tools.directory))
         self._captures = Capturer(server, self._snapshots)
         self._restores = Restorer(server, self._snapshots, self._captures)
         self._rehearser = Rehearser(server, self._snapshots)
@@ -127,6 +133,23 @@ class PostgresqlDriver:
     def discard(self, snapshot: Snapshot) -> None:
         self._snapshots.discard(snapshot)
 
+    def kept_aside(self, before: datetime) -> Sequence[Aside]:
+        return Keeping(self._server).found(before)
+
+    def drop_aside(self, records: Sequence[Aside]) -> None:
+        Keeping(self._server).drop(records)
+
+    def snapshot_migrations(self, snapshot: Snapshot) -> tuple[str, ...]:
+        return self._bundler().migrations(snapshot)
+
+    def bundle_database(
+        self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
+    ) -> DatabasePart:
+        return self._bundler().part(snapshot, forward, back)
+
+    def _bundler(self) -> Bundler:
+        return Bundler(self._server, self._snapshots)
+
     def capture_obstacle(self) -> Message | None:
         return self._captures.obstacle()
 
@@ -144,6 +167,9 @@ class PostgresqlDriver:
 
     def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         self._restores.refuse(snapshot, keep)
+
+    def neighbours(self, snapshot: Snapshot) -> Neighbours:
+        return self._restores.neighbours()
 
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
         return self._restores.prepare(snapshot, key)

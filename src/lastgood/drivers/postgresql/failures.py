@@ -111,6 +111,11 @@ def missing_right(message: str, statement: str, *, inside: bool) -> str:
     what = denied["what"]
     if what.startswith("schema"):
         verb = "CREATE" if verb in ("CREATE", "ALTER") else "USAGE"
+    elif what.startswith("table") and words[:2] == ["CREATE", "TRIGGER"]:
+        # Whoever may make triggers but does not own the table can't keep them on.
+        return f"owner of {what}"
+    elif what.startswith("table") and verb in ("CREATE", "ALTER"):
+        verb = "REFERENCES"
     elif what.startswith("function"):
         verb = "EXECUTE"
     elif what.startswith("database"):

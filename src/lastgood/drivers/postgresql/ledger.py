@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS lastgood.restores (
     fence_seconds float8,
     swap_seconds float8
 );
+ALTER TABLE lastgood.restores ADD COLUMN IF NOT EXISTS poolers jsonb NOT NULL DEFAULT '{}';
 CREATE TABLE IF NOT EXISTS lastgood.conflicts (
     restore text NOT NULL,
     "table" text NOT NULL,

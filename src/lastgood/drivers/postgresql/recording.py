@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
@@ -280,6 +280,9 @@ class Recorder:
                     connection.execute(self.server.guards())
                     connection.execute(work)
                 return
+            except psycopg.errors.InsufficientPrivilege as error:
+                spot = replace(self.server.spot, statement="CREATE TRIGGER")
+                raise failures.translate(error, spot) from None
             except psycopg.errors.LockNotAvailable as error:
                 if time.monotonic() >= deadline:
                     named = describe(blockers(connection, connection.info.backend_pid))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
 from lastgood.domain.errors import Cause, Rejected
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.drivers.postgresql import publication, sequences
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.fingerprint import Listing
@@ -31,7 +31,7 @@ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1
 """
 _SLOTS = """
-SELECT slot_name FROM pg_replication_slots
+SELECT slot_name, plugin FROM pg_replication_slots
 WHERE database = current_database() AND NOT temporary AND NOT starts_with(slot_name, %s) ORDER BY 1
 """
 # Only a superuser sees the column with the connection; whether there are any is everybody's to know.
@@ -54,14 +54,6 @@ def refuse(
     """Raises Rejected with the first thing in the way; ``loads``: the copy is not there yet."""
     _refuse_rights(live, server)
     _refuse_keep(server, cut.listing, notes, [publication.short(name) for name in keep])
-    slots = _names(live, _SLOTS, publication.capture_prefix(server.settings.resource))
-    if slots:
-        raise _rejected(
-            server,
-            N_("replication slots would stay with the failed database: {slots}"),
-            N_("Stop who reads them and drop them; after the restore they have to be set up anew."),
-            slots=slots,
-        )
     subscriptions = _names(live, _SUBSCRIPTIONS)
     if subscriptions:
         raise _rejected(
@@ -79,6 +71,16 @@ def refuse(
     if loads:
         _refuse_short_log(live, server, cut)
     prepared(live, server)
+
+
+def slots_left(live: Connection, server: Server) -> tuple[Message, ...]:
+    """Readers of the log that are not ours: a slot belongs to its database, whatever that is called."""
+    rows = live.execute(_SLOTS, (publication.capture_prefix(server.settings.resource),))
+    template = N_(
+        "the replication slot {slot} ({plugin}) stays with the failed database: what reads it gets nothing "
+        "of the restored one until it is set up anew there"
+    )
+    return tuple(Message(template, {"slot": slot, "plugin": plugin}) for slot, plugin in rows)
 
 
 def prepared(live: Connection, server: Server) -> None:

@@ -6,26 +6,27 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
 
 from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreachable
-from lastgood.domain.message import N_
+from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
-from lastgood.domain.salvage import Salvage, Swapped
+from lastgood.domain.salvage import Neighbours, Salvage, Swapped
 from lastgood.domain.warm_copy import WarmCopy
-from lastgood.drivers.postgresql import failures, fence, publication, sequences, slots
+from lastgood.drivers.postgresql import failures, fence, pausing, publication, sequences, slots
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.ledger import Ledger
-from lastgood.drivers.postgresql.refusals import prepared, refuse
+from lastgood.drivers.postgresql.refusals import prepared, refuse, slots_left
+from lastgood.drivers.postgresql.replicas import Replicas
 from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
 from lastgood.drivers.postgresql.snapshot import Snapshotter
-from lastgood.drivers.postgresql.warm import begin
+from lastgood.drivers.postgresql.warm import beginning
 from lastgood.sql.keeping import Cut
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,7 @@ COMMENT = "lastgood restore"
 
 # By name only: in the fence a copy takes over the comment of the live database.
 _COPIES = """
-SELECT EXISTS (SELECT FROM pg_database
-    WHERE starts_with(datname, %s) AND substr(datname, %s + 1) ~ '^[0-9a-f]{12}$')
+SELECT datname FROM pg_database WHERE starts_with(datname, %s) AND substr(datname, %s + 1) ~ '^[0-9a-f]{12}$'
 """
 
 
@@ -50,8 +50,11 @@ class Restorer:
     def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         """What a crash left closed is opened first: nobody else gets that far while it is."""
         with fence.maintenance(self.server) as admin:
-            if one(admin, _COPIES, self._stem, len(self._stem)):
+            copies = [name for (name,) in admin.execute(_COPIES, (self._stem, len(self._stem)))]
+            if copies:
                 fence.open_again(admin, self.server.database)
+            self._resume(admin, *copies)
+            self._poolers.refuse()
             with self.server.session() as live:
                 self._refuse_lost(live, snapshot)
                 warm = self.captures.warmer.look(live, snapshot)
@@ -60,6 +63,12 @@ class Restorer:
                 refuse(live, self.server, cut, self._notes(live, snapshot), keep, loads=loads)
                 if loads:
                     check_room(live, self.server)
+
+    def neighbours(self) -> Neighbours:
+        """Source of ``HasNeighbours.neighbours``."""
+        with self.server.session() as live:
+            replicas = Replicas(self.server).notes(live)
+            return Neighbours((*self._poolers.notes(), *replicas), slots_left(live, self.server))
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
         """One that a crash left unfinished is begun anew."""
@@ -89,8 +98,7 @@ class Restorer:
                 self._swap(admin, snapshot, key, keep)
             done = self._swapped(admin, key)
             assert done is not None, "the names are swapped"
-            self._settle(admin, *done)
-            return done[0]
+            return replace(done[0], notes=self._settle(admin, *done))
 
     def abandon(self, key: str) -> bool:
         """Source of ``Restores.abandon``. After a swap whose answer was lost, what is left of it is done."""
@@ -159,7 +167,21 @@ class Restorer:
         with fence.maintenance(self.server) as admin:
             if _there(admin, self._copy(key)):
                 fence.open_again(admin, self.server.database)
+            self._resume(admin, self._copy(key))
             yield admin
+
+    def _resume(self, admin: Connection, *copies: str) -> None:
+        """Poolers that a crash left paused, by what a copy tells, or the database that it has become."""
+        if not self.server.settings.poolers:
+            return
+        for name in (*copies, self.server.database):
+            if not _there(admin, name):
+                continue
+            with self.server.at(name).session() as connection:
+                paused = pausing.noted(connection)
+                if paused:
+                    self._poolers.resume(paused)
+                    pausing.forget(connection)
 
     def _swap(self, admin: Connection, snapshot: Snapshot, key: str, keep: Sequence[str]) -> None:
         copy = self._copy(key)
@@ -171,10 +193,18 @@ class Restorer:
             salvager.catch_up()
             now = datetime.now(UTC)
             ledger.failed = (
-                f"{begin(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
+                f"{beginning(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             )
-            ledger.fence()
-            with fence.closed(admin, self.server.database, but=live.info.backend_pid):
+
+            def begin(paused: pausing.Noted) -> None:
+                if paused:
+                    pausing.note(ledger.connection, key, paused)
+                ledger.fence()
+
+            with (
+                self._poolers.paused(live, begin),
+                fence.closed(admin, self.server.database, but=live.info.backend_pid),
+            ):
                 prepared(live, self.server)
                 salvager.carry_over(last=True)
                 sequences.surpass(ledger.connection, sequences.read(live), ledger.numbers)
@@ -186,8 +216,12 @@ class Restorer:
         with _if_it_can_be(), self.server.session() as there:
             Ledger.swapped(there, key, seconds)
 
-    def _settle(self, admin: Connection, done: Swapped, snapshot: str) -> None:
-        """After the swap: the failed database opened for whoever looks into it, its capture ended."""
+    def _settle(self, admin: Connection, done: Swapped, snapshot: str) -> tuple[Message, ...]:
+        """After the swap: the failed database opened for whoever looks into it, its capture ended. Returns
+        what could not be done.
+        """
+        with _if_it_can_be():
+            self._resume(admin)
         with _if_it_can_be():
             if _there(admin, done.failed):
                 fence.open_again(admin, done.failed)
@@ -196,6 +230,7 @@ class Restorer:
                     Capturer(self.server.at(done.failed), self.snapshots).end(known.snapshot)
         with _if_it_can_be(), self.server.session() as connection:
             Ledger.settle_down(connection)
+        return Replicas(self.server).end_readers(done.failed)
 
     def _swapped(self, admin: Connection, key: str) -> tuple[Swapped, str] | None:
         """What was done under ``key``, when it was, and the id of the snapshot."""
@@ -258,8 +293,12 @@ class Restorer:
         return self._stem + _digest(key)
 
     @property
+    def _poolers(self) -> pausing.Poolers:
+        return pausing.Poolers(self.server)
+
+    @property
     def _stem(self) -> str:
-        return f"{begin(self.server.database)}_restored_"
+        return f"{beginning(self.server.database)}_restored_"
 
 
 @contextlib.contextmanager

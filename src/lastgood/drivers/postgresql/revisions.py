@@ -15,7 +15,7 @@ SCHEMA = "lastgood"
 # A fixed number, so that every lastgood everywhere takes the same lock.
 _LOCK = int.from_bytes(hashlib.sha256(b"lastgood revisions").digest()[:8], "big", signed=True)
 
-_CREATE = """
+CREATE = """
 CREATE SCHEMA IF NOT EXISTS lastgood;
 CREATE TABLE IF NOT EXISTS lastgood.revisions (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -79,7 +79,7 @@ def add(connection: Connection, name: str, digest: str, key: str, added: str) ->
 def prepare(connection: Connection) -> None:
     """Have the table; asked first, because CREATE … IF NOT EXISTS demands rights even when it's there."""
     if not one(connection, "SELECT to_regclass('lastgood.revisions') IS NOT NULL"):
-        connection.execute(_CREATE)
+        connection.execute(CREATE)
     elif not one(connection, _HAS_ADDED):
         connection.execute("ALTER TABLE lastgood.revisions ADD COLUMN IF NOT EXISTS added text")
 

@@ -16,6 +16,7 @@ from lastgood.domain.message import N_
 from lastgood.drivers.postgresql import publication
 from lastgood.drivers.postgresql.binaries import Binaries
 from lastgood.drivers.postgresql.connection import Connection, Server, one
+from lastgood.sql.sealing import Dump
 
 Fill = Callable[[Server], None]
 """Fills the empty database of a server."""
@@ -24,15 +25,13 @@ Size = Callable[[Connection], int]
 """Bytes of a copy, as the live database tells."""
 
 PREFIX = "lastgood_scratch_"
-PARALLEL_FROM = 32 << 20
-"""Bytes of a dump from which two workers load faster than one."""
 
 # Values of these are lists of names and are stored as they must be written.
 _LISTS = ("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries")
 
 
 @contextlib.contextmanager
-def scratch(server: Server, dump: Path, binaries: Binaries) -> Iterator[Server]:
+def scratch(server: Server, dump: Dump, binaries: Binaries) -> Iterator[Server]:
     """A scratch database loaded from ``dump``. Raises DriverError; leaves nothing behind."""
     with beside(server, lambda made: load(made, dump, binaries)) as made:
         yield made
@@ -63,13 +62,12 @@ def beside(server: Server, fill: Fill, size: Size | None = None) -> Iterator[Ser
             _drop(connection, server, name)
 
 
-def load(server: Server, dump: Path, binaries: Binaries) -> None:
+def load(server: Server, dump: Dump, binaries: Binaries) -> None:
     """Fill the empty database of ``server``. Left out are subscriptions, because a copy must not subscribe,
-    and the publication of a capture, which is that of the live database."""
-    arguments = ["--exit-on-error", "--no-subscriptions"]
-    if dump.stat().st_size >= PARALLEL_FROM:
-        arguments.append("--jobs=2")
-    binaries.run("pg_restore", [*arguments, str(dump)], server)
+    and the publication of a capture, which is that of the live database.
+    """
+    with dump.opened() as source:
+        binaries.run("pg_restore", ["--exit-on-error", "--no-subscriptions"], server, source=source)
     with server.session() as connection:
         publication.drop(connection, publication.open_captures(connection))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +22,10 @@ from lastgood.drivers.postgresql.fingerprint import (
 )
 from lastgood.drivers.postgresql.locks import holders
 from lastgood.drivers.postgresql.scratch import scratch
+from lastgood.ports.content import Vault
 from lastgood.sql.blockers import describe
-from lastgood.sql.keeping import Cut, Keeper, file_digest
+from lastgood.sql.keeping import Cut, Keeper
+from lastgood.sql.sealing import Written, sealing
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class Snapshotter(Keeper):
     def address(self) -> str:
         return self.server.spot.address
 
+    @property
+    def vault(self) -> Vault:
+        return self.server.vault
+
+    @property
+    def resident(self) -> Path | None:
+        return self.server.settings.resident
+
     def snapshot(self, key: str) -> Snapshot:
         """Take one, or return the one taken under ``key``. Source of ``Snapshots.snapshot``."""
         name = self.name(key)
@@ -72,7 +81,7 @@ class Snapshotter(Keeper):
     @contextlib.contextmanager
     def _ready(self, name: str) -> Iterator[Connection]:
         with self.files(), self.server.session() as connection:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.make_directory()
             # The server forgets this lock when we die; a second caller waits and then finds the file.
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
             yield connection
@@ -116,10 +125,8 @@ class Snapshotter(Keeper):
         temporary = self.directory / f"{name}.{secrets.token_hex(4)}.tmp"
         try:
             temporary.touch(mode=0o600)
-            self._dump_to(temporary, exported, tools)
+            written = self._dump_to(temporary, exported, tools)
             connection.execute("ROLLBACK")
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
             snapshot = Snapshot(
                 id=name,
                 resource=self.server.settings.resource,
@@ -127,10 +134,10 @@ class Snapshotter(Keeper):
                 cut=position,
                 fingerprint=fingerprint(listing),
                 created_at=datetime.now(UTC),
-                size=temporary.stat().st_size,
+                size=written.size,
                 server_version=str(one(connection, "SELECT current_setting('server_version')")),
             )
-            cut = Cut(snapshot, file_digest(temporary), listing, rows, deployed)
+            cut = Cut(snapshot, written.digest, listing, rows, deployed)
             if moment is not None:
                 # Files and slot are of one moment, or nobody takes them for a snapshot.
                 self._notes(name).unlink(missing_ok=True)
@@ -141,11 +148,12 @@ class Snapshotter(Keeper):
             temporary.unlink(missing_ok=True)
         return snapshot
 
-    def _dump_to(self, path: Path, exported: str, tools: binaries.Binaries) -> None:
+    def _dump_to(self, path: Path, exported: str, tools: binaries.Binaries) -> Written:
         wait = round(self.server.settings.lock_timeout * 1000)
-        arguments = ["--format=custom", "--compress=1", f"--snapshot={exported}", f"--file={path}"]
+        arguments = ["--format=custom", "--compress=1", f"--snapshot={exported}"]
         try:
-            tools.run("pg_dump", [*arguments, f"--lock-wait-timeout={wait}"], self.server)
+            with sealing(self.vault, path) as (pipe, written):
+                tools.run("pg_dump", [*arguments, f"--lock-wait-timeout={wait}"], self.server, to=pipe)
         except Rejected as error:
             if error.cause is not Cause.TABLE_LOCK:
                 raise
@@ -159,3 +167,4 @@ class Snapshotter(Keeper):
                 address=self.server.spot.address,
                 blockers=names or str(error),
             ) from None
+        return written

@@ -134,7 +134,7 @@ class Warmer:
         remove_leftovers(connection)
 
     def name(self, id_: str) -> str:
-        return f"{begin(self.server.database)}_warm_{_digest(self.server.database, id_)}"
+        return f"{beginning(self.server.database)}_warm_{_digest(self.server.database, id_)}"
 
     def _seal(self, live: Connection, made: str, name: str, snapshot: Snapshot) -> None:
         """Its name, its doors and its seal at once; the session is a durable one."""
@@ -167,7 +167,7 @@ class Warmer:
             )
 
 
-def begin(name: str) -> str:
+def beginning(name: str) -> str:
     """As much of a database's name as leaves room for what is added: the server cuts names at 63 bytes."""
     return name.encode()[:35].decode(errors="ignore")
 
