@@ -16,7 +16,6 @@ from lastgood.domain.errors import DriverError, OutcomeUnknown, Rejected, Unreac
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Neighbours, Salvage, Swapped
-from lastgood.domain.warm_copy import WarmCopy
 from lastgood.drivers.postgresql import failures, fence, pausing, publication, sequences, slots
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
@@ -27,7 +26,6 @@ from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
 from lastgood.drivers.postgresql.snapshot import Snapshotter
 from lastgood.drivers.postgresql.warm import beginning
-from lastgood.sql.keeping import Cut
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ class Restorer:
             with self.server.session() as live:
                 self._refuse_lost(live, snapshot)
                 warm = self.captures.warmer.look(live, snapshot)
-                cut = self._cut(snapshot, warm)
+                cut = self.captures.warmer.cut(snapshot, warm)
                 loads = warm is None or not warm.usable
                 refuse(live, self.server, cut, self._notes(live, snapshot), keep, loads=loads)
                 if loads:
@@ -77,7 +75,7 @@ class Restorer:
             if self._swapped(admin, key) is not None or self._whole(admin, key):
                 return name
             warmer = self.captures.warmer
-            if not (warmer.adopted(admin, snapshot, name) or self._adopt(admin, snapshot, name)):
+            if not (warmer.adopted(admin, snapshot, name) or warmer.adopt(admin, snapshot, name)):
                 self._load(admin, snapshot, name)
             with self.server.at(name).patient_session() as copy:
                 copy.execute("SET synchronous_commit = on")
@@ -116,15 +114,6 @@ class Restorer:
             drop(admin, self._copy(key))
             return False
 
-    def _adopt(self, admin: Connection, snapshot: Snapshot, name: str) -> bool:
-        """Take the copy that stands by, where it is as it was made."""
-        warm = self.captures.warmer.look(admin, snapshot)
-        if warm is None or not warm.usable:
-            return False
-        # What a crash of a load left there is none.
-        drop(admin, name)
-        return self.captures.warmer.adopt(admin, snapshot, name)
-
     def _load(self, admin: Connection, snapshot: Snapshot, name: str) -> None:
         """From the snapshot's file."""
         dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
@@ -139,27 +128,6 @@ class Restorer:
         load(self.server.at(name), dump, tools)
         with self.server.at(name).patient_session() as copy:
             copy.execute("ANALYZE")
-
-    def _cut(self, snapshot: Snapshot, warm: WarmCopy | None) -> Cut:
-        """What was seen at the cut. Raises Rejected when neither the copy that stands by nor the file can be
-        used.
-        """
-        seen = self.snapshots.seen(snapshot) if warm is not None and warm.usable else None
-        if seen is not None:
-            return seen
-        try:
-            return self.snapshots.cut_of(snapshot)
-        except Rejected as error:
-            if warm is None:
-                raise
-            raise Rejected(
-                N_("the warm copy can't be used ({trouble}), and {why}"),
-                todo=N_("Take a new snapshot."),
-                where=error.where,
-                cause=error.cause,
-                trouble=warm.trouble or warm.name,
-                why=error.what,
-            ) from None
 
     @contextlib.contextmanager
     def _going_on(self, key: str) -> Iterator[Connection]:

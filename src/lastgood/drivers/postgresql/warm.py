@@ -26,6 +26,7 @@ from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.fingerprint import read_listing
 from lastgood.drivers.postgresql.scratch import beside, drop, free_space, load, remove_leftovers
 from lastgood.drivers.postgresql.snapshot import Snapshotter
+from lastgood.sql.keeping import Cut
 
 COMMENT = "lastgood warm copy "
 ADOPTED = "lastgood warm copy, taken by "
@@ -109,6 +110,11 @@ class Warmer:
         """Give what stands by the ``name`` of a restore's copy and open it to its owner; False when nothing
         does that can be used. All in one transaction: after a crash it stands by, or ``adopted`` tells.
         """
+        there = self.look(admin, snapshot)
+        if there is None or not there.usable:
+            return False
+        # What a crash of a load left there is none.
+        drop(admin, name)
         with admin.transaction():
             there = self.look(admin, snapshot)
             if there is None or not there.usable:
@@ -117,6 +123,27 @@ class Warmer:
             admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
             _comment(admin, name, ADOPTED + _digest(snapshot.id))
         return True
+
+    def cut(self, snapshot: Snapshot, warm: WarmCopy | None) -> Cut:
+        """What was seen at the cut. Raises Rejected when neither the copy that stands by nor the file can be
+        used.
+        """
+        seen = self.snapshots.seen(snapshot) if warm is not None and warm.usable else None
+        if seen is not None:
+            return seen
+        try:
+            return self.snapshots.cut_of(snapshot)
+        except Rejected as error:
+            if warm is None:
+                raise
+            raise Rejected(
+                N_("the warm copy can't be used ({trouble}), and {why}"),
+                todo=N_("Take a new snapshot."),
+                where=error.where,
+                cause=error.cause,
+                trouble=warm.trouble or warm.name,
+                why=error.what,
+            ) from None
 
     @staticmethod
     def adopted(admin: Connection, snapshot: Snapshot, name: str) -> bool:
