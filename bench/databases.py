@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,10 @@ from lastgood.domain.salvage import Swapped
 
 SIZES = {100: 5, 1024: 3, 4096: 1}
 """Size in MiB, and how often the restore is measured."""
+WARM = {100: 3, 1024: 2}
+"""The same with a copy that stood by, and how often."""
+CALM = 5.0
+"""Seconds of orders before the copy is loaded, to compare those during its load with."""
 SIDE_BY_SIDE = 1024
 REST = 1.0
 SWAP_AIM = 150.0
@@ -53,17 +57,26 @@ class Back:
     closed: float
     swapped: Swapped
     wrong: tuple[int, int]
+    load: float = 0.0
+    calm: float = 0.0
+    loading: float = 0.0
+    pause: float = 0.0
+    """Of a copy that stood by: its load, orders a second before and during it, the longest pause in it."""
 
 
-def _ours(world: DatabaseWorld, mib: int) -> Back:
+def _ours(world: DatabaseWorld, mib: int, *, warm: bool = False) -> Back:
     name = world.database(mib)
     driver = world.driver(name)
     try:
         with customers(world.server.url(name), world.root) as file:
+            first = time.time()
+            time.sleep(CALM if warm else 0)
             begun = time.time()
             taken = driver.capture("change")
-            capture = time.time() - begun
             cut = time.time()
+            if warm:
+                assert driver.warm_copy(taken).usable
+            loaded = time.time()
             driver.deploy(SPOIL, "change")
             time.sleep(REST)
             asked = time.time()
@@ -78,7 +91,13 @@ def _ours(world: DatabaseWorld, mib: int) -> Back:
         closed = seen.longest_gap(copied, end + REST)
         wrong = world.wrong(name, seen.since(0))
         assert len(seen.since(cut)) > 0, "nobody wrote"
-        return Back(capture, copied - asked, end - asked, closed, swapped, wrong)
+        found = Back(cut - begun, copied - asked, end - asked, closed, swapped, wrong)
+        if not warm:
+            return found
+        return replace(
+            found, load=loaded - cut, calm=seen.rate(first, begun), loading=seen.rate(cut, loaded),
+            pause=seen.longest_gap(cut, loaded),
+        )  # fmt: skip
     finally:
         driver.close()
         world.drop(name)
@@ -100,6 +119,27 @@ def _restores(world: DatabaseWorld) -> tuple[list[Back], dict[int, list[Back]]]:
                   f"{back.copy:>6.1f} s {fence:>5.0f} ms {swap:>5.1f} ms {back.closed * 1000:>5.0f} ms",
                   flush=True)  # fmt: skip
     return [back for backs in found.values() for back in backs], found
+
+
+def _warm(world: DatabaseWorld, by_size: dict[int, list[Back]]) -> list[Back]:
+    print(
+        "\nours, with a copy that stood by: loaded with the snapshot, before the change moves data; orders\n"
+        "a second before and during that load, and the longest time in it in which nobody's was taken"
+    )
+    print(f"{'':<{WIDTH}} {'load':>8} {'before':>7} {'during':>7} {'pause':>8} {'copy':>8} {'whole':>8} "
+          f"{'closed':>8}")  # fmt: skip
+    found = []
+    for mib, times in WARM.items():
+        for file in by_size.get(mib, [])[-1:]:
+            print(f"{f'{mib} MiB, from the file':<{WIDTH}} {'':>34} {file.copy:>6.1f} s {file.whole:>6.1f} s "
+                  f"{file.closed * 1000:>5.0f} ms")  # fmt: skip
+        for number in range(times):
+            back = _ours(world, mib, warm=True)
+            found.append(back)
+            print(f"{f'{mib} MiB, it stood by, run {number + 1}':<{WIDTH}} {back.load:>6.1f} s "
+                  f"{back.calm:>7.0f} {back.loading:>7.0f} {back.pause * 1000:>5.0f} ms {back.copy:>6.2f} s "
+                  f"{back.whole:>6.1f} s {back.closed * 1000:>5.0f} ms", flush=True)  # fmt: skip
+    return found
 
 
 def _other(world: DatabaseWorld, make: Callable[[DatabaseWorld, str], OtherWay]) -> None:
@@ -170,6 +210,7 @@ def run() -> bool:
         with database_world(Path(root)) as world:
             cost = _cost(world)
             backs, by_size = _restores(world)
+            backs += _warm(world, by_size)
             _side_by_side(world, by_size[SIDE_BY_SIDE][-1])
     missed = []
     longest = max(back.swapped.swap_seconds * 1000 for back in backs)

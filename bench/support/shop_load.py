@@ -29,6 +29,10 @@ class Orders:
     def since(self, moment: float) -> list[str]:
         return [number for number, at in self.done if at >= moment]
 
+    def rate(self, begin: float, end: float) -> float:
+        """Orders a second between two moments."""
+        return sum(begin <= at < end for _, at in self.done) / (end - begin)
+
     def longest_gap(self, begin: float, end: float) -> float:
         """Seconds in which nobody's order was taken, between two moments."""
         times = [begin, *(at for _, at in self.done if begin < at < end), end]

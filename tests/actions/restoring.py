@@ -8,12 +8,12 @@ from lastgood.actions.abilities import generation_id
 from lastgood.actions.restore import restore
 from lastgood.domain.capture import Capture
 from lastgood.domain.digest import digest_bytes
-from lastgood.domain.plan import Estimate, Plan
+from lastgood.domain.plan import Plan
 from lastgood.domain.release import DatabaseTarget, Migration, Release, SecretVersion
 from lastgood.domain.rollout import Rollout, RolloutState
 from lastgood.domain.unit import Target, UnitId
 from lastgood.engine.handlers import Probe, no_probe
-from lastgood.planning.restoring import plan_restore
+from lastgood.planning.restoring import CopySource, plan_restore
 from lastgood.ports.drivers import MigrationScript
 from lastgood.testing.fake_database import FakeDatabase
 from tests.actions.theatre import BEGAN, OTHER, UNIT, Theatre, release
@@ -114,4 +114,4 @@ def program() -> Plan:
     """The plan of a restore, for the points at which it may be killed."""
     database = DatabaseTarget(RESOURCE, Target("database"))
     capture = Capture("s", RESOURCE, str(UNIT), "r", BEGAN)
-    return plan_restore(release("good"), database, capture, (release("good"),), lambda kind: (), Estimate())
+    return plan_restore(release("good"), database, capture, (release("good"),), lambda kind: (), CopySource())

@@ -21,7 +21,7 @@ from lastgood.cli.words import state_word
 from lastgood.domain.capture import Capture
 from lastgood.domain.criterion import GateResult, Verdict
 from lastgood.domain.message import Message
-from lastgood.domain.plan import Estimate, PlanKind
+from lastgood.domain.plan import PlanKind
 from lastgood.domain.release import DatabaseTarget
 from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.restore_point import Snapshot
@@ -30,7 +30,7 @@ from lastgood.domain.salvage import Neighbours, TableWrites, WritesSince
 from lastgood.domain.status import UnitStatus
 from lastgood.domain.unit import Target
 from lastgood.drivers.postgresql.driver import PostgresqlDriver, create
-from lastgood.planning.restoring import plan_restore
+from lastgood.planning.restoring import CopySource, plan_restore
 from lastgood.testing.conformance_migrates import script
 from lastgood.testing.fake_files import FakeTools
 from lastgood.translation import translator
@@ -53,12 +53,16 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_what_is_refused_what_is_lost_and_what_comes_back(world: World, cli: Cli) -> None:
     text = (world.estate / "databases/orders/database.yaml").read_text()
-    world.write("databases/orders/database.yaml", text + "keep: [items]\n")
+    more = "keep: [items]\nsettings: {copy: warm}\n"
+    world.write("databases/orders/database.yaml", text + more)
     world.commit("keeps items", text="one")
     deploy_well(world)
     assert "no writes are being kept" in cli("restore", UNIT, "--yes", code=7).stderr
     world.migration("0002_prices", SPOILS)
     world.commit("spoils", text="two", broken=True)
+    seen = cli("plan", UNIT, COLUMNS="400").stdout
+    assert "Copy of orders@dev/us: warm, loaded beside the live database" in seen
+    assert "because the settings say copy: warm" in seen
     deploy(world)
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute("INSERT INTO orders (item, who) VALUES (1, 'ann')")
@@ -72,6 +76,9 @@ def test_what_is_refused_what_is_lost_and_what_comes_back(world: World, cli: Cli
     status = cli.data("status", UNIT)
     assert status["units"][0]["captures"][0]["resource"] == "orders@dev/us"
     assert status["writes"][0]["held"] > 0
+    assert status["writes"][0]["warm"]["size"] > 1 << 20
+    assert "orders@dev/us: a warm copy stands by" in cli("status", UNIT, COLUMNS="200").stdout
+    assert "A warm copy of orders@dev/us stands by" in cli("plan", UNIT, "--restore", COLUMNS="300").stdout
     with patch.object(Session, "asks", new=True), patch("typer.confirm", return_value=False) as asked:
         assert "Nothing was done" in cli("restore", UNIT, code=1).stdout
     assert "1 rows stay in the failed database only" in asked.call_args.args[0]
@@ -118,7 +125,7 @@ def old_values_go_when_a_person_has_seen_them(world: World, cli: Cli) -> None:
 def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:
     capture = Capture("s1", "shop@prod", str(SHOP), "r1", NOW, ("0001",), ("0002_prices",))
     database = DatabaseTarget("shop@prod", Target("postgresql"))
-    plan = plan_restore(release("x"), database, capture, (release("x"),), lambda kind: (), Estimate())
+    plan = plan_restore(release("x"), database, capture, (release("x"),), lambda kind: (), CopySource())
     snapshot = Snapshot("s1", "shop@prod", "/p", "0/1", "f", NOW)
     reasons = () if complete else (Message("the slot was lost"),)
     writes = WritesSince("s1", complete, tables, reasons)

@@ -32,6 +32,7 @@ from lastgood.ports.restoring import Captures, HasNeighbours, Restores
 from lastgood.ports.reviewing import Reviews
 from lastgood.ports.traffic import DrainsTraffic, ShiftsTraffic, SplitsTraffic
 from lastgood.ports.undoing import UndoesRows
+from lastgood.ports.warm import KeepsWarm
 
 Ability = TypeVar("Ability")
 
@@ -137,6 +138,12 @@ def captures_of(drivers: Drivers, release: Release, database: DatabaseTarget) ->
     """None where nothing keeps what is written after a snapshot."""
     driver = drivers.get(release.unit, database_target(release, database))
     return driver if isinstance(driver, Captures) else None
+
+
+def warm_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> KeepsWarm | None:
+    """None where no copy can stand by."""
+    driver = drivers.get(release.unit, database_target(release, database))
+    return driver if isinstance(driver, KeepsWarm) else None
 
 
 def restores_of(drivers: Drivers, release: Release, database: DatabaseTarget) -> Restores:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from lastgood.actions.abilities import captures_of
+from lastgood.actions.abilities import captures_of, warm_of
 from lastgood.actions.renewing import with_valid_secrets
 from lastgood.domain.capture import Capture, DataLeft
 from lastgood.domain.errors import LastgoodError, OutcomeUnknown
@@ -17,6 +17,7 @@ from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.rollout import Mark, Rollout
 from lastgood.domain.salvage import WritesSince
 from lastgood.domain.unit import UnitId
+from lastgood.domain.warm_copy import CopyRoom
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.schema import Classes, SchemaMove, moving
 from lastgood.ports.clock import Clock
@@ -44,6 +45,20 @@ def capture_obstacles(
             captures = captures_of(drivers, target, schema.database)
             obstacle = captures.capture_obstacle() if captures else NOT_KEPT
         found[schema.database.resource] = obstacle
+    return found
+
+
+def copy_rooms(
+    drivers: Drivers, target: Release, obstacles: Mapping[str, Message | None]
+) -> Mapping[str, CopyRoom]:
+    """Of each captured database whose driver can have a copy stand by. ``obstacles``: those to a capture."""
+    found: dict[str, CopyRoom] = {}
+    for database in target.databases:
+        if obstacles.get(database.resource, NOT_KEPT) is not None:
+            continue
+        keeps = warm_of(drivers, target, database)
+        if keeps is not None:
+            found[database.resource] = keeps.copy_room()
     return found
 
 

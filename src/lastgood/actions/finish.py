@@ -41,7 +41,7 @@ RUNNER = "lastgood"
 HARMLESS = frozenset(
     {
         StepKind.OBSERVE, StepKind.CHECK_ROOM, StepKind.FETCH_IMAGE, StepKind.HOLD_IMAGE, StepKind.SNAPSHOT,
-        StepKind.REHEARSE, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT,
+        StepKind.REHEARSE, StepKind.WARM_COPY, StepKind.PLACE_FILES, StepKind.PLACE_ARTIFACT,
     }
 )  # fmt: skip
 """Steps that leave what runs as it is: a failure among them needs no way back."""

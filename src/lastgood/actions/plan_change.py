@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from lastgood.actions.abilities import classifies_of, drains_of, migrates_of, splits_of
 from lastgood.actions.adopt import take_baseline
-from lastgood.actions.captures import before_notes, capture_obstacles, data_left
+from lastgood.actions.captures import before_notes, capture_obstacles, copy_rooms, data_left
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
 from lastgood.actions.contracting import held_back
@@ -357,13 +357,14 @@ def move_between(
 
     drains = not back and drains_of(context.drivers, target) is not None
     captures = capture_obstacles(None if back else context.drivers, target, schemas, classes)
+    rooms = copy_rooms(context.drivers, target, captures)
     with context.store.read() as unit:
         journeys = {} if back else journeys_between(unit, base, target, schemas)
         rehearsed = undone(unit, base, reverts)
         left = undone(unit, base, {s.database.resource: staying(s, classes) for s in schemas} if back else {})
     return Move(
         base, target, schemas, classes, timings, changes, reverts, drains, captures, journeys,
-        undone=rehearsed, left=left,
+        undone=rehearsed, left=left, rooms=rooms,
     )  # fmt: skip
 
 

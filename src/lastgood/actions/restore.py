@@ -31,7 +31,7 @@ from lastgood.domain.restore_plan import RestorePlan
 from lastgood.domain.rollout import Mark, Request, Rollout
 from lastgood.domain.salvage import Neighbours, WritesSince
 from lastgood.domain.unit import UnitId
-from lastgood.planning.restoring import accepting
+from lastgood.planning.restoring import CopySource, accepting
 from lastgood.planning.restoring import plan_restore as plan_steps
 
 
@@ -59,7 +59,8 @@ def plan_restore(context: Context, unit_id: UnitId, *, database: str = "", snaps
         with context.store.read() as unit:
             return unit.journal.seconds(unit_id, kind)
 
-    plan = plan_steps(release, target, capture, users, timings, _loaded(context, capture), by.digest)
+    source = CopySource(_loaded(context, capture), writes.warm, _was_warm(context, capture))
+    plan = plan_steps(release, target, capture, users, timings, source, by.digest)
     plan = replace(plan, notes=(*plan.notes, *neighbours.notes))
     return RestorePlan(plan, capture, kept, writes, target.called, neighbours)
 
@@ -156,6 +157,12 @@ def _loaded(context: Context, capture: Capture) -> Estimate:
     if Mark.INTENT in marks and Mark.DONE in marks:
         return Estimate((marks[Mark.DONE] - marks[Mark.INTENT]).total_seconds(), 1)
     return Estimate()
+
+
+def _was_warm(context: Context, capture: Capture) -> bool:
+    with context.store.read() as unit:
+        last = unit.journal.last(capture.rollout, f"warm:{capture.resource}")
+    return last is not None and last.mark is Mark.DONE and bool(last.data.get("warm"))
 
 
 def _choose(context: Context, release: Release, database: str, snapshot: str) -> Capture:

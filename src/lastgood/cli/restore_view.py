@@ -128,8 +128,21 @@ def held_lines(
     for seen in writes:
         rows, size = sum(table.rows for table in seen.tables), -(-seen.held // 1024)
         text = t.text(template, resource=resources.get(seen.snapshot, "-"), rows=rows, size=size)
-        lines += [Text(text, "dim"), *unknown_lines(t, seen)]
+        lines += [Text(text, "dim"), *warm_lines(t, resources.get(seen.snapshot, "-"), seen)]
+        lines += unknown_lines(t, seen)
     return lines
+
+
+def warm_lines(t: Translator, resource: str, seen: WritesSince) -> list[Text]:
+    """What stands by for going back."""
+    if seen.warm is None:
+        return []
+    if not seen.warm.usable:
+        text = t.text(N_("{resource}: the warm copy can't be used: {why}"), resource=resource,
+                      why=t(seen.warm.trouble))  # fmt: skip
+        return [Text("? " + text, "yellow")]
+    ready = N_("{resource}: a warm copy stands by, {size} MiB: going back loads nothing")
+    return [Text(t.text(ready, resource=resource, size=-(-seen.warm.size >> 20)), "dim")]
 
 
 def failed_text(t: Translator, failed: Sequence[Quarantine]) -> Text:

@@ -30,6 +30,7 @@ class StepKind(str, Enum):
     OBSERVE = "observe"
     SNAPSHOT = "snapshot"
     REHEARSE = "rehearse"
+    WARM_COPY = "warm_copy"
     PLACE_FILES = "place_files"
     PLACE_ARTIFACT = "place_artifact"
     FETCH_IMAGE = "fetch_image"

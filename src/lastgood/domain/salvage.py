@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lastgood.domain.message import Message
+from lastgood.domain.warm_copy import WarmCopy
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class WritesSince:
     (no capture was open, its slot was lost, tables without a key): that is inconclusive, not zero (law 4).
 
     ``position`` is the server's log position up to which was looked, ``held`` the bytes of log that the
-    server keeps for it.
+    server keeps for it. ``warm`` is the copy that stands by for a restore, None where none does.
     """
 
     snapshot: str
@@ -41,6 +42,7 @@ class WritesSince:
     reasons: tuple[Message, ...] = ()
     position: str = ""
     held: int = 0
+    warm: WarmCopy | None = None
 
     @property
     def lost(self) -> tuple[TableWrites, ...]:

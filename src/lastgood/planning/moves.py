@@ -11,9 +11,11 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Difference, Estimate, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
+from lastgood.domain.warm_copy import CopyRoom
 from lastgood.planning import steps as build
 from lastgood.planning.canary import canary, canary_notes, serves, split_ids
 from lastgood.planning.contracting import taken_from
+from lastgood.planning.copies import CopyChoice, choose, copy_notes, loading
 from lastgood.planning.fence import back_fenced, cold, have_to_go, stop_writers
 from lastgood.planning.notes import NOT_KEPT, schema_notes
 from lastgood.planning.rehearsing import Written, left_breaking, order, rehearsal_notes, taken_note
@@ -44,6 +46,8 @@ class Move:
     """Databases with something to migrate, and the scripts that write into them as code does."""
     rehearsed: Mapping[str, Rehearsed] = field(default_factory=dict)
     """Databases that were rehearsed for this move."""
+    rooms: Mapping[str, CopyRoom] = field(default_factory=dict)
+    """Databases of which a copy could stand by."""
     undone: Mapping[str, tuple[Rehearsed, ...]] = field(default_factory=dict)
     """On a way back: what was rehearsed of the migrations that it takes out, when they were deployed."""
 
@@ -85,6 +89,15 @@ class Move:
             if self.captures.get(schema.database.resource, NOT_KEPT) is None
         }
 
+    @property
+    def copies(self) -> Mapping[str, CopyChoice]:
+        """How the copy of each of ``rooms`` is kept. Raises NotReversible as ``choose`` does."""
+        return {
+            resource: choose(room, loading(resource, self.rehearsed, self.timings), resource)
+            for resource, room in self.rooms.items()
+            if resource in self.captured
+        }
+
 
 def plan_deploy(move: Move) -> Plan:
     """A change: prepare without effect, migrate, start beside the old one, shift, watch, guard."""
@@ -98,6 +111,7 @@ def plan_deploy(move: Move) -> Plan:
         *build.prepare_schema(
             target, move.schemas, move.captured, move.journeys, move.rehearsed, move.others
         ),
+        *build.warm_copies(target, move.copies),
         *build.place(target),
         *(stop_writers(base, target) if fenced else ()),
         *stop_others(move.others),
@@ -301,6 +315,8 @@ def _estimated(step: Step, move: Move) -> Step:
     if step.kind in (StepKind.WATCH, StepKind.WATCH_CANARY, StepKind.GUARD):
         return replace(step, estimate=Estimate(float(step.params["seconds"])))
     known = sorted(timings(step.kind))
+    if step.kind is StepKind.WARM_COPY and not known:
+        return replace(step, estimate=Estimate(move.copies[step.params["resource"]].seconds))
     return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
 
 
@@ -318,6 +334,7 @@ def _rehearsed_seconds(step: Step, rehearsed: Sequence[Rehearsed]) -> float | No
 
 def _notes(move: Move) -> tuple[Message, ...]:
     notes = schema_notes(move.target.unit, move.schemas, move.classes, move.reverts, move.captures)
+    notes += copy_notes(move.copies, move.timings)
     if move.base.origin == "baseline":
         notes.append(Message(N_("The way back is a baseline: it was observed, never verified good.")))
     notes.append(Message(N_("Way back: {release}"), {"release": short(move.base.digest)}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lastgood.domain.capture import Capture
@@ -11,13 +11,37 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Estimate, Plan, PlanKind, Reversibility, Step, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.salvage import WritesSince
+from lastgood.domain.warm_copy import WarmCopy
 from lastgood.planning import steps as build
 from lastgood.planning.moves import Timings
 
 SETTLE = 2.0
 """Seconds before the criteria are measured: pools of connections find out first that theirs were ended."""
+TAKEN = 1.0
+"""Seconds at most in which a copy that stands by gets the name of a restore's."""
 PREPARED = ("copy", "ahead", "swap")
 """Steps after which something of the restore may be on the server."""
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """Where the copy comes from. ``loaded``: how long this snapshot took to load before. ``warm``: what
+    stands by; ``missed``: one was loaded, so that it is told when none does any more.
+    """
+
+    loaded: Estimate = field(default_factory=Estimate)
+    warm: WarmCopy | None = None
+    missed: bool = False
+
+    @property
+    def ready(self) -> bool:
+        return self.warm is not None and self.warm.usable
+
+    @property
+    def title(self) -> str:
+        if self.ready:
+            return N_("Take the copy of {resource} at {at} that stands by")
+        return N_("Load {resource} as it was at {at} beside the live one")
 
 
 def plan_restore(
@@ -26,13 +50,13 @@ def plan_restore(
     capture: Capture,
     users: Sequence[Release],
     timings: Timings,
-    loaded: Estimate,
+    source: CopySource,
     by: str = "",
 ) -> Plan:
     """Beside the live database as long as it takes; closed to ``users`` (the releases of all units that use
     it) for the tail and the swap alone. All of them are measured and looked at afterwards.
 
-    ``release`` is where the unit is and stays. ``loaded``: how long this snapshot took to load before.
+    ``release`` is where the unit is and stays.
     ``by``: digest of the release by which the database is reached, where ``release`` does not name it.
     """
     words = {"resource": capture.resource, "at": f"{capture.opened_at:%Y-%m-%d %H:%M:%S}"}
@@ -54,7 +78,7 @@ def plan_restore(
     steps = (
         step("check", StepKind.CHECK_RESTORE, N_("Check who needs {resource}, and that there is room"),
              applied=list(capture.applied)),
-        step("copy", StepKind.PREPARE_COPY, N_("Load {resource} as it was at {at} beside the live one")),
+        step("copy", StepKind.PREPARE_COPY, source.title),
         step("ahead", StepKind.CARRY_OVER, N_("Carry over what was written since, ahead of the swap")),
         swap,
         step("end", StepKind.END_CAPTURE, N_("The server keeps no more writes of {resource}")),
@@ -64,8 +88,8 @@ def plan_restore(
                    undoes=list(PREPARED))  # fmt: skip
     return Plan(
         PlanKind.RESTORE, release.unit, release.digest, release.digest, release.commit,
-        tuple(_estimated(one, timings, loaded) for one in steps), (abandon,),
-        notes=_notes(capture, users), resources=(capture.resource,),
+        tuple(_estimated(one, timings, source) for one in steps), (abandon,),
+        notes=(*_copy_notes(capture, source), *_notes(capture, users)), resources=(capture.resource,),
     )  # fmt: skip
 
 
@@ -111,13 +135,33 @@ def accepting(plan: Plan, writes: WritesSince, left: Sequence[Message] = ()) -> 
     return replace(plan, steps=steps)
 
 
-def _estimated(step: Step, timings: Timings, loaded: Estimate) -> Step:
+def _estimated(step: Step, timings: Timings, source: CopySource) -> Step:
     if step.kind is StepKind.VERIFY:
         return replace(step, estimate=Estimate(float(step.params["seconds"]) + SETTLE))
+    if step.kind is StepKind.PREPARE_COPY and (source.ready or source.loaded.seconds is not None):
+        # Some copies were loaded and some stood by: what others took says nothing of this one.
+        return replace(step, estimate=Estimate(TAKEN) if source.ready else source.loaded)
     known = sorted(timings(step.kind))
-    if known:
-        return replace(step, estimate=Estimate(known[len(known) // 2], len(known)))
-    return replace(step, estimate=loaded) if step.kind is StepKind.PREPARE_COPY else step
+    return replace(step, estimate=Estimate(known[len(known) // 2], len(known))) if known else step
+
+
+def _copy_notes(capture: Capture, source: CopySource) -> tuple[Message, ...]:
+    words, warm = {"resource": capture.resource}, source.warm
+    if warm is not None and warm.usable:
+        ready = N_("A warm copy of {resource} stands by ({size} MiB, {name}): nothing has to be loaded")
+        return (Message(ready, {**words, "size": -(-warm.size >> 20), "name": warm.name}),)
+    if warm is not None:
+        touched = N_(
+            "The warm copy of {resource} can't be used: {why}. The snapshot's file is loaded instead"
+        )
+        return (Message(touched, {**words, "why": warm.trouble}),)
+    if source.missed:
+        gone = N_(
+            "The warm copy of {resource} is gone: dropped by somebody, or used by a restore that was given "
+            "up. The snapshot's file is loaded instead"
+        )
+        return (Message(gone, words),)
+    return ()
 
 
 def _notes(capture: Capture, users: Sequence[Release]) -> tuple[Message, ...]:

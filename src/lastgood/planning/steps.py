@@ -11,6 +11,7 @@ from lastgood.domain.plan import Reversibility, Step, StepKind
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import Release
 from lastgood.domain.unit import Role
+from lastgood.planning.copies import CopyChoice
 from lastgood.planning.rehearsing import Written
 from lastgood.planning.schema import Classes, SchemaMove
 from lastgood.ports.traffic import Leave
@@ -92,6 +93,21 @@ def _rehearse(
         stopped = [one.digest for one in others if one.database(resource)]
         params |= {"others": stopped} if stopped else {}
     return Step(f"rehearse:{resource}", StepKind.REHEARSE, Message(title, {"resource": resource}), params)
+
+
+def warm_copies(release: Release, choices: Mapping[str, CopyChoice]) -> list[Step]:
+    """After the rehearsal, which may end the rollout, and before a fence: it takes as long as a load."""
+    title = N_("Load a copy of {resource} beside it, as it was at the snapshot")
+    return [
+        Step(
+            f"warm:{resource}",
+            StepKind.WARM_COPY,
+            Message(title, {"resource": resource}),
+            {"release": release.digest, "resource": resource, "must": choice.asked},
+        )
+        for resource, choice in choices.items()
+        if choice.warm
+    ]
 
 
 def fetch_image(release: Release) -> list[Step]:

@@ -139,6 +139,11 @@ class Keeper(ABC):
             raise self._damaged(snapshot)
         return cut
 
+    def seen(self, snapshot: Snapshot) -> Cut | None:
+        """What was seen at its cut, whatever became of the dump."""
+        with self.files():
+            return Cut.load(self._notes(snapshot.id))
+
     def migrations_of(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Names of those it has, oldest first; the dump is not read. Raises Rejected when it is not there."""
         cut = self.known(snapshot.id)

@@ -43,11 +43,10 @@ def mebibytes(settings: Mapping[str, Any], key: str, default: int, driver: str) 
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidInput(
             N_("the setting '{key}' of the {driver} driver is no number of MiB: '{value}'"),
-            todo=N_("Write a whole number, for example {default}; 0 copies a sample of any database."),
+            todo=N_("Write a whole number, for example 10240."),
             key=key,
             driver=driver,
             value=value,
-            default=default,
         )
     return value
 

@@ -14,6 +14,7 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.restore_point import Snapshot
 from lastgood.ports.drivers import Migrates, Snapshots
 from lastgood.ports.restoring import Captures, Restores
+from lastgood.ports.warm import KeepsWarm
 from lastgood.testing.conformance_migrates import KEY, script
 
 SHOP = script(
@@ -142,3 +143,106 @@ class RestoresConformance:
     def test_a_table_that_is_not_there_is_refused(self, subject: Subject, cut: Snapshot) -> None:
         with pytest.raises(Rejected, match="nosuch"):
             subject.build().refuse_restore(cut, ("nosuch",))
+
+
+class Warm(Database, KeepsWarm, Protocol):
+    """One that can have a copy stand by."""
+
+
+@dataclass(frozen=True)
+class WarmSubject:
+    """``subject`` of a driver that keeps warm; ``touch`` writes into a copy as somebody would who looks into
+    it.
+    """
+
+    build: Callable[[], Warm]
+    ask: Callable[[str], list[tuple[object, ...]]]
+    databases: Callable[[], list[str]]
+    touch: Callable[[str], None]
+
+
+class KeepsWarmConformance:
+    """What a driver must keep that has copies stand by. The subclass gives ``subject``."""
+
+    @pytest.fixture
+    def subject(self) -> WarmSubject:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def cut(self, subject: WarmSubject) -> Snapshot:
+        driver = subject.build()
+        driver.deploy(SHOP, KEY)
+        taken = driver.capture("cut")
+        assert driver.standing_by(taken) is None
+        assert driver.writes_since(taken, ()).warm is None
+        driver.warm_copy(taken)
+        driver.deploy(SPOILS, KEY)
+        subject.ask("INSERT INTO items VALUES (4, 'four', 40)")
+        return taken
+
+    def go_back(self, subject: WarmSubject, cut: Snapshot) -> None:
+        driver = subject.build()
+        driver.refuse_restore(cut, ())
+        driver.prepare_copy(cut, "r")
+        driver.carry_over(cut, "r", ())
+        driver.swap(cut, "r", ())
+        assert subject.ask(ITEMS) == [(1, "one", 10), (2, "two", 20), (3, "three", 30), (4, "four", 40)]
+        assert driver.fingerprint() == cut.fingerprint
+
+    def test_it_says_what_it_can_and_what_stands_by(self, subject: WarmSubject, cut: Snapshot) -> None:
+        driver = subject.build()
+        assert isinstance(driver, KeepsWarm)
+        assert driver.copy_room().size > 0
+        there = driver.standing_by(cut)
+        assert there is not None
+        assert (there.usable, there.size > 0) == (True, True)
+        assert driver.writes_since(cut, ()).warm == there
+        assert there.name in subject.databases()
+
+    def test_made_twice_it_is_one(self, subject: WarmSubject, cut: Snapshot) -> None:
+        before = subject.databases()
+        assert subject.build().warm_copy(cut).usable
+        assert subject.databases() == before
+
+    def test_a_restore_takes_it(self, subject: WarmSubject, cut: Snapshot) -> None:
+        there = subject.build().standing_by(cut)
+        assert there is not None
+        driver = subject.build()
+        for _ in range(2):
+            driver.prepare_copy(cut, "r")
+        assert there.name not in subject.databases()
+        self.go_back(subject, cut)
+
+    def test_touched_it_is_told_and_not_used(self, subject: WarmSubject, cut: Snapshot) -> None:
+        there = subject.build().standing_by(cut)
+        assert there is not None
+        subject.touch(there.name)
+        seen = subject.build().standing_by(cut)
+        assert seen is not None
+        assert not seen.usable
+        assert there.name in str(seen.trouble)
+        self.go_back(subject, cut)
+
+    def test_touched_it_is_made_anew(self, subject: WarmSubject, cut: Snapshot) -> None:
+        there = subject.build().standing_by(cut)
+        assert there is not None
+        subject.touch(there.name)
+        assert subject.build().warm_copy(cut).usable
+        self.go_back(subject, cut)
+
+    def test_given_up_it_is_gone_and_the_file_is_there(self, subject: WarmSubject, cut: Snapshot) -> None:
+        driver = subject.build()
+        driver.prepare_copy(cut, "first")
+        driver.carry_over(cut, "first", ())
+        assert not driver.abandon("first")
+        assert driver.standing_by(cut) is None
+        self.go_back(subject, cut)
+
+    def test_it_ends_with_the_capture(self, subject: WarmSubject, cut: Snapshot) -> None:
+        there = subject.build().standing_by(cut)
+        assert there is not None
+        for _ in range(2):
+            subject.build().end_capture(cut)
+        assert there.name not in subject.databases()
+        with pytest.raises(Rejected):
+            subject.build().warm_copy(cut)

@@ -27,6 +27,7 @@ from lastgood.domain.plan import Reversibility
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Neighbours
 from lastgood.domain.unit import UnitId
+from lastgood.domain.warm_copy import CopyRoom
 from lastgood.drivers.postgresql.scan import runnable
 from lastgood.ports.content import DriverTools
 from lastgood.ports.drivers import Classification, MigrationScript, Reading, Rehearsal
@@ -49,11 +50,12 @@ def rewound(settings: Mapping[str, Any]) -> Sequence[Path]:
 
 
 class FakeDatabase(FakeRestoring):
-    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, HasNeighbours, Measures,
-    Observes and GivesEvidence.
+    """Migrates, RehearsesWrites, Classifies, Reviews, Snapshots, Captures, Restores, KeepsWarm,
+    HasNeighbours, Measures, Observes and GivesEvidence.
 
-    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``beside``: who else has
-    to do with it; ``sampled``: what it says of its copies; ``rehearsals`` counts them.
+    ``obstacle``: why it can't capture; ``unknown``: why what it captured is not all; ``room``: of a copy that
+    stands by; ``beside``: who else has to do with it; ``sampled``: what it says of its copies;
+    ``rehearsals`` counts them.
     """
 
     def __init__(self, path: Path, directory: Path, resource: str = "fake") -> None:
@@ -62,6 +64,7 @@ class FakeDatabase(FakeRestoring):
         self.resource = resource
         self.obstacle: Message | None = None
         self.unknown: tuple[Message, ...] = ()
+        self.room = CopyRoom(size=1 << 20, free=1 << 40)
         self.beside = Neighbours()
         self.undone: tuple[Message, ...] = ()
         self.sampled = 0

@@ -1,4 +1,6 @@
-"""Captures and Restores on one SQLite file: triggers write down what anybody but a migration writes."""
+"""Captures, Restores and KeepsWarm on one SQLite file: triggers write down what anybody but a migration
+writes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +18,7 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Neighbours, Salvage, Swapped, TableWrites, WritesSince
+from lastgood.domain.warm_copy import CopyRoom, WarmCopy
 
 JOURNAL = "lastgood_journal"
 """What was written: seq, name of the table, what was done, key, the columns that were given, as JSON."""
@@ -30,6 +34,7 @@ class FakeRestoring(Protocol):
     directory: Path
     obstacle: Message | None
     unknown: tuple[Message, ...]
+    room: CopyRoom
     beside: Neighbours
     undone: tuple[Message, ...]
     """What a swap says is still to be done."""
@@ -68,7 +73,9 @@ class FakeRestoring(Protocol):
         with self.connect() as connection:
             if _open(connection) != snapshot.id:
                 reason = Message(N_("nothing was kept since {name}"), {"name": snapshot.id})
-                return WritesSince(snapshot.id, complete=False, reasons=(reason,))
+                return WritesSince(
+                    snapshot.id, complete=False, reasons=(reason,), warm=self.standing_by(snapshot)
+                )
             last = _position(connection)
             counts: dict[str, list[int]] = {}
             for table, done, _, _ in _net(connection, 0):
@@ -76,7 +83,8 @@ class FakeRestoring(Protocol):
         tables = tuple(
             TableWrites(t, n[0], n[1], n[2], not keep or t in keep) for t, n in sorted(counts.items())
         )
-        return WritesSince(snapshot.id, not self.unknown, tables, self.unknown, str(last), last * 100)
+        warm = self.standing_by(snapshot)
+        return WritesSince(snapshot.id, not self.unknown, tables, self.unknown, str(last), last * 100, warm)
 
     def refuse_lost(self, snapshot: Snapshot) -> None:
         self._fail("refuse_lost")
@@ -89,6 +97,32 @@ class FakeRestoring(Protocol):
         with self.connect() as connection:
             if _open(connection) == snapshot.id:
                 _remove(connection)
+        self._warm(snapshot).unlink(missing_ok=True)
+
+    def copy_room(self) -> CopyRoom:
+        self._fail("copy_room")
+        return self.room
+
+    def warm_copy(self, snapshot: Snapshot) -> WarmCopy:
+        self._fail("warm_copy")
+        self.refuse_lost(snapshot)
+        there = self.standing_by(snapshot)
+        if there is None or not there.usable:
+            temporary = self._warm(snapshot).with_suffix(".tmp")
+            shutil.copyfile(snapshot.path, temporary)
+            temporary.rename(self._warm(snapshot))
+        size = self._warm(snapshot).stat().st_size
+        return WarmCopy(self._warm(snapshot).name, size, proven_at=datetime.now(UTC))
+
+    def standing_by(self, snapshot: Snapshot) -> WarmCopy | None:
+        """A file tells by its content whether somebody wrote to it."""
+        self._fail("standing_by")
+        path = self._warm(snapshot)
+        if not path.exists():
+            return None
+        same = not Path(snapshot.path).exists() or path.read_bytes() == Path(snapshot.path).read_bytes()
+        trouble = Message("") if same else Message(N_("{name} was changed"), {"name": path.name})
+        return WarmCopy(path.name, path.stat().st_size, trouble)
 
     def refuse_restore(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         self._fail("refuse_restore")
@@ -104,6 +138,9 @@ class FakeRestoring(Protocol):
     def prepare_copy(self, snapshot: Snapshot, key: str) -> str:
         self._fail("prepare_copy")
         copy = self._copy(key)
+        warm = self.standing_by(snapshot)
+        if not copy.exists() and "failed" not in self._noted(key) and warm is not None and warm.usable:
+            self._warm(snapshot).rename(copy)
         if not copy.exists() and "failed" not in self._noted(key):
             temporary = copy.with_suffix(".tmp")
             shutil.copyfile(snapshot.path, temporary)
@@ -154,6 +191,9 @@ class FakeRestoring(Protocol):
 
     def _copy(self, key: str) -> Path:
         return self.path.with_name(f"{self.path.name}_restored_{_short(key)}")
+
+    def _warm(self, snapshot: Snapshot) -> Path:
+        return self.path.with_name(f"{self.path.name}_warm_{_short(snapshot.id)}")
 
     def _notes_of(self, key: str) -> Path:
         return self.path.with_name(f"restore-{_short(key)}.json")

@@ -86,6 +86,7 @@ ON_ONE = {
     "test_postgresql_expiring": "wheel",
     "test_postgresql_trouble": "wheel",
     "test_postgresql_realism": "debian",
+    "test_postgresql_warm": "wheel",
     "test_postgresql_pooler": "debian",
     "test_postgresql_replicas": "debian",
 }

@@ -6,20 +6,21 @@ import functools
 import importlib
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from tests.drivers.postgresql.day import Day
 
 
-def die(day: Day, point: str) -> None:
-    """A restore in a process of its own that kills itself at ``point``: ``module.function`` of the driver,
+def die(day: Day, point: str, act: Callable[[], object] | None = None) -> None:
+    """A restore, or ``act``, in a process of its own that kills itself at ``point``: ``module.function``,
     with ``<`` in front for before and ``>`` for after it ran, and perhaps ``#2`` for the second time.
     """
     child = os.fork()
     if child == 0:
         try:
             arm(point)
-            day.go_back_again()
+            (act or day.go_back_again)()
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)

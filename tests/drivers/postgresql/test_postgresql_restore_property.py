@@ -115,7 +115,8 @@ def test_no_acknowledged_write_is_lost(server: PostgresServer, data: st.DataObje
     tables, ddl = data.draw(schemas())
     with lab_of(server) as lab:
         lab.ask(ddl)
-        event(_one_day(lab, tables, data.draw(migrations(tables)), seed))
+        mechanism = data.draw(st.sampled_from(["file", "warm"]))
+        event(f"{mechanism}: {_one_day(lab, tables, data.draw(migrations(tables)), seed, mechanism)}")
 
 
 @contextmanager
@@ -130,7 +131,8 @@ def lab_of(server: PostgresServer) -> Iterator[Lab]:
                 lab.ask(f'DROP DATABASE "{name}" WITH (FORCE)', name="postgres")
 
 
-def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int) -> str:
+def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int, mechanism: str = "file") -> str:
+    """``mechanism``: whether the copy is loaded from the file for the restore, or stood by before."""
     driver = lab.driver(lock_timeout=5, lock_deadline=30)
     mine = [_seeded(lab, tables, number) for number in range(WRITERS)]
     taken = driver.capture("cut")
@@ -139,6 +141,9 @@ def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int) -> str:
     for shopper in shoppers:
         shopper.start()
     try:
+        if mechanism == "warm":
+            assert driver.warm_copy(taken).usable
+            (lab.tools.directory / "snapshots" / f"{taken.id}.dump").unlink()
         until(lambda: all(s.acts == s.allowed for s in shoppers))
         for shopper in shoppers:
             shopper.allowed = 100

@@ -22,6 +22,7 @@ from lastgood.domain.rollout import RolloutState
 from lastgood.domain.salvage import Salvage, Swapped, TableWrites
 from lastgood.engine.handlers import Result, StepContext
 from lastgood.ports.restoring import Restores
+from lastgood.ports.warm import KeepsWarm
 
 ROUNDS = 20
 SMALL = 500
@@ -118,7 +119,10 @@ class CheckRestore(RestoreStep):
 
 class PrepareCopy(RestoreStep):
     def run(self, context: StepContext) -> Result:
-        return {"copy": self.driver(context).prepare_copy(self.snapshot(context), context.program)}
+        driver, snapshot = self.driver(context), self.snapshot(context)
+        there = driver.standing_by(snapshot) if isinstance(driver, KeepsWarm) else None
+        touched = {"warm_unusable": str(there.trouble)} if there is not None and not there.usable else {}
+        return {"copy": driver.prepare_copy(snapshot, context.program), **touched}
 
 
 class CarryOver(RestoreStep):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of, undoes_of
+from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of, undoes_of, warm_of
 from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
 from lastgood.actions.needs import needed_by_others, other_users
 from lastgood.actions.rehearsing import journeys_of, texts_of
@@ -122,6 +122,32 @@ class Rehearse(Handler):
         taken = context.result_of(f"snapshot:{resource}") or {}
         with context.store.read() as unit:
             return next(s for s in unit.points.snapshots(resource) if s.id == taken.get("snapshot"))
+
+
+class LoadWarmCopy(Handler):
+    """Where room and speed chose it and it fails, the snapshot's file is what a restore loads: slower, and
+    nothing is lost. Where the settings ask for it, nothing begins.
+    """
+
+    def run(self, context: StepContext) -> Result:
+        release, database = database_at(context, self.tools.vault)
+        keeps = warm_of(self.tools.drivers, release, database)
+        taken = context.result_of(f"snapshot:{database.resource}") or {}
+        with context.store.read() as unit:
+            snapshots = unit.points.snapshots(database.resource)
+        snapshot = next(s for s in snapshots if s.id == taken.get("snapshot"))
+        try:
+            if keeps is None:
+                raise Rejected(N_("this driver has no copy stand by"), where=database.resource)
+            warm = keeps.warm_copy(snapshot)
+        except Rejected as error:
+            if context.step.params["must"]:
+                raise
+            return {"warm": "", "why": str(error.what)}
+        if warm.proven_at is not None:
+            with context.store.write() as unit:
+                unit.points.add_snapshot(replace(snapshot, proven_at=warm.proven_at))
+        return {"warm": warm.name, "bytes": warm.size}
 
 
 def _not_as_planned(resource: str) -> Conflict:

@@ -21,7 +21,7 @@ from lastgood.actions.steps.restore import (
     SwapDatabase,
 )
 from lastgood.actions.steps.room import CheckRoom
-from lastgood.actions.steps.schema import Migrate, Rehearse, RevertSchema, TakeSnapshot
+from lastgood.actions.steps.schema import LoadWarmCopy, Migrate, Rehearse, RevertSchema, TakeSnapshot
 from lastgood.actions.steps.take_back import TakeBackWave
 from lastgood.actions.steps.tools import Tools
 from lastgood.actions.steps.traffic import DrainTraffic, ShiftTraffic, SplitTraffic
@@ -39,6 +39,7 @@ def handlers(tools: Tools) -> Handlers:
         StepKind.CHECK_ROOM: CheckRoom(tools),
         StepKind.SNAPSHOT: TakeSnapshot(tools),
         StepKind.REHEARSE: Rehearse(tools),
+        StepKind.WARM_COPY: LoadWarmCopy(tools),
         StepKind.FETCH_IMAGE: FetchImage(tools),
         StepKind.HOLD_IMAGE: HoldImage(tools),
         StepKind.PLACE_FILES: PlaceFiles(tools),

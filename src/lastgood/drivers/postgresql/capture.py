@@ -3,7 +3,8 @@
 A capture is a publication and a replication slot, both named after the snapshot, so that they are found
 again after any crash. The slot is temporary until the dump is whole: a crash before leaves a publication,
 which keeps nothing; one between slot and notes leaves a slot of no known snapshot, which the next capture or
-end of a capture removes. Nothing is ever consumed from the slot: where it begins is the cut.
+end of a capture removes. Nothing is consumed from the slot that is not put aside before (``early``): it
+begins at the cut, or where that ends.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from lastgood.domain.errors import Cause, DriverError, Rejected
 from lastgood.domain.message import N_, Message
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import TableWrites, WritesSince
-from lastgood.drivers.postgresql import changes, obstacles, publication, slots
+from lastgood.domain.warm_copy import WarmCopy
+from lastgood.drivers.postgresql import changes, early, obstacles, publication, slots
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.snapshot import Moment, Snapshotter
+from lastgood.drivers.postgresql.warm import Warmer
 from lastgood.sql.writes import Tally, Written
 
 RETRY_PAUSE = 0.2
@@ -52,6 +55,7 @@ class Capturer:
                 taken = self._take(connection, key, name)
             older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
             self._remove(connection, *older)
+            self._sweep(connection)
             return taken
 
     def writes_since(self, snapshot: Snapshot, keep: Sequence[str]) -> WritesSince:
@@ -59,22 +63,24 @@ class Capturer:
         name = self.name(snapshot.id)
         with self.server.session() as connection:
             slot, notes = slots.look(connection, name), publication.read(connection, name)
-            lost = self.lost(snapshot, slot)
+            lost, warm = self.lost(connection, snapshot, slot), self.warmer.look(connection, snapshot)
             if slot is None or notes is None or lost is not None:
                 reason = lost or Message(_NO_CAPTURE, {"name": snapshot.id})
-                return WritesSince(snapshot.id, False, reasons=(reason,), held=slot.held if slot else 0)
+                return WritesSince(
+                    snapshot.id, False, reasons=(reason,), held=slot.held if slot else 0, warm=warm
+                )
             position = changes.now(connection)
             tables = self._count(connection, snapshot, position, dict(notes.tables), keep)
             notes.follow(publication.look(connection), ours=False)
             reasons = [*notes.reasons(self.server.user)]
             if one(connection, "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"):
                 reasons.append(Message(N_("large objects are there: what was written to them is not known")))
-            return WritesSince(snapshot.id, not reasons, tables, tuple(reasons), position, slot.held)
+            return WritesSince(snapshot.id, not reasons, tables, tuple(reasons), position, slot.held, warm)
 
     def refuse_lost(self, snapshot: Snapshot) -> None:
         """Source of ``Captures.refuse_lost``."""
         with self.server.session() as connection:
-            lost = self.lost(snapshot, slots.look(connection, self.name(snapshot.id)))
+            lost = self.lost(connection, snapshot, slots.look(connection, self.name(snapshot.id)))
         if lost is not None:
             raise Rejected(
                 lost.template,
@@ -99,10 +105,26 @@ class Capturer:
                     [n for n in names if n[: len(name)] not in known] for names in self._remains(connection)
                 )
                 self._remove(connection, *left)
+            self._sweep(connection)
+
+    def warm(self, snapshot: Snapshot) -> WarmCopy:
+        """Source of ``KeepsWarm.warm_copy``."""
+        self.refuse_lost(snapshot)
+        return self.warmer.warm(snapshot)
+
+    def _sweep(self, connection: Connection) -> None:
+        """What belongs to captures that are not open."""
+        open_ = self._remains(connection)[0]
+        self.warmer.sweep(connection, open_)
+        early.drop(connection, open_)
 
     def name(self, id_: str) -> str:
         """Of slot and publication, by the snapshot's id; what else begins with it goes with the capture."""
         return publication.capture_name(self.server.settings.resource, id_)
+
+    @property
+    def warmer(self) -> Warmer:
+        return Warmer(self.server, self.snapshots)
 
     @property
     def prefix(self) -> str:
@@ -110,7 +132,10 @@ class Capturer:
 
     def _open(self, connection: Connection, id_: str) -> Snapshot | None:
         known, slot = self.snapshots.known(id_), slots.look(connection, self.name(id_))
-        return known.snapshot if known and slot and slot.begins == known.snapshot.cut else None
+        if known is None or slot is None:
+            return None
+        whole = early.whole(connection, self.name(id_), known.snapshot.cut, slot.begins)
+        return known.snapshot if whole else None
 
     def _refuse(self) -> None:
         obstacle = self.obstacle()
@@ -172,7 +197,7 @@ class Capturer:
             connection.execute(self.server.guards())
             yield
 
-    def lost(self, snapshot: Snapshot, slot: slots.Slot | None) -> Message | None:
+    def lost(self, live: Connection, snapshot: Snapshot, slot: slots.Slot | None) -> Message | None:
         """Why the slot does not hold everything since the cut."""
         if slot is None:
             return Message(_NO_CAPTURE, {"name": snapshot.id})
@@ -181,7 +206,8 @@ class Capturer:
                 N_("the server gave up the log since snapshot {name}: more than it may keep was written"),
                 {"name": snapshot.id},
             )
-        if slot.database != self.server.database or slot.begins != snapshot.cut:
+        whole = early.whole(live, self.name(snapshot.id), snapshot.cut, slot.begins)
+        if slot.database != self.server.database or not whole:
             return Message(
                 N_("the capture of snapshot {name} begins at {begins} of {database}, not at the cut {cut}"),
                 {"name": snapshot.id, "begins": slot.begins, "database": slot.database, "cut": snapshot.cut},
@@ -202,7 +228,7 @@ class Capturer:
             ) as tally,
         ):
             keys = changes.partition_keys(reading)
-            stream = changes.transactions(reading, name, name, up_to=position)
+            stream = early.transactions(reading, name, name, up_to=position)
             tally.add(changes.rejoined(transaction, keys) for transaction in stream)
             return _tables(tally.written(), {**tally.names, **names}, keep)
 

@@ -21,7 +21,7 @@ from lastgood.sql.changes import Change, Kind, Relation, Transaction
 
 __all__ = [
     "Change", "Kind", "Relation", "Transaction",
-    "advance", "branch", "mark", "now", "number", "partition_keys", "position", "rejoined", "settle",
+    "advance", "branch", "mark", "now", "number", "pages", "partition_keys", "position", "rejoined", "settle",
     "transactions",
 ]  # fmt: skip
 
@@ -56,18 +56,27 @@ def transactions(
     ``connection`` is in autocommit mode and free between two transactions. No more than ``PAGE`` messages and
     one transaction are held in memory. The server needs one free replication slot. Raises psycopg.Error.
     """
-    last = number(up_to or now(connection))
-    first = number(after) if after else 0
+    up_to = up_to or now(connection)
+    first, last = number(after) if after else 0, number(up_to)
+    parser = Parser()
+    for page in pages(connection, slot, publication, after=after, up_to=up_to):
+        done = [t for message in page if (t := parser.feed(message)) is not None]
+        yield from (t for t in done if t.changes and first < number(t.end) <= last)
+
+
+def pages(
+    connection: Connection, slot: str, publication: str, *, after: str = "", up_to: str
+) -> Iterator[list[bytes]]:
+    """The same as the server's messages, whole transactions at a time."""
     reading = f"lastgood_reading_{secrets.token_hex(8)}"
     branch(connection, slot, reading, temporary=True)
     try:
         if after:
             advance(connection, reading, after)
-        parser = Parser()
         while True:
-            page, messages = _page(connection, reading, publication, last, parser)
-            yield from (t for t in page if t.changes and first < number(t.end) <= last)
-            if messages < PAGE:
+            page = _page(connection, reading, publication, up_to)
+            yield page
+            if len(page) < PAGE:
                 return
     finally:
         with contextlib.suppress(psycopg.Error):
@@ -146,21 +155,12 @@ def now(connection: Connection) -> str:
     return str(one(connection, "SELECT pg_current_wal_flush_lsn()::text"))
 
 
-def _page(
-    connection: Connection, slot: str, publication: str, last: int, parser: Parser
-) -> tuple[list[Transaction], int]:
-    """The next transactions, and of how many messages they were made."""
-    done: list[Transaction] = []
-    messages = 0
+def _page(connection: Connection, slot: str, publication: str, up_to: str) -> list[bytes]:
+    """The messages of the next transactions."""
     names = sql.Identifier(publication).as_string(connection)
     with connection.transaction(), connection.cursor(binary=True) as cursor:
         connection.execute(_FORM)
-        for (message,) in cursor.stream(_READ, (slot, position(last), PAGE, names), size=CHUNK):
-            messages += 1
-            complete = parser.feed(message)
-            if complete is not None:
-                done.append(complete)
-    return done, messages
+        return [m for (m,) in cursor.stream(_READ, (slot, up_to, PAGE, names), size=CHUNK)]
 
 
 _FORM = """

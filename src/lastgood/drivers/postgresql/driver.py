@@ -1,5 +1,5 @@
 """PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Reviews, UndoesRows, Snapshots, Captures,
-Restores, HasNeighbours, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes and
+Restores, KeepsWarm, HasNeighbours, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes and
 GivesEvidence.
 """
 
@@ -16,6 +16,7 @@ from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
 from lastgood.domain.salvage import Neighbours, Salvage, Swapped, WritesSince
 from lastgood.domain.unit import UnitId
+from lastgood.domain.warm_copy import CopyRoom, WarmCopy
 from lastgood.drivers.postgresql import evidence, revisions, undoing
 from lastgood.drivers.postgresql.bundle import Bundler
 from lastgood.drivers.postgresql.capacity import free_connections
@@ -181,6 +182,16 @@ class PostgresqlDriver:
 
     def abandon(self, key: str) -> bool:
         return self._restores.abandon(key)
+
+    def copy_room(self) -> CopyRoom:
+        return self._captures.warmer.room()
+
+    def warm_copy(self, snapshot: Snapshot) -> WarmCopy:
+        return self._captures.warm(snapshot)
+
+    def standing_by(self, snapshot: Snapshot) -> WarmCopy | None:
+        with self._server.session() as connection:
+            return self._captures.warmer.look(connection, snapshot)
 
     def free_connections(self) -> int:
         return free_connections(self._server)

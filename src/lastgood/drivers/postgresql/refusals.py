@@ -48,8 +48,10 @@ FROM pg_replication_slots WHERE slot_name = %s AND safe_wal_size IS NOT NULL
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
 
 
-def refuse(live: Connection, server: Server, cut: Cut, notes: publication.Notes, keep: Sequence[str]) -> None:
-    """Raises Rejected with the first thing in the way."""
+def refuse(
+    live: Connection, server: Server, cut: Cut, notes: publication.Notes, keep: Sequence[str], *, loads: bool
+) -> None:
+    """Raises Rejected with the first thing in the way; ``loads``: the copy is not there yet."""
     _refuse_rights(live, server)
     _refuse_keep(server, cut.listing, notes, [publication.short(name) for name in keep])
     subscriptions = _names(live, _SUBSCRIPTIONS)
@@ -66,7 +68,8 @@ def refuse(live: Connection, server: Server, cut: Cut, notes: publication.Notes,
             N_("{address} has large objects, and what was written to them since is not in the log"),
             N_("Go back by the migration's revert.sql."),
         )
-    _refuse_short_log(live, server, cut)
+    if loads:
+        _refuse_short_log(live, server, cut)
     prepared(live, server)
 
 

@@ -25,6 +25,7 @@ from lastgood.drivers.postgresql.replicas import Replicas
 from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
 from lastgood.drivers.postgresql.snapshot import Snapshotter
+from lastgood.drivers.postgresql.warm import beginning
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,6 @@ class Restorer:
 
     def refuse(self, snapshot: Snapshot, keep: Sequence[str]) -> None:
         """What a crash left closed is opened first: nobody else gets that far while it is."""
-        cut = self.snapshots.cut_of(snapshot)
         with fence.maintenance(self.server) as admin:
             copies = [name for (name,) in admin.execute(_COPIES, (self._stem, len(self._stem)))]
             if copies:
@@ -55,8 +55,12 @@ class Restorer:
             self._poolers.refuse()
             with self.server.session() as live:
                 self._refuse_lost(live, snapshot)
-                refuse(live, self.server, cut, self._notes(live, snapshot), keep)
-                check_room(live, self.server)
+                warm = self.captures.warmer.look(live, snapshot)
+                cut = self.captures.warmer.cut(snapshot, warm)
+                loads = warm is None or not warm.usable
+                refuse(live, self.server, cut, self._notes(live, snapshot), keep, loads=loads)
+                if loads:
+                    check_room(live, self.server)
 
     def neighbours(self) -> Neighbours:
         """Source of ``HasNeighbours.neighbours``."""
@@ -70,19 +74,11 @@ class Restorer:
         with self._going_on(key) as admin:
             if self._swapped(admin, key) is not None or self._whole(admin, key):
                 return name
-            dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
-            self.snapshots.cut_of(snapshot)
-            drop(admin, name)
-            with self.server.session() as live:
-                check_room(live, self.server)
-                make_like(live, self.server, name, COMMENT)
-            subject = sql.Identifier(name)
-            admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
-            admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
-            load(self.server.at(name), dump, tools)
+            warmer = self.captures.warmer
+            if not (warmer.adopted(admin, snapshot, name) or warmer.adopt(admin, snapshot, name)):
+                self._load(admin, snapshot, name)
             with self.server.at(name).patient_session() as copy:
                 copy.execute("SET synchronous_commit = on")
-                copy.execute("ANALYZE")
                 Ledger.begin(copy, key, snapshot.id)
         return name
 
@@ -118,6 +114,21 @@ class Restorer:
             drop(admin, self._copy(key))
             return False
 
+    def _load(self, admin: Connection, snapshot: Snapshot, name: str) -> None:
+        """From the snapshot's file."""
+        dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
+        self.snapshots.cut_of(snapshot)
+        drop(admin, name)
+        with self.server.session() as live:
+            check_room(live, self.server)
+            make_like(live, self.server, name, COMMENT)
+        subject = sql.Identifier(name)
+        admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(subject))
+        admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(subject))
+        load(self.server.at(name), dump, tools)
+        with self.server.at(name).patient_session() as copy:
+            copy.execute("ANALYZE")
+
     @contextlib.contextmanager
     def _going_on(self, key: str) -> Iterator[Connection]:
         """A fence that a crash left is opened: the copy beside it tells that it was ours."""
@@ -150,7 +161,7 @@ class Restorer:
             salvager.catch_up()
             now = datetime.now(UTC)
             ledger.failed = (
-                f"{_begin(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
+                f"{beginning(self.server.database)}_failed_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03}"
             )
 
             def begin(paused: pausing.Noted) -> None:
@@ -224,7 +235,7 @@ class Restorer:
         return Salvager(live, ledger.connection, ledger, capture, f"{capture}_{_digest(ledger.key)}", kept)
 
     def _refuse_lost(self, live: Connection, snapshot: Snapshot) -> None:
-        lost = self.captures.lost(snapshot, slots.look(live, self.captures.name(snapshot.id)))
+        lost = self.captures.lost(live, snapshot, slots.look(live, self.captures.name(snapshot.id)))
         if lost is not None:
             raise Rejected(
                 lost.template,
@@ -255,7 +266,7 @@ class Restorer:
 
     @property
     def _stem(self) -> str:
-        return f"{_begin(self.server.database)}_restored_"
+        return f"{beginning(self.server.database)}_restored_"
 
 
 @contextlib.contextmanager
@@ -273,11 +284,6 @@ def _if_it_can_be() -> Iterator[None]:
         log.warning("after the swap: %s", failures.text(error))
     except (DriverError, OSError) as error:
         log.warning("after the swap: %s", error)
-
-
-def _begin(name: str) -> str:
-    """As much of a database's name as leaves room for what is added: the server cuts names at 63 bytes."""
-    return name.encode()[:35].decode(errors="ignore")
 
 
 def _digest(key: str) -> str:

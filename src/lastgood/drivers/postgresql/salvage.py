@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lastgood.domain.salvage import Salvage
-from lastgood.drivers.postgresql import changes, contents, publication, sequences
+from lastgood.drivers.postgresql import changes, contents, early, publication, sequences
 from lastgood.drivers.postgresql.carrying import Carrier
 from lastgood.drivers.postgresql.changes import Transaction
 from lastgood.drivers.postgresql.connection import Connection, one
@@ -51,7 +51,7 @@ class Salvager:
         ):
             changes.branch(self.live, self.capture, self.slot)
         carrier = self._carrier = self._carrier or self._begin()
-        stream = changes.transactions(
+        stream = early.transactions(
             self.live, self.slot, self.capture, after=self.ledger.position, up_to=position
         )
         keys = changes.partition_keys(self.live)

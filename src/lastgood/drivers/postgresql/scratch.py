@@ -142,18 +142,12 @@ def _subject(database: str, role: str | None) -> sql.Composed:
 
 def check_room(connection: Connection, server: Server, size: Size | None = None) -> None:
     """Refuse a second database that would fill the server's disk, where we can see that disk."""
-    if server.settings.host not in ("localhost", "127.0.0.1", "::1") and server.settings.host[:1] != "/":
-        return
-    try:
-        directory = Path(str(one(connection, "SELECT current_setting('data_directory')")))
-    except errors.InsufficientPrivilege:
-        return
-    if not directory.is_dir():
+    free = free_space(connection, server)
+    if free is None:
         return
     whole = "SELECT pg_database_size(current_database())"
     need = int(one(connection, whole)) if size is None else size(connection)
     need += need // 5
-    free = shutil.disk_usage(directory).free
     if free < need:
         raise Rejected(
             N_("a copy of {address} needs about {need} MiB, and {free} MiB are free on the server"),
@@ -163,6 +157,17 @@ def check_room(connection: Connection, server: Server, size: Size | None = None)
             need=need >> 20,
             free=free >> 20,
         )
+
+
+def free_space(connection: Connection, server: Server) -> int | None:
+    """Bytes on the server's disk, where it is this machine's; no SQL tells it."""
+    if server.settings.host not in ("localhost", "127.0.0.1", "::1") and server.settings.host[:1] != "/":
+        return None
+    try:
+        directory = Path(str(one(connection, "SELECT current_setting('data_directory')")))
+    except errors.InsufficientPrivilege:
+        return None
+    return shutil.disk_usage(directory).free if directory.is_dir() else None
 
 
 def remove_leftovers(connection: Connection) -> None:

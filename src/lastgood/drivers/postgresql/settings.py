@@ -10,6 +10,7 @@ from typing import Any
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
+from lastgood.domain.warm_copy import Asked
 from lastgood.drivers.postgresql.endpoints import Endpoint, endpoints, parameters
 from lastgood.sql.settings import days, mebibytes, password, resident, seconds
 
@@ -25,7 +26,7 @@ KEYS = frozenset(
         "keep_days",
         "resident",
     )
-) | {"rehearse_whole", "poolers", "replicas"}
+) | {"rehearse_whole", "poolers", "replicas", "copy", "copy_room"}
 SIGNAL_KEYS = frozenset({"query", "database"})
 """A signal's settings may come together with those of the database it asks."""
 
@@ -35,6 +36,8 @@ class PostgresqlSettings:
     """Times are seconds. ``parameters`` is what libpq needs to connect, without the password.
 
     ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
+    ``copy`` says how the copy of a change that moves data is kept; ``copy_room``, in MiB, how much of the
+    server's disk such copies may take, 0 for what can be seen there.
     ``poolers``: consoles of PgBouncer in front of the server. ``replicas``: servers that follow it.
     """
 
@@ -48,6 +51,8 @@ class PostgresqlSettings:
     keep_days: int = 0
     resident: Path | None = None
     rehearse_whole: int = 10240
+    copy: Asked = Asked.AUTO
+    copy_room: int = 0
     poolers: tuple[Endpoint, ...] = ()
     replicas: tuple[Endpoint, ...] = ()
 
@@ -88,6 +93,20 @@ class PostgresqlSettings:
             keep_days=days(settings, "postgresql"),
             resident=resident(settings, "postgresql"),
             rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "postgresql"),
+            copy=_asked(settings.get("copy", Asked.AUTO.value)),
+            copy_room=mebibytes(settings, "copy_room", 0, "postgresql"),
             poolers=endpoints(settings, "poolers"),
             replicas=endpoints(settings, "replicas"),
         )
+
+
+def _asked(value: object) -> Asked:
+    try:
+        return Asked(value)
+    except ValueError:
+        raise InvalidInput(
+            N_("the setting 'copy' of the postgresql driver is '{value}'"),
+            todo=N_("Use one of: {known}."),
+            value=value,
+            known=", ".join(one.value for one in Asked),
+        ) from None

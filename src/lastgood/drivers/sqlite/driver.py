@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from lastgood.domain.criterion import Signal
@@ -39,6 +40,11 @@ def create(unit: UnitId, settings: Mapping[str, Any], tools: DriverTools) -> obj
     """The driver of one database file; opens nothing yet. Raises InvalidInput."""
     read = SqliteSettings.read(settings)
     return SqliteDriver(Store(read, read.path), tools)
+
+
+def rewound(settings: Mapping[str, Any]) -> Sequence[Path]:
+    """Source of ``Rewinds.rewound``: a restore writes the file anew, from within."""
+    return [SqliteSettings.read(settings).path]
 
 
 def review(migrations: Sequence[MigrationScript]) -> Sequence[Review]:
