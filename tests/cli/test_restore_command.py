@@ -125,7 +125,7 @@ def old_values_go_when_a_person_has_seen_them(world: World, cli: Cli) -> None:
 def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:
     capture = Capture("s1", "shop@prod", str(SHOP), "r1", NOW, ("0001",), ("0002_prices",))
     database = DatabaseTarget("shop@prod", Target("postgresql"))
-    plan = plan_restore(release("x"), database, capture, (str(SHOP),), lambda kind: (), CopySource())
+    plan = plan_restore(release("x"), database, capture, (release("x"),), lambda kind: (), CopySource())
     snapshot = Snapshot("s1", "shop@prod", "/p", "0/1", "f", NOW)
     reasons = () if complete else (Message("the slot was lost"),)
     writes = WritesSince("s1", complete, tables, reasons)
