@@ -14,6 +14,9 @@ from lastgood.planning.moves import begun
 from lastgood.planning.users import STARTS, STOPS, stopped_by
 from lastgood.ports.persistence import UnitOfWork
 
+ENDED = "sessions_ended"
+"""Where the result of a step says whose sessions were ended for it."""
+
 
 def restore_ended(
     unit: UnitOfWork, rollout: Rollout, failure: Failure | None, now: datetime
@@ -172,6 +175,19 @@ def tell_conflicts(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Mess
             words = {"outcome": outcome, "resource": step.params["resource"], "rows": rows}
             outcome = Message(template, words)
     return outcome
+
+
+def sessions_ended(unit: UnitOfWork, rollout: Rollout) -> dict[str, Any]:
+    """Whose sessions a migration of it did not wait for, for the audit; empty where there are none."""
+    found = [s for step in rollout.plan.steps for s in result_of(unit, rollout.id, step.id).get(ENDED, ())]
+    return {ENDED: found} if found else {}
+
+
+def tell_ended(outcome: Message, ended: dict[str, Any]) -> Message:
+    if not ended:
+        return outcome
+    words = {"outcome": outcome, "sessions": "; ".join(ended[ENDED])}
+    return Message(N_("{outcome}. Idle in a transaction and in its way, ended: {sessions}"), words)
 
 
 def tell_stopped(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Message:

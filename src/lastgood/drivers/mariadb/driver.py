@@ -1,5 +1,5 @@
 """MariaDB as a target: Migrates, RehearsesWrites, Reviews, UndoesRows, Classifies, Snapshots, Captures,
-Restores, BundlesDatabases, HasConnections, Measures, Observes, Cautions and GivesEvidence.
+Restores, BundlesDatabases, HasConnections, EndsIdle, Measures, Observes, Cautions and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -86,6 +86,9 @@ class MariadbDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def sessions_ended(self) -> Sequence[str]:
+        return self._server.ended.take()
 
     def undo_obstacle(self, migration: MigrationScript) -> Message | None:
         return self._migrator.undo_obstacle(migration)
