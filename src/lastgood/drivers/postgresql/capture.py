@@ -52,6 +52,8 @@ class Capturer:
             if taken is None:
                 self._refuse()
                 self._remove(connection, *self._remains(connection, name))
+                # What stood by or was put aside under the same name is of another cut.
+                self._sweep(connection)
                 taken = self._take(connection, key, name)
             older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
             self._remove(connection, *older)

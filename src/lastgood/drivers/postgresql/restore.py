@@ -69,11 +69,13 @@ class Restorer:
             return Neighbours((*self._poolers.notes(), *replicas), slots_left(live, self.server))
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
-        """One that a crash left unfinished is begun anew."""
+        """One that a crash left unfinished, or somebody dropped, is begun anew."""
         name = self._copy(key)
         with self._going_on(key) as admin:
             if self._swapped(admin, key) is not None or self._whole(admin, key):
                 return name
+            # One that moved on with a copy that is no more would leave out what that held.
+            self._drop_slots(key)
             warmer = self.captures.warmer
             if not (warmer.adopted(admin, snapshot, name) or warmer.adopt(admin, snapshot, name)):
                 self._load(admin, snapshot, name)
@@ -107,12 +109,15 @@ class Restorer:
                 return True
             if not _there(admin, self._copy(key)):
                 return False
-            with self.server.session() as live:
-                for slot in slots.beginning_with(live, self.captures.prefix):
-                    if slot.endswith(_digest(key)):
-                        slots.drop(live, slot)
+            self._drop_slots(key)
             drop(admin, self._copy(key))
             return False
+
+    def _drop_slots(self, key: str) -> None:
+        with self.server.session() as live:
+            for slot in slots.beginning_with(live, self.captures.prefix):
+                if slot.endswith(_digest(key)):
+                    slots.drop(live, slot)
 
     def _load(self, admin: Connection, snapshot: Snapshot, name: str) -> None:
         """From the snapshot's file."""
