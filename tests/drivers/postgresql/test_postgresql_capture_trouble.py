@@ -247,8 +247,12 @@ def test_settings_of_the_server_in_the_way(shop: Lab) -> None:
         # A rehearsal's copy alone would push the slot out: 2 databases and 64 MiB have to fit.
         shop.server.configure(max_slot_wal_keep_size="70MB")
         until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("70MB",)])
+        left = named(driver._snapshots.name("r1"))
+        shop.ask(f"SELECT pg_create_logical_replication_slot('{left}', 'pgoutput')")
+        shop.ask(f"CREATE PUBLICATION {left}")
         with pytest.raises(Rejected, match=r"keeps 70 MiB .*max_slot_wal_keep_size = '4GB'"):
             driver.capture("r1")
+        assert slots(shop) == publications(shop) == [], "what it left when it died before goes all the same"
         shop.server.configure(wal_level="replica", max_slot_wal_keep_size="1GB")
         driver = restarted(shop, "fast")
         with pytest.raises(Rejected, match=r"wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):

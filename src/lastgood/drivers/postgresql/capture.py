@@ -50,10 +50,11 @@ class Capturer:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self.prefix,))
             taken = self._open(connection, id_)
             if taken is None:
-                self._refuse()
+                # What a death left under this name, and what stood by or was put aside for it, is of another
+                # cut; refused below, nobody would come by again.
                 self._remove(connection, *self._remains(connection, name))
-                # What stood by or was put aside under the same name is of another cut.
                 self._sweep(connection)
+                self._refuse()
                 taken = self._take(connection, key, name)
             older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
             self._remove(connection, *older)
