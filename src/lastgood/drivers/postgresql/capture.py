@@ -204,6 +204,12 @@ class Capturer:
         """Why the slot does not hold everything since the cut."""
         if slot is None:
             return Message(_NO_CAPTURE, {"name": snapshot.id})
+        if slot.idle:
+            return Message(
+                N_("the server gave up the log since snapshot {name}: nobody read it for as long as "
+                   "idle_replication_slot_timeout says"),
+                {"name": snapshot.id},
+            )  # fmt: skip
         if slot.lost:
             return Message(
                 N_("the server gave up the log since snapshot {name}: more than it may keep was written"),

@@ -177,8 +177,8 @@ class Poolers:
 
 
 def _own(settings: Mapping[str, str]) -> dict[str, str]:
-    """Those to be put back: one that is as for a pause was made so by a restore of another database behind the
-    same pooler, which puts it back.
+    """Those to be put back: one that is as for a pause was made so by a restore of another database behind
+    the same pooler, which puts it back.
     """
     return {name: settings[name] for name, value in MEANWHILE.items() if settings[name] != value}
 
