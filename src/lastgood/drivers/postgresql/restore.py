@@ -20,7 +20,7 @@ from lastgood.drivers.postgresql import failures, fence, pausing, publication, s
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.ledger import Ledger
-from lastgood.drivers.postgresql.refusals import prepared, refuse, slots_left
+from lastgood.drivers.postgresql.refusals import prepared, refuse, refuse_short_log, slots_left
 from lastgood.drivers.postgresql.replicas import Replicas
 from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
@@ -122,9 +122,11 @@ class Restorer:
     def _load(self, admin: Connection, snapshot: Snapshot, name: str) -> None:
         """From the snapshot's file."""
         dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
-        self.snapshots.cut_of(snapshot)
+        cut = self.snapshots.cut_of(snapshot)
         drop(admin, name)
         with self.server.session() as live:
+            # Asked again: a copy stood by when the restore began, perhaps, and it was not to be loaded.
+            refuse_short_log(live, self.server, cut)
             check_room(live, self.server)
             make_like(live, self.server, name, COMMENT)
         subject = sql.Identifier(name)
