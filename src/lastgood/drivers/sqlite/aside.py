@@ -46,8 +46,8 @@ class Added:
     columns: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def between(cls, before: Mapping[str, Table], after: Mapping[str, Table]) -> Added:
-        """What only got another name is nothing added."""
+    def between(cls, before: Mapping[str, Table], after: Mapping[str, Table], *, renames: bool) -> Added:
+        """What only got another name is nothing added; without ``renames`` no column did."""
         gone = {
             (table.root, tuple(c.name for c in table.columns))
             for name, table in before.items()
@@ -62,7 +62,7 @@ class Added:
             (name, column)
             for name, table in after.items()
             if name in before
-            for column in _new_columns(before[name], table)
+            for column in _new_columns(before[name], table, renames=renames)
         ]
         return cls(tuple(tables), tuple(columns))
 
@@ -128,15 +128,22 @@ def bring_back(connection: Connection, migration: str, key: str) -> Mapping[str,
     """
     failed: dict[str, int] = {}
     there = read_tables(connection)
-    for kept in _pending(connection, migration):
-        number = _try(connection, kept, there.get(kept.relation))
-        if number is None:
-            failed[kept.place] = 0
-            continue
-        connection.execute(
-            f"UPDATE {REGISTRY} SET returned = ?, returned_by = ?, returned_at = ? WHERE id = ?",
-            (number, key, _now(), kept.id),
-        )
+    pending = list(_pending(connection, migration))
+    progress = True
+    while pending and progress:  # A table may need the rows of another one first.
+        progress = False
+        for kept in list(pending):
+            number = _try(connection, kept, there.get(kept.relation))
+            if number is None:
+                failed.setdefault(kept.place, 0)
+                continue
+            progress = True
+            failed.pop(kept.place, None)
+            pending.remove(kept)
+            connection.execute(
+                f"UPDATE {REGISTRY} SET returned = ?, returned_by = ?, returned_at = ? WHERE id = ?",
+                (number, key, _now(), kept.id),
+            )
     return {**failed, **report(connection, "returned_by", migration, key)}
 
 
@@ -157,14 +164,14 @@ def report(connection: Connection, side: str, migration: str, key: str) -> Mappi
     return counted
 
 
-def _new_columns(before: Table, after: Table) -> list[str]:
-    """One that stands where another one of its type is gone has got another name."""
+def _new_columns(before: Table, after: Table, *, renames: bool) -> list[str]:
+    """One that stands where another one of its type is gone may have got another name."""
     was, now = before.columns, after.columns
     lost = {c.name for c in was} - {c.name for c in now}
     renamed = {
         new.name
         for old, new in zip(was, now, strict=False)
-        if old.name in lost and (old.type, old.key) == (new.type, new.key)
+        if renames and old.name in lost and (old.type, old.key) == (new.type, new.key)
     }
     known = {c.name for c in was} | renamed
     return [c.name for c in now if c.name not in known]

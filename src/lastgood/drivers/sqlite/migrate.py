@@ -64,7 +64,8 @@ class Migrator:
             before = read_tables(connection)
             with self._noting(connection, migration, script):
                 self._run_checked(connection, script)
-                added = aside.Added.between(before, read_tables(connection))
+                renames = any("RENAME" in statement.words for statement in script.statements)
+                added = aside.Added.between(before, read_tables(connection), renames=renames)
                 returned = aside.bring_back(connection, migration.name, key)
             self._verify(connection, verify)
             revisions.add(connection, migration.name, migration.digest, key, added.dump())

@@ -1,0 +1,48 @@
+"""What a revert puts aside: all of it, back in the rows that it came from, and gone when it is to go."""
+
+from __future__ import annotations
+
+import pytest
+
+from lastgood.testing.conformance_migrates import KEY, script
+from tests.drivers.sqlite.conftest import Lab
+
+
+@pytest.fixture
+def mode() -> str:
+    return "wal"
+
+
+def test_a_column_that_took_the_place_of_another_one_is_put_aside(lab: Lab) -> None:
+    """Only RENAME gives a column another name."""
+    lab.script("CREATE TABLE orders (id integer PRIMARY KEY, note text); INSERT INTO orders VALUES (1, 'a')")
+    remark = script(
+        "0001_remark",
+        "ALTER TABLE orders DROP COLUMN note; ALTER TABLE orders ADD COLUMN remark text;",
+        "SELECT 1;",
+        "ALTER TABLE orders DROP COLUMN remark; ALTER TABLE orders ADD COLUMN note text;",
+    )
+    driver = lab.driver()
+    driver.deploy(remark, KEY)
+    lab.ask("UPDATE orders SET remark = 'of a customer'")
+    assert driver.revert(remark, "r/1") == {"orders.remark": 1}
+    driver.deploy(remark, "r/2")
+    assert lab.ask("SELECT remark FROM orders") == [("of a customer",)]
+
+
+def test_rows_come_back_whichever_table_refers_to_the_other(lab: Lab) -> None:
+    music = script(
+        "0001_music",
+        "CREATE TABLE albums (id integer PRIMARY KEY); "
+        "CREATE TABLE songs (id integer PRIMARY KEY, album integer REFERENCES albums (id));"
+        "CREATE TABLE covers (id integer PRIMARY KEY, song integer REFERENCES songs (id));",
+        "SELECT 1;",
+        "DROP TABLE covers; DROP TABLE songs; DROP TABLE albums;",
+    )
+    driver = lab.driver()
+    driver.deploy(music, KEY)
+    lab.script("INSERT INTO albums VALUES (1); INSERT INTO songs VALUES (2, 1); INSERT INTO covers VALUES (3, 2)")
+    put = {"albums": 1, "covers": 1, "songs": 1}
+    assert driver.revert(music, "r/1") == put
+    assert driver.deploy(music, "r/2") == put
+    assert lab.ask("SELECT * FROM covers JOIN songs ON song = songs.id") == [(3, 2, 2, 1)]
