@@ -46,3 +46,25 @@ def test_rows_come_back_whichever_table_refers_to_the_other(lab: Lab) -> None:
     assert driver.revert(music, "r/1") == put
     assert driver.deploy(music, "r/2") == put
     assert lab.ask("SELECT * FROM covers JOIN songs ON song = songs.id") == [(3, 2, 2, 1)]
+
+
+def test_without_a_key_no_value_comes_back_into_another_row(lab: Lab) -> None:
+    lab.script("CREATE TABLE guests (who text); INSERT INTO guests VALUES ('a'), ('b'), ('c')")
+    gifts = script(
+        "0001_gifts",
+        "ALTER TABLE guests ADD COLUMN gift text; ALTER TABLE guests ADD COLUMN wrap integer DEFAULT 1;",
+        "SELECT 1;",
+        "ALTER TABLE guests DROP COLUMN wrap; ALTER TABLE guests DROP COLUMN gift;",
+    )
+    driver = lab.driver()
+    driver.deploy(gifts, KEY)
+    lab.script("UPDATE guests SET gift = 'for ' || who, wrap = 0")
+    put = {"guests.gift": 3, "guests.wrap": 3}
+    assert driver.revert(gifts, "r/1") == put
+    assert driver.deploy(gifts, "r/2") == put
+    assert lab.ask("SELECT * FROM guests") == [(w, f"for {w}", 0) for w in "abc"]
+    lab.ask("DELETE FROM guests WHERE who = 'a'")
+    driver.revert(gifts, "r/3")
+    lab.ask("VACUUM")
+    assert driver.deploy(gifts, "r/4") == {"guests.gift": 0, "guests.wrap": 0}
+    assert lab.ask("SELECT * FROM guests") == [("b", None, 1), ("c", None, 1)]

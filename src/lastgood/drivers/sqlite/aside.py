@@ -1,7 +1,8 @@
 """What a revert would lose is put aside in the same transaction, and comes back with its migration.
 
-Kept is what was written into the columns and tables that a migration added: by primary key, or by the number
-of the row, in tables of ours whose columns have no type, so that each value stays what it is.
+Kept is what was written into the columns and tables that a migration added: by primary key, or else by the
+number of the row and its other values, in tables of ours whose columns have no type, so that each value stays
+what it is.
 """
 
 from __future__ import annotations
@@ -103,11 +104,13 @@ def put_aside(connection: Connection, migration: str, key: str, added: Added) ->
     there = read_tables(connection)
     for name in added.tables:
         if name in there:
-            _keep(connection, migration, key, there[name], None)
+            _keep(connection, migration, key, there[name], there[name].key, None)
     for name, column in added.columns:
         table = there.get(name)
         if table is not None and column not in table.key and column in table.names:
-            _keep(connection, migration, key, table, column)
+            # VACUUM, or a table made anew, gives the rows other numbers: by its other values it is the row.
+            of = [n for n in table.names if (name, n) not in added.columns] if table.keyless else table.key
+            _keep(connection, migration, key, table, of, column)
 
 
 def settle(connection: Connection, migration: str, key: str) -> Mapping[str, int]:
@@ -177,8 +180,10 @@ def _new_columns(before: Table, after: Table, *, renames: bool) -> list[str]:
     return [c.name for c in now if c.name not in known]
 
 
-def _keep(connection: Connection, migration: str, key: str, table: Table, column: str | None) -> None:
-    names = table.names if column is None else (*table.key, column)
+def _keep(
+    connection: Connection, migration: str, key: str, table: Table, of: Sequence[str], column: str | None
+) -> None:
+    names = table.names if column is None else (*of, column)
     condition = "true" if column is None else f"{quoted(column)} IS NOT {_default(table, column)}"
     source = quoted(table.name)
     if one(connection, f"SELECT EXISTS (SELECT 1 FROM {source} WHERE {condition})") == 0:
@@ -194,7 +199,7 @@ def _keep(connection: Connection, migration: str, key: str, table: Table, column
         f'INSERT INTO {REGISTRY} (id, migration, relation, "column", kept_in, key, columns, rows, kept_by, '
         "kept_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            number, migration, table.name, column, kept_in, json.dumps(table.key), json.dumps(names),
+            number, migration, table.name, column, kept_in, json.dumps(of), json.dumps(names),
             made.rowcount, key, _now(),
         ),
     )  # fmt: skip
