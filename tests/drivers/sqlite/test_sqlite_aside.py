@@ -41,7 +41,9 @@ def test_rows_come_back_whichever_table_refers_to_the_other(lab: Lab) -> None:
     )
     driver = lab.driver()
     driver.deploy(music, KEY)
-    lab.script("INSERT INTO albums VALUES (1); INSERT INTO songs VALUES (2, 1); INSERT INTO covers VALUES (3, 2)")
+    lab.script(
+        "INSERT INTO albums VALUES (1); INSERT INTO songs VALUES (2, 1); INSERT INTO covers VALUES (3, 2)"
+    )
     put = {"albums": 1, "covers": 1, "songs": 1}
     assert driver.revert(music, "r/1") == put
     assert driver.deploy(music, "r/2") == put
