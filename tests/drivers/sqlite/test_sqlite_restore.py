@@ -214,3 +214,11 @@ def test_a_key_that_only_looks_like_the_number_of_the_row_may_be_missing(lab: La
     )
     (reason,) = lab.driver().writes_since(day.taken, ()).reasons
     assert reason.params == {"table": "t"}
+
+
+def test_verify_finds_nothing_of_what_the_migration_dropped(day: Day) -> None:
+    """Though the state before is at hand while a capture is open."""
+    gone = script("0001_gone", "DROP TABLE visits;", "SELECT page FROM visits;", "")
+    with pytest.raises(Rejected, match="no such table: visits"):
+        day.lab.driver().deploy(gone, KEY)
+    assert day.lab.ask("SELECT count(*) FROM visits") == [(2,)]
