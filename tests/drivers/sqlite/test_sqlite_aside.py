@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from lastgood.testing.conformance_migrates import KEY, script
+from lastgood.ports.expiring import KeepsAside
+from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
 from tests.drivers.sqlite.conftest import Lab
 
 
@@ -70,3 +73,32 @@ def test_without_a_key_no_value_comes_back_into_another_row(lab: Lab) -> None:
     lab.ask("VACUUM")
     assert driver.deploy(gifts, "r/4") == {"guests.gift": 0, "guests.wrap": 0}
     assert lab.ask("SELECT * FROM guests") == [("b", None, 1), ("c", None, 1)]
+
+
+def test_what_lies_aside_is_told_by_age_and_goes(lab: Lab) -> None:
+    later = datetime.now(UTC) + timedelta(days=1)
+    driver = lab.driver()
+    assert isinstance(driver, KeepsAside)
+    assert driver.kept_aside(later) == ()
+    driver.deploy(ORDERS, KEY)
+    driver.deploy(GIFTS, KEY)
+    lab.script("INSERT INTO orders VALUES (1, 'one', 'a ring for Ada'); INSERT INTO gifts VALUES (7)")
+    driver.revert(GIFTS, "r/1")
+    table, column = driver.kept_aside(later)
+    assert (column.kind.value, column.migration, column.relation, column.column, column.rows) == (
+        "kept", GIFTS.name, "orders", "gift", 1,
+    )  # fmt: skip
+    assert (table.relation, table.column, table.rows, table.returned) == ("gifts", "", 1, False)
+    assert driver.kept_aside(later - timedelta(days=2)) == ()
+    driver.drop_aside([column])
+    driver.drop_aside([column])
+    assert driver.kept_aside(later) == (table,)
+    lab.ask("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"a ring for Ada" not in lab.path.read_bytes(), "nor in a page that is free"
+    assert driver.deploy(GIFTS, "r/2") == {"gifts": 1}
+    assert lab.ask("SELECT gift FROM orders") == [(None,)], "it does not come back"
+    (returned,) = driver.kept_aside(later)
+    assert returned.returned
+    driver.drop_aside([returned])
+    assert lab.ask("SELECT name FROM sqlite_schema WHERE name LIKE 'lastgood_kept%'") == [("lastgood_kept",)]
+    assert lab.ask("SELECT id FROM gifts") == [(7,)]
