@@ -302,3 +302,16 @@ def test_without_the_right_to_lock_nothing_is_deployed(lab: Lab) -> None:
         assert driver.applied() == ()
     finally:
         lab.ask(f"DROP USER {user}")
+
+
+def test_a_server_that_logs_statements_takes_it_aside(shop: Lab) -> None:
+    driver = shop.driver()
+    driver.deploy(GIFTS, KEY)
+    shop.ask("UPDATE orders SET gift = 'ring' WHERE id = 2")
+    ((usual,),) = shop.ask("SELECT @@GLOBAL.binlog_format")
+    shop.ask("SET GLOBAL binlog_format = STATEMENT")
+    try:
+        assert driver.revert(GIFTS, "back") == {"orders.gift": 1}
+    finally:
+        shop.ask(f"SET GLOBAL binlog_format = {usual}")
+    assert driver.deploy(GIFTS, "again") == {"orders.gift": 1}

@@ -179,8 +179,9 @@ class Keeper:
             if part not in known and not done:
                 self._begin(*part)
         self.server.guard(connection, statement_timeout=0, keep_mode=True)
-        # So that nobody waits for what is copied.
-        run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        # So that nobody waits for what is copied; a server that logs statements refuses it.
+        if one(connection, "SELECT @@SESSION.binlog_format") != "STATEMENT":
+            run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         for source in self._sources(done):
             if source.kept.key:
                 source.add(connection, sealed=self._sealed(source.kept, done))
