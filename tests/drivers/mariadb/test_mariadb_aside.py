@@ -315,3 +315,32 @@ def test_a_server_that_logs_statements_takes_it_aside(shop: Lab) -> None:
     finally:
         shop.ask(f"SET GLOBAL binlog_format = {usual}")
     assert driver.deploy(GIFTS, "again") == {"orders.gift": 1}
+
+
+def test_a_row_with_the_number_0_comes_back_as_that_row(shop: Lab) -> None:
+    users = script(
+        "0002_users",
+        "CREATE TABLE users (id int AUTO_INCREMENT PRIMARY KEY, name varchar(9));",
+        "SELECT id FROM users;",
+        "DROP TABLE users; {0};",
+    )
+    fails = script(users.name, users.deploy, users.verify, users.revert.format("DROP TABLE nowhere"))
+    works = script(users.name, users.deploy, users.verify, users.revert.format("SELECT 1"))
+    people = "SELECT id, name FROM users ORDER BY id"
+    numbered = [(0, "nobody"), (1, "Ada"), (2, "Bob")]
+    driver = shop.driver()
+    for revert in (fails, works):
+        driver.deploy(revert, KEY)
+        session = shop.session(init_command="SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")
+        with session.cursor() as cursor:
+            cursor.executemany("REPLACE INTO users VALUES (%s, %s)", numbered)
+        session.close()
+        if revert is fails:
+            with pytest.raises(Rejected):
+                driver.revert(revert, "fails")
+            assert shop.ask(people) == numbered, "filled again"
+            shop.ask("DROP TABLE users")
+            shop.ask("DELETE FROM lastgood_revisions WHERE name = '0002_users'")
+    assert driver.revert(works, "back") == {"users": 3}
+    assert driver.deploy(works, "again") == {"users": 3}
+    assert shop.ask(people) == numbered

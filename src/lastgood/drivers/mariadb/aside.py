@@ -26,6 +26,9 @@ from lastgood.drivers.mariadb.undo import Lost, called, recreated, target, trigg
 from lastgood.sql.aside import Added
 from lastgood.sql.listing import Listing
 
+_REFILLS = "STRICT_TRANS_TABLES,NO_AUTO_VALUE_ON_ZERO"
+"""The ``sql_mode`` in which a row with the number 0 is that row, and not the next one."""
+
 
 def added(before: Listing, after: Listing, own: Sequence[Owned], statements: Sequence[Statement]) -> Added:
     """What a migration added that made ``after`` of ``before`` by ``statements``; ``own`` is what it made."""
@@ -253,7 +256,7 @@ class Keeper:
             if not refill:
                 left.append(one_lost)
                 continue
-            undo = [*undo, Undo(refill, rows=True)]
+            undo = [*undo, Undo(refill, _REFILLS, rows=True)]
             if not one_lost.column:
                 undo = [*recreated(one_lost.table, seen), *undo, *triggers_of(one_lost.table, seen)]
         return undo, left
