@@ -344,3 +344,18 @@ def test_a_row_with_the_number_0_comes_back_as_that_row(shop: Lab) -> None:
     assert driver.revert(works, "back") == {"users": 3}
     assert driver.deploy(works, "again") == {"users": 3}
     assert shop.ask(people) == numbered
+
+
+def test_drop_tables_is_drop_table(shop: Lab) -> None:
+    logs = script(
+        "0002_logs",
+        "CREATE TABLE log (line text); CREATE TABLE seen (id int PRIMARY KEY);",
+        "SELECT line FROM log;",
+        "DROP /* both */ TABLES log, seen;",
+    )
+    driver = shop.driver()
+    driver.deploy(logs, KEY)
+    shop.ask("INSERT INTO log VALUES ('of a customer')")
+    assert driver.revert(logs, "back") == {"log": 1}
+    assert driver.deploy(logs, "again") == {"log": 1}
+    assert shop.ask("SELECT line FROM log") == [("of a customer",)]
