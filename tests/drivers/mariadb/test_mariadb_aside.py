@@ -10,6 +10,7 @@ import pytest
 
 from lastgood.domain.errors import Cause, InvalidInput, Rejected
 from lastgood.domain.plan import Reversibility
+from lastgood.ports.rehearsing import Journeys
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
 from tests.drivers.mariadb.conftest import Lab
 
@@ -305,13 +306,15 @@ def test_without_the_right_to_lock_nothing_is_deployed(lab: Lab) -> None:
 
 
 def test_a_server_that_logs_statements_takes_it_aside(shop: Lab) -> None:
-    driver = shop.driver()
+    driver = shop.driver(rehearse_whole=0)
     driver.deploy(GIFTS, KEY)
     shop.ask("UPDATE orders SET gift = 'ring' WHERE id = 2")
     ((usual,),) = shop.ask("SELECT @@GLOBAL.binlog_format")
     shop.ask("SET GLOBAL binlog_format = STATEMENT")
     try:
         assert driver.revert(GIFTS, "back") == {"orders.gift": 1}
+        assert driver.sample_rows()
+        assert driver.rehearse_writes(None, [GIFTS], [], Journeys()).difference == ""
     finally:
         shop.ask(f"SET GLOBAL binlog_format = {usual}")
     assert driver.deploy(GIFTS, "again") == {"orders.gift": 1}

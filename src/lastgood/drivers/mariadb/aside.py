@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import pymysql
 
 from lastgood.drivers.mariadb import kept
-from lastgood.drivers.mariadb.connection import Connection, Server, one, quoted, run
+from lastgood.drivers.mariadb.connection import Connection, Server, lock_no_source, one, quoted, run
 from lastgood.drivers.mariadb.fingerprint import COLUMN, CONSTRAINT, SEQUENCE, TABLE, TRIGGER
 from lastgood.drivers.mariadb.kept import RETYPED, WAS, Field, Kept
 from lastgood.drivers.mariadb.progress import Owned, Undo
@@ -182,9 +182,7 @@ class Keeper:
             if part not in known and not done:
                 self._begin(*part)
         self.server.guard(connection, statement_timeout=0, keep_mode=True)
-        # So that nobody waits for what is copied; a server that logs statements refuses it.
-        if one(connection, "SELECT @@SESSION.binlog_format") != "STATEMENT":
-            run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        lock_no_source(connection)
         for source in self._sources(done):
             if source.kept.key:
                 source.add(connection, sealed=self._sealed(source.kept, done))
