@@ -200,6 +200,12 @@ def is_mariadb(connection: Connection) -> bool:
     return "mariadb" in str(untyped.server_version).lower()
 
 
+def lock_no_source(connection: Connection) -> None:
+    """So that nobody waits for rows from which others are made; a server that logs statements refuses it."""
+    if one(connection, "SELECT @@SESSION.binlog_format") != "STATEMENT":
+        run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
 def session_id(connection: Connection) -> int:
     """The server's number of this session."""
     untyped: Any = connection

@@ -8,8 +8,9 @@ from datetime import datetime
 
 import pymysql
 
+from lastgood.drivers.mariadb import failures, revisions
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows
-from lastgood.sql.blockers import BlockerWatch
+from lastgood.sql.blockers import BlockerWatch, describe
 
 QUERY_LENGTH = 200
 WAITING_FOR_TABLE = "Waiting for table%"
@@ -98,6 +99,15 @@ def session(connection: Connection, number: int) -> tuple[Blocker, ...]:
 
 
 Watch = BlockerWatch[Connection, Blocker]
+
+
+def let_none_in(server: Server, connection: Connection) -> None:
+    """No other migration into the database while this session lives. Raises Rejected."""
+    name = revisions.lock_name(server.database)
+    if one(connection, "SELECT GET_LOCK(%s, %s)", name, server.settings.lock_deadline) != 1:
+        holder = one(connection, "SELECT IS_USED_LOCK(%s)", name)
+        found = describe(session(connection, holder)) if holder else ""
+        raise failures.table_lock("another migration is under way", found, server.spot)
 
 
 def watching(server: Server, session: int) -> Watch:

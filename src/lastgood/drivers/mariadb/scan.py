@@ -321,6 +321,10 @@ def _finish(script: str, current: list[Token], statements: list[Statement]) -> N
         if following.text == "." and token.kind in ("word", "name")
     )
     line = script.count("\n", 0, start) + 1
+    if words[:2] == ("DROP", "TABLES"):
+        # The same, and known by the other word to all that reads it.
+        begin = bare[1].start - start
+        text, words = f"{text[:begin]}TABLE{text[begin + len('TABLES') :]}", ("DROP", "TABLE", *words[2:])
     statements.append(Statement(text, line, words, names, variables, before_dots))
 
 
