@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from lastgood.actions.abilities import migrates_of
 from lastgood.actions.context import Context
+from lastgood.actions.ends import left_standing
 from lastgood.actions.needs import other_users, releases_using, users_of
 from lastgood.domain.digest import digest
 from lastgood.domain.errors import Cause, Conflict, Rejected
@@ -119,6 +120,9 @@ def with_others(context: Context, move: Move) -> tuple[Move, tuple[Message, ...]
     breaking += [resource for resource in move.takes_back if resource not in breaking]
     with context.store.read() as unit:
         found = {one.unit: one for name in breaking for one in releases_using(unit, name)}
+        # The schema may be where it belongs already, and they stand still since.
+        for name in left_standing(unit, move.target.unit):
+            found[name] = unit.releases.get(unit.releases.current(name))
     others = [found[name] for name in sorted(found) if name != move.target.unit]
     left = [str(one.unit) for one in others if not stoppable(one)]
     template = N_("{units} use the database too and go on while its schema moves: we did not start them")
