@@ -30,7 +30,7 @@ from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
 from lastgood.planning.moves import Move, plan_deploy, revertible, staying
-from lastgood.planning.promotion import environments_before, was_verified
+from lastgood.planning.promotion import contractions, environments_before, was_verified
 from lastgood.planning.renewal import with_cold_way_back
 from lastgood.planning.schema import (
     SchemaState,
@@ -292,7 +292,9 @@ def _refuse_unpromoted(context: Context, estate: Estate, release: Release, looku
         if not units:
             continue
         meant = (lookups.content_of(estate.render(u)) for u in units)
-        if was_verified(meant, _verified(context, units)):
+        with context.store.read() as unit:
+            there = [u for u in unit.releases.units() if u.environment == before.name]
+        if was_verified(meant, _verified(context, units), contractions(_verified(context, there))):
             return
         raise Conflict(
             N_("commit {commit} of {service} was not verified in {before} yet"),
