@@ -63,6 +63,8 @@ opened() {{
     told age -d -i "$key" {dump}
     age -d -i "$key" {dump} || : >"$work/closed"
 }}
+# Whether the key was what failed: a tool that ends early has nobody to write to any more, either.
+opens() {{ [ ! -e "$work/closed" ] || age -d -i "$key" {dump} >/dev/null; }}
 # Rows by table: those of the cut, and those that a database has now.
 compared() {{
     awk -F '\\t' -v what="$2" '

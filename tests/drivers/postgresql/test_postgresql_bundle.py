@@ -125,3 +125,19 @@ def test_what_is_damaged_or_not_whole_is_refused(shop: Lab, key: Path, tmp_path:
     assert damaged.returncode == 1
     assert "files are damaged" in damaged.stderr
     assert shop.ask("SELECT count(*) FROM orders") == [(100,)]
+
+
+def test_what_does_not_load_is_not_taken_for_a_wrong_key(shop: Lab, key: Path, tmp_path: Path) -> None:
+    """The server's tool ends early, and what opens the dump then has nobody to write to."""
+    owner = f"gone_{shop.name}"
+    shop.ask("CREATE TABLE owned AS SELECT md5(n::text) FROM generate_series(1, 30000) n")
+    shop.ask(f"CREATE ROLE {owner}; ALTER TABLE owned OWNER TO {owner}")
+    part = shop.driver().bundle_database(shop.driver().snapshot("one"), [], [])
+    shop.ask(f"ALTER TABLE owned OWNER TO CURRENT_USER; DROP ROLE {owner}")
+    bundle = lay_out(part, tmp_path / "bundle")
+    path = only(tmp_path / "bin", part, {"psql": shop.server.binaries, "pg_restore": shop.server.binaries})
+    loaded = run(bundle, path, key=key)
+    assert loaded.returncode == 1
+    assert owner in loaded.stderr
+    assert "it does not load" in loaded.stderr
+    assert "the key does not open the dump" not in loaded.stderr

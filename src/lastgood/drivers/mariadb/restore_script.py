@@ -51,7 +51,7 @@ load() {
     told "mariadb $copy"
     loaded=yes
     opened | session "$copy" || loaded=no
-    [ ! -e "$work/closed" ] ||
+    opens ||
         die "the key does not open the dump; $copy is not whole / 密钥不能打开导出文件"
     [ "$loaded" = yes ] ||
         die "it does not load; $copy is not whole, the live database was not touched / 装入失败"

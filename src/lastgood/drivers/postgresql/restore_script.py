@@ -60,7 +60,7 @@ load() {
     told "pg_restore --exit-on-error --no-subscriptions -d $copy"
     loaded=yes
     opened | pg_restore --exit-on-error --no-subscriptions -d "$copy" || loaded=no
-    [ ! -e "$work/closed" ] ||
+    opens ||
         die "the key does not open the dump; $copy is not whole / 密钥不能打开导出文件"
     [ "$loaded" = yes ] ||
         die "it does not load; $copy is not whole, the live database was not touched / 装入失败"
