@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +173,11 @@ def files(told: Told, body: str, count: str) -> Mapping[str, bytes]:
         **{f"revert/{m.name}.sql": m.revert for m in told.back},
     }
     return {path: text.encode() for path, text in texts.items()}
+
+
+def plain_name(database: str) -> str:
+    """How the names of its copies begin: they are typed by hand."""
+    return re.sub(r"\W+", "_", database)
 
 
 def script(told: Told, body: str) -> str:

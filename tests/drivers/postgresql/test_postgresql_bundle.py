@@ -6,6 +6,7 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -141,3 +142,24 @@ def test_what_does_not_load_is_not_taken_for_a_wrong_key(shop: Lab, key: Path, t
     assert owner in loaded.stderr
     assert "it does not load" in loaded.stderr
     assert "the key does not open the dump" not in loaded.stderr
+
+
+@pytest.mark.parametrize("server", ["debian"], indirect=True, scope="session")
+def test_names_are_taken_as_they_are(lab: Lab, key: Path, tmp_path: Path) -> None:
+    name = f"{lab.name} it's a=b $HOME `id` %s"
+    lab.ask(f'CREATE DATABASE "{name}"')
+    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))  # type: ignore[arg-type]
+    shop = replace(lab, name=quote(name, safe=""), tools=tools)
+    shop.ask('CREATE SCHEMA "S.1"; CREATE TABLE "S.1"."t.2" (id serial)')
+    shop.ask("""CREATE TABLE "or'd ""x"" \\ $HOME :live" AS SELECT 1 AS id""")
+    part = shop.driver().bundle_database(shop.driver().snapshot("one"), [], [])
+    bundle = lay_out(part, tmp_path / "bundle")
+    path = only(tmp_path / "bin", part, {"psql": lab.server.binaries, "pg_restore": lab.server.binaries})
+    shop.ask('INSERT INTO "S.1"."t.2" DEFAULT VALUES')
+    loaded = run(bundle, path, key=key)
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    copy = re.search(r"\./restore\.sh swap (\w+)$", loaded.stdout, re.MULTILINE)
+    assert copy is not None
+    swapped = run(bundle, path, "swap", copy[1])
+    assert swapped.returncode == 0, swapped.stdout + swapped.stderr
+    assert shop.ask('SELECT count(*) FROM "S.1"."t.2"') == [(0,)]

@@ -18,7 +18,7 @@ ask() { told "mariadb $1: $2"; printf '%%s\n' "$2" | session "$1" --batch --raw 
 run() { told "mariadb $1: $2"; printf '%%s\n' "$guard $2" | session "$1"; }
 quoted() { printf '`%%s`' "$(printf '%%s' "$1" | sed 's/`/``/g')"; }
 # A quoted name inside of a text.
-text_of() { quoted "$1" | sed "s/'/''/g"; }
+text_of() { quoted "$1" | sed "s/\\\\/\\\\\\\\/g; s/'/''/g"; }
 text() { printf "'%%s'" "$(printf '%%s' "$1" | sed "s/\\\\/\\\\\\\\/g; s/'/''/g")"; }
 there() {
     [ -n "$(ask "" "SELECT 1 FROM information_schema.schemata WHERE schema_name = $(text "$1")")" ]
