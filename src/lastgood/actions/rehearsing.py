@@ -11,7 +11,7 @@ from lastgood.actions.context import Context
 from lastgood.actions.ends import left_standing
 from lastgood.actions.needs import other_users, releases_using, users_of
 from lastgood.domain.digest import digest
-from lastgood.domain.errors import Cause, Conflict, Rejected
+from lastgood.domain.errors import Cause, Conflict, DriverError
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import DatabaseTarget, Migration, Release
@@ -228,13 +228,13 @@ def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> 
 
 
 def _from(context: Context, copied: Copied, source: Snapshot | None) -> tuple[Rehearsal, Snapshot | None]:
-    """And what was copied, None for the live database. A snapshot whose files are gone is no reason not to
-    rehearse.
+    """And what was copied, None for the live database. A snapshot whose files are gone, or which the key does
+    not open any more, is no reason not to rehearse.
     """
     if source is not None:
         try:
             return copied.rehearse(context.objects, source), source
-        except Rejected as error:
+        except DriverError as error:
             if error.cause is not Cause.WRONG_PATH:
                 raise
     return copied.rehearse(context.objects, None), None

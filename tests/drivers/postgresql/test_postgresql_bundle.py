@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from lastgood.domain.errors import Rejected
 from lastgood.store.vault import AgeVault
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS
 from tests.drivers.bundled import lay_out, only, run
@@ -115,6 +116,11 @@ def test_what_is_damaged_or_not_whole_is_refused(shop: Lab, key: Path, tmp_path:
     half = run(bundle, path, "swap", f"{shop.name}_half")
     assert half.returncode == 1
     assert "was not loaded whole" in half.stderr
+    lost = AgeVault(tmp_path / "since", tmp_path / "new" / "seal.key")
+    lost.seal("a", "b")
+    since = replace(shop, tools=replace(shop.tools, vault=lost)).driver()  # type: ignore[arg-type]
+    with pytest.raises(Rejected, match="missing or damaged"):
+        since.bundle_database(shop.driver().snapshot("one"), [], [])
     other = tmp_path / "other.key"
     subprocess.run(["age-keygen", "-o", str(other)], check=True, capture_output=True)
     wrong = run(bundle, path, key=other)

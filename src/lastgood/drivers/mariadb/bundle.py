@@ -32,7 +32,7 @@ class Bundler:
     def part(
         self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
     ) -> DatabasePart:
-        cut, dump = self.snapshots.cut_of(snapshot), self.snapshots.dump_of(snapshot)
+        cut, dump = self.snapshots.open_cut_of(snapshot), self.snapshots.dump_of(snapshot)
         database = self.server.database
         told = bundling.Told(
             database, bundling.plain_name(database)[:LONGEST_NAME], cut, CONNECTION, forward, back, NEEDS

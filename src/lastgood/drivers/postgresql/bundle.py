@@ -40,7 +40,7 @@ class Bundler:
     def part(
         self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
     ) -> DatabasePart:
-        cut, dump = self.snapshots.cut_of(snapshot), self.snapshots.dump_of(snapshot)
+        cut, dump = self.snapshots.open_cut_of(snapshot), self.snapshots.dump_of(snapshot)
         database = self.server.database
         stem = bundling.plain_name(database).encode()[:35].decode(errors="ignore")
         told = bundling.Told(database, stem, cut, CONNECTION, forward, back, NEEDS)
