@@ -196,3 +196,20 @@ def test_what_nobody_brought_is_not_promoted(shop: Shop) -> None:
     expanded(shop)
     with pytest.raises(Conflict, match="was not verified in prod"):
         promoted(shop)
+
+
+class Grown(Estate):
+    """With a unit that was never deployed."""
+
+    def units(self) -> Sequence[UnitId]:
+        return (*UNITS, UnitId("page", "prod", "fr"))
+
+
+def test_a_new_unit_comes_on_no_code_from_before(shop: Shop) -> None:
+    contracted(shop)
+    estate = Grown(shop.estate.database, EXPAND, "two")
+    context = replace(shop.context, estate=estate)
+    with pytest.raises(Conflict, match=r"0003_drop took from .* what the code of page@prod/fr needs"):
+        plan_many(context, select(context, ["page@prod/fr"]))
+    estate.names = CONTRACT
+    assert len(plan_many(context, select(context, ["page@prod/fr"])).units) == 1

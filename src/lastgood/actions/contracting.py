@@ -13,6 +13,7 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.planning.contracting import hold_back
+from lastgood.planning.schema import SchemaMove
 from lastgood.ports.persistence import UnitOfWork
 
 Done = Mapping[str, Sequence[tuple[str, str]]]
@@ -64,6 +65,29 @@ def refuse_behind(unit: UnitOfWork, plan: Plan, release: Release) -> None:
                     unit=str(other.unit),
                     name=name,
                 )
+
+
+def refuse_from_before(context: Context, release: Release, schemas: Sequence[SchemaMove]) -> None:
+    """Raises Conflict for code from before what was taken away already: a unit that is new may come from any
+    commit.
+    """
+    for schema in schemas:
+        database = schema.database
+        with context.store.read() as unit:
+            users = concerned(unit, database.resource)
+        known = {
+            name for one in users if (their := one.database(database.resource)) for name in their.contracting
+        }
+        taken = [n for n in (*schema.extra, *schema.kept) if n in known and not database.bears(n)]
+        if taken:
+            raise Conflict(
+                N_("{names} took from {resource} what the code of {release} needs, and stays there"),
+                todo=N_("Deploy a commit that has {names}."),
+                where=database.resource,
+                names=", ".join(taken),
+                resource=database.resource,
+                release=str(release.unit),
+            )
 
 
 def refuse_to_fall_behind(unit: UnitOfWork, release: Release) -> None:

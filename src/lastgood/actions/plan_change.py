@@ -12,7 +12,7 @@ from lastgood.actions.adopt import take_baseline
 from lastgood.actions.captures import before_notes, capture_obstacles, copy_rooms, data_left
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
-from lastgood.actions.contracting import held_back
+from lastgood.actions.contracting import held_back, refuse_from_before
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.rehearsing import Among, Told, journeys_between, rehearse_first, undone, unheard
@@ -126,6 +126,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
     if not move.changes:
         raise _nothing(base, waits)
+    refuse_from_before(context, release, move.schemas)
     refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
