@@ -213,3 +213,11 @@ def test_a_new_unit_comes_on_no_code_from_before(shop: Shop) -> None:
         plan_many(context, select(context, ["page@prod/fr"]))
     estate.names = CONTRACT
     assert len(plan_many(context, select(context, ["page@prod/fr"])).units) == 1
+    # Somebody who had it is without: its scripts left the estate.
+    with shop.store.write() as unit:
+        had = unit.releases.get(unit.releases.current(UNITS[2]))
+        database = replace(had.databases[0], held=())
+        unit.releases.put(later := replace(had, databases=(database,), commit="squashed"))
+        unit.releases.set_current(UNITS[2], later.digest, shop.clock.now())
+    estate.names = EXPAND
+    assert len(plan_many(context, select(context, ["page@prod/fr"])).units) == 1

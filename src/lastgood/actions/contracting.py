@@ -67,25 +67,28 @@ def refuse_behind(unit: UnitOfWork, plan: Plan, release: Release) -> None:
                 )
 
 
-def refuse_from_before(context: Context, release: Release, schemas: Sequence[SchemaMove]) -> None:
+def refuse_from_before(
+    context: Context, base: Release, release: Release, schemas: Sequence[SchemaMove]
+) -> None:
     """Raises Conflict for code from before what was taken away already: a unit that is new may come from any
-    commit.
+    commit. Where somebody who had it is without by now, its scripts left the estate, and that tells nothing.
     """
     for schema in schemas:
-        database = schema.database
+        database, resource = schema.database, schema.database.resource
         with context.store.read() as unit:
-            users = concerned(unit, database.resource)
-        known = {
-            name for one in users if (their := one.database(database.resource)) for name in their.contracting
-        }
-        taken = [n for n in (*schema.extra, *schema.kept) if n in known and not database.bears(n)]
+            users = [one for one in concerned(unit, resource) if one.unit != release.unit]
+        theirs = [one.database(resource) or database for one in users]
+        known = {name for one in theirs for name in one.contracting if all(t.bears(name) for t in theirs)}
+        mine = base.database(resource) or database
+        there = (*schema.extra, *schema.kept)
+        taken = [n for n in there if n in known and not database.bears(n) and not mine.bears(n)]
         if taken:
             raise Conflict(
                 N_("{names} took from {resource} what the code of {release} needs, and stays there"),
                 todo=N_("Deploy a commit that has {names}."),
-                where=database.resource,
+                where=resource,
                 names=", ".join(taken),
-                resource=database.resource,
+                resource=resource,
                 release=str(release.unit),
             )
 

@@ -126,7 +126,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
     if not move.changes:
         raise _nothing(base, waits)
-    refuse_from_before(context, release, move.schemas)
+    refuse_from_before(context, base, release, move.schemas)
     refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
