@@ -270,10 +270,23 @@ def test_a_writer_during_the_revert_loses_nothing(shop: Lab) -> None:
     assert shop.ask(f"SELECT id, gift FROM {name}") == [(1, str(acknowledged[-1]))]
 
 
+LAST = "after the last wave"
+
+
+def test_what_comes_after_the_last_wave_is_deployed_and_taken_back(lab: Lab) -> None:
+    driver = lab.driver()
+    driver.deploy(ORDERS, KEY)
+    last = script("0002_last", f"-- lastgood: {LAST}\n{GIFTS.deploy}", GIFTS.verify, GIFTS.revert)
+    assert driver.classify(last).reversibility is Reversibility.EXACT
+    driver.deploy(last, KEY)
+    driver.revert(last, KEY)
+    assert [name for name, _ in driver.applied()] == [ORDERS.name]
+
+
 @pytest.mark.parametrize("part", ["deploy", "revert", "verify"])
-@pytest.mark.parametrize("mark", ["no transaction", "undo rows", "undo row"])
+@pytest.mark.parametrize("mark", ["no transaction", "undo rows", "undo row", LAST])
 def test_a_mark_that_is_not_honoured_is_refused_by_name(lab: Lab, part: str, mark: str) -> None:
-    if (part, mark) == ("revert", "undo rows"):
+    if (part, mark) in (("revert", "undo rows"), ("deploy", LAST)):
         return
     texts = {"deploy": ORDERS.deploy, "verify": ORDERS.verify, "revert": ORDERS.revert}
     texts[part] = f"-- lastgood: {mark}\n{texts[part]}"

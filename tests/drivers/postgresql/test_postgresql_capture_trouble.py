@@ -196,6 +196,18 @@ def test_the_server_gave_the_log_up(shop: Lab) -> None:
         shop.server.configure(max_slot_wal_keep_size="1GB", min_wal_size="80MB")
 
 
+def test_the_server_gave_up_what_nobody_read(shop: Lab) -> None:
+    driver = shop.driver()
+    taken = driver.capture("r1")
+    shop.server.configure(idle_replication_slot_timeout="1s")
+    try:
+        asked = "SELECT invalidation_reason FROM pg_replication_slots"
+        until(lambda: [shop.ask("CHECKPOINT"), shop.ask(asked)][1] == [("idle_timeout",)])
+    finally:
+        shop.server.configure(idle_replication_slot_timeout="0")
+    assert "nobody read it" in told(driver.writes_since(taken, []))[0]
+
+
 def test_a_slot_made_again_by_somebody_is_not_ours(shop: Lab) -> None:
     driver = shop.driver()
     taken = driver.capture("r1")
@@ -247,9 +259,17 @@ def test_settings_of_the_server_in_the_way(shop: Lab) -> None:
         # A rehearsal's copy alone would push the slot out: 2 databases and 64 MiB have to fit.
         shop.server.configure(max_slot_wal_keep_size="70MB")
         until(lambda: shop.ask("SHOW max_slot_wal_keep_size") == [("70MB",)])
+        left = named(driver._snapshots.name("r1"))
+        shop.ask(f"SELECT pg_create_logical_replication_slot('{left}', 'pgoutput')")
+        shop.ask(f"CREATE PUBLICATION {left}")
         with pytest.raises(Rejected, match=r"keeps 70 MiB .*max_slot_wal_keep_size = '4GB'"):
             driver.capture("r1")
-        shop.server.configure(wal_level="replica", max_slot_wal_keep_size="1GB")
+        assert slots(shop) == publications(shop) == [], "what it left when it died before goes all the same"
+        shop.server.configure(idle_replication_slot_timeout="1h", max_slot_wal_keep_size="1GB")
+        until(lambda: shop.ask("SHOW idle_replication_slot_timeout") == [("1h",)])
+        with pytest.raises(Rejected, match=r"nobody read for 1h.*idle_replication_slot_timeout = 0"):
+            driver.capture("r1")
+        shop.server.configure(wal_level="replica", idle_replication_slot_timeout="0")
         driver = restarted(shop, "fast")
         with pytest.raises(Rejected, match=r"wal_level is replica.*ALTER SYSTEM SET wal_level = logical"):
             driver.capture("r1")

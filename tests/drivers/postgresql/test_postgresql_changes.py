@@ -255,3 +255,22 @@ def test_whoever_runs_a_long_transaction_holds_nobody_up(emptied_lab: Lab, slot:
         left = emptied_lab.ask("SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE '%settling%'")
         assert left == []
         changes.advance(connection, slot, changes.now(connection))
+
+
+def test_a_position_is_where_a_record_ends(emptied_lab: Lab) -> None:
+    """One in the middle of a commit that is being written leaves that commit out on both sides of it."""
+    lab = emptied_lab
+    with lab.session() as connection, lab.session() as other:
+        connection.execute("CREATE EXTENSION pg_walinspect")
+        before = lab.ask("SELECT pg_current_wal_insert_lsn()::text")[0][0]
+        found = []
+        for _ in range(3):
+            found.append(changes.now(connection))
+            other.execute("CREATE TABLE IF NOT EXISTS a (id int)")
+        ends = connection.execute(
+            "SELECT end_lsn::text FROM pg_get_wal_records_info(%s::text::pg_lsn, pg_current_wal_flush_lsn()) "
+            "WHERE resource_manager = 'LogicalMessage'",
+            (before,),
+        ).fetchall()
+        assert found == [end for (end,) in ends]
+        connection.execute("DROP EXTENSION pg_walinspect")

@@ -216,6 +216,22 @@ def test_a_swap_that_fails_resumes(fronted: Fronted, monkeypatch: pytest.MonkeyP
     assert (fronted.paused(), fronted.own()) == ([], True)
 
 
+def test_settings_of_another_restores_pause_are_not_put_back(
+    fronted: Fronted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another database behind the same pooler, which is done while this one is not."""
+    rename = fence.rename
+
+    def renaming(*given: Any) -> float:
+        fronted.bouncer.ask("SET server_login_retry = '15'")
+        return rename(*given)
+
+    monkeypatch.setattr(fence, "rename", renaming)
+    fronted.bouncer.ask("SET server_login_retry = '0.01'")
+    fronted.day.go_back()
+    assert (fronted.paused(), fronted.own()) == ([], True)
+
+
 def test_one_that_cannot_be_paused_refuses_before_anything_is_done(fronted: Fronted) -> None:
     lab, name = fronted.day.lab, fronted.day.lab.name
 

@@ -239,6 +239,9 @@ def test_a_log_too_short_for_the_copy_is_in_the_way(lab: Lab) -> None:
         error = refused(day)
         assert "would give up the log since the snapshot" in str(error)
         assert "max_slot_wal_keep_size = '4GB'" in str(error.todo)
+        # What stood by when that was asked may be gone by now.
+        with pytest.raises(Rejected, match="would give up the log"):
+            lab.driver().prepare_copy(day.taken, RESTORE)
     finally:
         lab.server.configure(max_slot_wal_keep_size="1GB")
     until(lambda: lab.ask("SHOW max_slot_wal_keep_size") == [("1GB",)])

@@ -15,7 +15,7 @@ from lastgood.domain.errors import InvalidInput, Rejected
 from lastgood.domain.warm_copy import Asked, WarmCopy
 from lastgood.drivers.postgresql import scratch, warm
 from tests.drivers.postgresql.conftest import SERVERS, Lab
-from tests.drivers.postgresql.day import Day
+from tests.drivers.postgresql.day import RESTORE, Day
 from tests.drivers.postgresql.dying import check, die
 from tests.drivers.postgresql.waiting import until
 
@@ -169,6 +169,32 @@ def test_dropped_by_somebody_the_file_is_loaded(day: Day) -> None:
     assert day.lab.driver().writes_since(day.taken, ()).warm is None
     day.go_back()
     check(day)
+
+
+def test_the_copy_of_a_restore_dropped_by_somebody_is_made_anew_with_all_that_it_held(day: Day) -> None:
+    driver = day.lab.driver()
+    name = driver.prepare_copy(day.taken, RESTORE)
+    driver.carry_over(day.taken, RESTORE, ())
+    day.lab.ask(f'DROP DATABASE "{name}"', name="postgres")
+    day.go_back_again()
+    check(day)
+
+
+def test_what_stood_by_for_a_capture_that_was_lost_is_not_that_of_the_next(lab: Lab) -> None:
+    day, driver = Day.begin(lab), lab.driver()
+    lab.ask("INSERT INTO orders (customer) VALUES ('during the load')")
+    driver.warm_copy(day.taken)
+    lab.ask("INSERT INTO orders (customer) VALUES ('then')")
+    lab.ask("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+    day.taken = driver.capture("cut")
+    seen = driver.writes_since(day.taken, ())
+    assert (seen.tables, seen.warm) == ((), None)
+    driver.warm_copy(day.taken)
+    day.go_back()
+    assert lab.ask("SELECT customer FROM orders WHERE id > 20 ORDER BY id") == [
+        ("during the load",),
+        ("then",),
+    ]
 
 
 def test_given_up_it_is_gone_and_the_next_restore_loads_the_file(day: Day) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import math
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pymysql
@@ -18,6 +18,7 @@ from pymysql.cursors import Cursor
 from lastgood.drivers.mariadb.failures import translate
 from lastgood.drivers.mariadb.settings import MariadbSettings
 from lastgood.ports.content import Vault
+from lastgood.sql.blockers import Ended
 from lastgood.sql.failures import Spot
 
 Connection: TypeAlias = "pymysql.Connection[Cursor]"
@@ -49,9 +50,10 @@ class Server:
     settings: MariadbSettings
     vault: Vault
     database: str
+    ended: Ended = field(default_factory=Ended, compare=False)
 
     def at(self, database: str) -> Server:
-        return Server(self.settings, self.vault, database)
+        return Server(self.settings, self.vault, database, self.ended)
 
     @property
     def user(self) -> str:

@@ -1,5 +1,6 @@
 """MariaDB as a target: Migrates, RehearsesWrites, Reviews, UndoesRows, Classifies, Snapshots, Captures,
-Restores, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes, Cautions and GivesEvidence.
+Restores, BundlesDatabases, KeepsAside, HasConnections, EndsIdle, Measures, Observes, Cautions and
+GivesEvidence.
 """
 
 from __future__ import annotations
@@ -88,6 +89,9 @@ class MariadbDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def sessions_ended(self) -> Sequence[str]:
+        return self._server.ended.take()
 
     def undo_obstacle(self, migration: MigrationScript) -> Message | None:
         return self._migrator.undo_obstacle(migration)

@@ -50,6 +50,11 @@ _SEEN = (
     f"AND COALESCE(p.STATE, '') NOT LIKE '{WAITING_FOR_TABLE}%' ORDER BY 6, 1"
 )
 _STATE = "SELECT COALESCE(STATE, '') FROM information_schema.PROCESSLIST WHERE ID = %s"
+_IDLE = (
+    "SELECT COUNT(*) FROM information_schema.PROCESSLIST p "
+    "JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = p.ID "
+    "WHERE p.ID = %s AND p.COMMAND = 'Sleep' AND p.TIME > %s"
+)
 _ONE = f"SELECT {_SESSION.format(since='NULL')} FROM information_schema.PROCESSLIST p WHERE p.ID = %s"
 
 
@@ -109,9 +114,24 @@ def watching(server: Server, session: int) -> Watch:
     """Looks for what holds that session up, while it is held up: else the others are in nobody's way."""
 
     def look(own: Connection) -> tuple[Blocker, ...]:
-        return blockers(own, session) if _waits(own, session) else ()
+        found = blockers(own, session) if _waits(own, session) else ()
+        if server.settings.end_idle_after:
+            _end_idle(own, found, server)
+        return found
 
     return Watch(server.session, look, server.settings.lock_timeout)
+
+
+def _end_idle(connection: Connection, found: tuple[Blocker, ...], server: Server) -> None:
+    """Looked at once more just before: it may have gone on. Only sessions of which the server shows an open
+    transaction; one that just sits there holds nothing.
+    """
+    for blocker in found:
+        # Somebody else's session may be none that we may end; the blocker is named then, as ever.
+        with contextlib.suppress(pymysql.Error):
+            if one(connection, _IDLE, blocker.id, server.settings.end_idle_after):
+                connection.query(f"KILL CONNECTION {blocker.id:d}")
+                server.ended.note(blocker)
 
 
 def _waits(connection: Connection, session: int) -> bool:

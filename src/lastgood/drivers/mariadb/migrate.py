@@ -39,7 +39,7 @@ from lastgood.sql.failures import Spot
 def read_script(migration: MigrationScript, part: str, text: str) -> Script:
     """Raises InvalidInput when a statement is of a kind that a migration can't have."""
     file = f"{part}.sql of {migration.name}"
-    return Script(file, runnable(text, file, definitions=part != "verify", reverts=part == "revert"))
+    return Script(file, runnable(text, file, definitions=part != "verify", part=part))
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,11 @@ class Capturer:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (self.prefix,))
             taken = self._open(connection, id_)
             if taken is None:
-                self._refuse()
+                # What a death left under this name, and what stood by or was put aside for it, is of another
+                # cut; refused below, nobody would come by again.
                 self._remove(connection, *self._remains(connection, name))
+                self._sweep(connection)
+                self._refuse()
                 taken = self._take(connection, key, name)
             older = [[n for n in names if not n.startswith(name)] for names in self._remains(connection)]
             self._remove(connection, *older)
@@ -201,6 +204,12 @@ class Capturer:
         """Why the slot does not hold everything since the cut."""
         if slot is None:
             return Message(_NO_CAPTURE, {"name": snapshot.id})
+        if slot.idle:
+            return Message(
+                N_("the server gave up the log since snapshot {name}: nobody read it for as long as "
+                   "idle_replication_slot_timeout says"),
+                {"name": snapshot.id},
+            )  # fmt: skip
         if slot.lost:
             return Message(
                 N_("the server gave up the log since snapshot {name}: more than it may keep was written"),

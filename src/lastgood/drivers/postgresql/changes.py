@@ -141,18 +141,24 @@ def settle(connection: Connection) -> None:
         connection.execute("SELECT pg_drop_replication_slot(%s)", (name,))
 
 
-def mark(connection: Connection, what: str) -> None:
-    """Have the present transaction known as ours in the log: undone with it, and readable after it."""
-    connection.execute("SELECT pg_logical_emit_message(true, %s, %s::text)", (MARK, what))
+def mark(connection: Connection, what: str) -> str:
+    """Have the present transaction known as ours in the log: undone with it, and readable after it. Returns
+    the log position where that is said to the end.
+    """
+    asked = "SELECT pg_logical_emit_message(true, %s, %s::text)::text"
+    return str(one(connection, asked, MARK, what))
 
 
 def now(connection: Connection) -> str:
     """A log position behind everything acknowledged before, also what ``synchronous_commit = off`` left
-    unwritten: decoding sees only what is on the disk."""
+    unwritten: decoding sees only what is on the disk.
+
+    It is where a record of ours ends. How far the log is on the disk may be the middle of somebody's commit:
+    that is not over there, and a slot that was moved on to it leaves it out.
+    """
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit = local")
-        mark(connection, "position")
-    return str(one(connection, "SELECT pg_current_wal_flush_lsn()::text"))
+        return mark(connection, "position")
 
 
 def _page(connection: Connection, slot: str, publication: str, up_to: str) -> list[bytes]:

@@ -22,6 +22,10 @@ _CREATE = N_(
     "'{user}' may not publish tables of {address}, the right CREATE on the database is missing: "
     "GRANT CREATE ON DATABASE {database} TO {user}"
 )
+_IDLE = N_(
+    "{address} gives up the log that nobody read for {time}, and a capture is read by a restore only: "
+    "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf()"
+)
 RIGHTS = frozenset({_ROLE, _CREATE})
 
 _FACTS = """
@@ -30,7 +34,9 @@ SELECT pg_is_in_recovery(), current_setting('wal_level'),
        pg_database_size(current_database()),
        current_setting('max_replication_slots')::int, s.taken, s.older,
        (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user),
-       has_database_privilege(current_database(), 'CREATE'), current_user, current_database()
+       has_database_privilege(current_database(), 'CREATE'), current_user, current_database(),
+       (SELECT current_setting(name) FROM pg_settings
+        WHERE name = 'idle_replication_slot_timeout' AND setting <> '0')
 FROM (SELECT count(*) AS taken, count(*) FILTER (WHERE starts_with(slot_name, %s)) AS older
       FROM pg_replication_slots) s
 """
@@ -51,7 +57,7 @@ def limit_for(bytes_: int) -> str:
 def _by_facts(connection: Connection, server: Server, prefix: str) -> Message | None:
     row = connection.execute(_FACTS, (prefix,)).fetchone()
     assert row is not None, "the question always has an answer"
-    standby, level, bound, size, all_slots, taken, older, role, create, user, database = row
+    standby, level, bound, size, all_slots, taken, older, role, create, user, database, idle = row
     params = {"address": server.spot.address, "user": user, "database": database}
     if standby:
         return Message(N_("{address} only reads: point the url at the primary server"), params)
@@ -82,6 +88,8 @@ def _by_facts(connection: Connection, server: Server, prefix: str) -> Message | 
             ),
             {**params, "bound": bound, "need": wanted >> 20, "limit": limit_for(wanted)},
         )
+    if idle:
+        return Message(_IDLE, {**params, "time": idle})
     if not role:
         return Message(_ROLE, params)
     if not create:

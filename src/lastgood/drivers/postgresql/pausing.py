@@ -94,7 +94,7 @@ class Poolers:
                     self._refuse_paused(where, pool)
             noted = {
                 where.endpoint.place: {
-                    "settings": {name: where.settings()[name] for name in MEANWHILE},
+                    "settings": _own(where.settings()),
                     "pools": [pool.name for pool in pools],
                 }
                 for where, pools in known
@@ -174,6 +174,13 @@ class Poolers:
             cause=Cause.TABLE_LOCK,
             blockers=describe(blockers) or "unknown",
         )
+
+
+def _own(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those to be put back: one that is as for a pause was made so by a restore of another database behind
+    the same pooler, which puts it back.
+    """
+    return {name: settings[name] for name, value in MEANWHILE.items() if settings[name] != value}
 
 
 def _each(acts: Iterable[Callable[[], None]]) -> None:

@@ -69,8 +69,32 @@ def refuse(
             N_("Go back by the migration's revert.sql."),
         )
     if loads:
-        _refuse_short_log(live, server, cut)
+        refuse_short_log(live, server, cut)
     prepared(live, server)
+
+
+def refuse_short_log(live: Connection, server: Server, cut: Cut) -> None:
+    """Raises Rejected: loading the copy writes it to the log once more, and the server must not give the
+    capture up for that.
+    """
+    row = live.execute(
+        _LOG, (publication.capture_name(server.settings.resource, cut.snapshot.id),)
+    ).fetchone()
+    if row is None:
+        return
+    left, held, size = row
+    if left < size:
+        raise _rejected(
+            server,
+            N_(
+                "the server would give up the log since the snapshot while the copy of {address} is loaded: "
+                "that takes {need} MiB of log, and {left} MiB are left"
+            ),
+            N_("ALTER SYSTEM SET max_slot_wal_keep_size = '{limit}'; SELECT pg_reload_conf()"),
+            need=size >> 20,
+            left=max(left, 0) >> 20,
+            limit=limit_for(held + size + RESERVE),
+        )
 
 
 def slots_left(live: Connection, server: Server) -> tuple[Message, ...]:
@@ -127,28 +151,6 @@ def _refuse_rights(live: Connection, server: Server) -> None:
             user=server.user,
             address=server.spot.address,
             right=right,
-        )
-
-
-def _refuse_short_log(live: Connection, server: Server, cut: Cut) -> None:
-    """Loading the copy writes it to the log once more: the server must not give the capture up for that."""
-    row = live.execute(
-        _LOG, (publication.capture_name(server.settings.resource, cut.snapshot.id),)
-    ).fetchone()
-    if row is None:
-        return
-    left, held, size = row
-    if left < size:
-        raise _rejected(
-            server,
-            N_(
-                "the server would give up the log since the snapshot while the copy of {address} is loaded: "
-                "that takes {need} MiB of log, and {left} MiB are left"
-            ),
-            N_("ALTER SYSTEM SET max_slot_wal_keep_size = '{limit}'; SELECT pg_reload_conf()"),
-            need=size >> 20,
-            left=max(left, 0) >> 20,
-            limit=limit_for(held + size + RESERVE),
         )
 
 

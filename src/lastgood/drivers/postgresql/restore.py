@@ -20,7 +20,7 @@ from lastgood.drivers.postgresql import failures, fence, pausing, publication, s
 from lastgood.drivers.postgresql.capture import Capturer
 from lastgood.drivers.postgresql.connection import Connection, Server, one
 from lastgood.drivers.postgresql.ledger import Ledger
-from lastgood.drivers.postgresql.refusals import prepared, refuse, slots_left
+from lastgood.drivers.postgresql.refusals import prepared, refuse, refuse_short_log, slots_left
 from lastgood.drivers.postgresql.replicas import Replicas
 from lastgood.drivers.postgresql.salvage import Salvager
 from lastgood.drivers.postgresql.scratch import check_room, drop, load, make_like
@@ -69,11 +69,13 @@ class Restorer:
             return Neighbours((*self._poolers.notes(), *replicas), slots_left(live, self.server))
 
     def prepare(self, snapshot: Snapshot, key: str) -> str:
-        """One that a crash left unfinished is begun anew."""
+        """One that a crash left unfinished, or somebody dropped, is begun anew."""
         name = self._copy(key)
         with self._going_on(key) as admin:
             if self._swapped(admin, key) is not None or self._whole(admin, key):
                 return name
+            # One that moved on with a copy that is no more would leave out what that held.
+            self._drop_slots(key)
             warmer = self.captures.warmer
             if not (warmer.adopted(admin, snapshot, name) or warmer.adopt(admin, snapshot, name)):
                 self._load(admin, snapshot, name)
@@ -107,19 +109,24 @@ class Restorer:
                 return True
             if not _there(admin, self._copy(key)):
                 return False
-            with self.server.session() as live:
-                for slot in slots.beginning_with(live, self.captures.prefix):
-                    if slot.endswith(_digest(key)):
-                        slots.drop(live, slot)
+            self._drop_slots(key)
             drop(admin, self._copy(key))
             return False
+
+    def _drop_slots(self, key: str) -> None:
+        with self.server.session() as live:
+            for slot in slots.beginning_with(live, self.captures.prefix):
+                if slot.endswith(_digest(key)):
+                    slots.drop(live, slot)
 
     def _load(self, admin: Connection, snapshot: Snapshot, name: str) -> None:
         """From the snapshot's file."""
         dump, tools = self.snapshots.dump_of(snapshot), self.snapshots.tools()
-        self.snapshots.cut_of(snapshot)
+        cut = self.snapshots.cut_of(snapshot)
         drop(admin, name)
         with self.server.session() as live:
+            # Asked again: a copy stood by when the restore began, perhaps, and it was not to be loaded.
+            refuse_short_log(live, self.server, cut)
             check_room(live, self.server)
             make_like(live, self.server, name, COMMENT)
         subject = sql.Identifier(name)

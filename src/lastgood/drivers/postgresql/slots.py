@@ -32,13 +32,14 @@ _OPTIONS = {
 @dataclass(frozen=True)
 class Slot:
     """``begins``: what was committed before is not in it. ``held``: bytes of log kept for it.
-    ``lost``: the server gave it up.
+    ``lost``: the server gave it up; ``idle``: because nobody read it.
     """
 
     begins: str
     held: int
     lost: bool
     database: str
+    idle: bool = False
 
 
 def replicating(server: Server) -> Connection:
@@ -89,8 +90,10 @@ def look(connection: Connection, name: str) -> Slot | None:
     row = connection.execute(
         "SELECT coalesce(confirmed_flush_lsn::text, '0/0'), "
         "coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, "
-        "coalesce(wal_status, '') IN ('lost', ''), coalesce(database, '') "
-        "FROM pg_replication_slots WHERE slot_name = %s",
+        "coalesce(wal_status, '') IN ('lost', ''), coalesce(database, ''), "
+        # Older servers have no such column.
+        "coalesce(to_jsonb(s) ->> 'invalidation_reason' = 'idle_timeout', false) "
+        "FROM pg_replication_slots s WHERE slot_name = %s",
         (name,),
     ).fetchone()
     return Slot(*row) if row else None
