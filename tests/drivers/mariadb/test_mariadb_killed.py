@@ -149,7 +149,7 @@ def test_killed_anywhere_a_failing_deploy_is_taken_back(lab: Lab) -> None:
 
 def test_killed_anywhere_a_revert_goes_on(lab: Lab) -> None:
     killed = 0
-    for point in range(1, 400, 71):
+    for point in range(1, 400, 31):
         start = ready(lab)
         lab.driver().deploy(GOOD, "key")
         try:
