@@ -232,6 +232,12 @@ def test_settings_of_another_restores_pause_are_not_put_back(
     assert (fronted.paused(), fronted.own()) == ([], True)
 
 
+def test_one_by_which_nobody_comes_keeps_its_own_settings(fronted: Fronted) -> None:
+    fronted.bouncer.serve({"*": where(fronted.day.lab.server)})
+    fronted.day.go_back()
+    assert (fronted.paused(), fronted.own()) == ([], True)
+
+
 def test_one_that_cannot_be_paused_refuses_before_anything_is_done(fronted: Fronted) -> None:
     lab, name = fronted.day.lab, fronted.day.lab.name
 

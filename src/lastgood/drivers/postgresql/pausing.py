@@ -88,7 +88,8 @@ class Poolers:
         with ExitStack() as inside:
             vault, database = self.server.vault, self.server.database
             opened = [inside.enter_context(console(e, vault)) for e in self.server.settings.poolers]
-            known = [(one, one.pools(database)) for one in opened]
+            # One by which nobody comes is left alone: nothing would be noted of it.
+            known = [(one, pools) for one in opened if (pools := one.pools(database))]
             for where, pools in known:
                 for pool in pools:
                     self._refuse_paused(where, pool)
@@ -98,7 +99,6 @@ class Poolers:
                     "pools": [pool.name for pool in pools],
                 }
                 for where, pools in known
-                if pools
             }
             try:
                 self._pause(live, known, lambda: begin(noted))
