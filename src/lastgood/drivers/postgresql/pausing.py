@@ -88,8 +88,7 @@ class Poolers:
         with ExitStack() as inside:
             vault, database = self.server.vault, self.server.database
             opened = [inside.enter_context(console(e, vault)) for e in self.server.settings.poolers]
-            # One by which nobody comes is left alone: nothing would be noted of it.
-            known = [(one, pools) for one in opened if (pools := one.pools(database))]
+            known = [(one, one.pools(database)) for one in opened]
             for where, pools in known:
                 for pool in pools:
                     self._refuse_paused(where, pool)
@@ -120,7 +119,9 @@ class Poolers:
         try:
             with console(endpoint, self.server.vault) as opened:
                 opened.resume(noted["pools"])
-                opened.calm(noted["pools"], noted["settings"])
+                # Where nobody came before, the first one may have come meanwhile, and was not let in.
+                names = noted["pools"] or [pool.name for pool in opened.pools(self.server.database)]
+                opened.calm(names, noted["settings"])
         except Unreachable as error:
             if not gone(error):
                 raise
