@@ -35,7 +35,7 @@ test: ## every test, against real servers (ARGS="-k name" for some)
 	@scripts/system-packages
 	@scripts/bootstrap dev demo docker
 	@scripts/oscar
-	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)
 
 .PHONY: lint
 lint: ## mistakes and formatting

@@ -282,3 +282,26 @@ def test_who_came_after_the_plan_was_made_ends_it_before_it_begins(stage: Stage,
     assert end.state is RolloutState.FAILED
     assert "nothing was changed" in str(end.outcome)
     assert_serves(stage.theatre, stage.old)
+
+
+def test_a_way_back_that_stops_after_the_schema_starts_them_when_run_again(
+    stage: Stage, other: Release
+) -> None:
+    """Nothing is left to take out by then, and they still stand still."""
+    rollout = stage.accept(stage.move(strict(stage)))
+    stage.theatre.proxy.bad.add(generation_id(strict(stage)))
+    engine = stage.theatre.runtimes[OTHER]
+
+    def breaks(moment: str, step: str) -> None:
+        if (moment, step) == ("before effect", f"back:lift:start:{OTHER}"):
+            engine.needs[generation_id(other)] = 99
+            engine.broken.add(generation_id(other))
+
+    end = stage.theatre.run(rollout.id, breaks)
+    assert end.state is RolloutState.INCOMPLETE, str(end.outcome)
+    assert f"Stopped with it: {OTHER}" in str(end.outcome)
+    engine.broken.clear()
+    again = stage.theatre.run(rollback(stage.theatre.context, UNIT))
+    assert again.state is RolloutState.VERIFIED, str(again.outcome)
+    assert_serves(stage.theatre, stage.old)
+    assert_serves(stage.theatre, other)

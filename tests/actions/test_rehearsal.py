@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from lastgood.actions.reviewing import server_notes
-from lastgood.domain.errors import Conflict, NotReversible, Rejected
+from lastgood.domain.errors import Cause, Conflict, DriverError, NotReversible, Rejected
 from lastgood.domain.message import Message
 from lastgood.domain.rehearsal import OldCode
 from lastgood.domain.rollout import RolloutState
@@ -82,6 +82,15 @@ def test_a_snapshot_of_this_very_schema_is_used_and_one_that_is_gone_does_no_har
     stage.shop.order(4)
     stage.shop.database.discard(taken)
     assert stage.move(stage.release("gift", GIFT, NEW)).rehearsed[RESOURCE].old is OldCode.PROVEN
+
+
+def test_a_snapshot_that_the_key_does_not_open_any_more_does_no_harm(stage: Stage) -> None:
+    taken = stage.shop.database.snapshot("kept")
+    with stage.theatre.store.write() as unit:
+        unit.points.add_snapshot(taken)
+    closed = DriverError("a sealed file does not open with the key", cause=Cause.WRONG_PATH)
+    stage.shop.database.fail_next("rehearse", closed)
+    assert stage.move(stage.release("gift", GIFT, NEW)).rehearsed[RESOURCE].copied_at is None
 
 
 def test_a_snapshot_of_another_day_is_not_copied_and_the_plan_says_of_when_it_is(stage: Stage) -> None:

@@ -14,12 +14,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from lastgood.cli import restore as command
+from lastgood.cli.expire import lines_of
 from lastgood.cli.restore_view import restore_view
 from lastgood.cli.session import Session
 from lastgood.cli.status_view import status_view
 from lastgood.cli.words import state_word
 from lastgood.domain.capture import Capture
 from lastgood.domain.criterion import GateResult, Verdict
+from lastgood.domain.expiry import DatabaseExpiry
 from lastgood.domain.message import Message
 from lastgood.domain.plan import PlanKind
 from lastgood.domain.release import DatabaseTarget
@@ -120,6 +122,13 @@ def old_values_go_when_a_person_has_seen_them(world: World, cli: Cli) -> None:
     assert "nothing that may go" in cli(*words).stdout
     recorded = [record["verb"] for record in cli.data("audit", "list", "--limit", "2")]
     assert recorded == ["expire", "expire"]
+
+
+def test_what_may_be_nowhere_else_is_said_of_a_dump_from_a_way_back() -> None:
+    dumps = [Snapshot(f"s{n}", "shop@prod", "/p", "0/1", "f", NOW, expires=n > 1) for n in (1, 2)]
+    _, back, there = lines_of(translator("en"), DatabaseExpiry("shop@prod", NOW, dumps))
+    assert "s1; it may hold what is nowhere else" in back.plain
+    assert "nowhere" not in there.plain
 
 
 def planned(*tables: TableWrites, complete: bool = True) -> RestorePlan:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.docs.conftest import UNIT, Trial
 from tests.docs.reading import named, scripts
 
 ANSWERS = {"first": "Hello, world! (dev/us)", "next": "Hello, everybody! (dev/us)"}
 
 
+@pytest.mark.timeout(400)
 def test_what_the_pages_say_works_in_their_order(trial: Trial) -> None:
     five_minutes_of_the_readme(trial)
     a_second_good_state(trial)

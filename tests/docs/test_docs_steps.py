@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lastgood.domain.digest import digest_bytes
 from lastgood.domain.image import Image
@@ -19,6 +20,7 @@ from lastgood.domain.release import (
     RoleSpec,
 )
 from lastgood.domain.unit import Role, Target, UnitId
+from lastgood.domain.warm_copy import Asked, CopyRoom
 from lastgood.planning.moves import Move, plan_deploy, plan_rollback
 from lastgood.planning.schema import SchemaState, schema_move
 from tests.docs.reading import named
@@ -66,7 +68,11 @@ def told(table: str) -> list[str]:
 
 
 def test_a_deploy() -> None:
-    plan = plan_deploy(move(release("old", "1"), release("new", "1", "2"), "1"))
+    """Of a change that moves data: only then a copy stands by."""
+    one = move(release("old", "1"), release("new", "1", "2"), "1")
+    moves = {**one.classes, "2": (Reversibility.BY_SNAPSHOT, "", "")}
+    resource, room = "shop@prod/us", CopyRoom(1 << 40, asked=Asked.WARM)
+    plan = plan_deploy(replace(one, classes=moves, captures={resource: None}, rooms={resource: room}))
     assert told(FORWARD) == kinds(plan.steps)
 
 

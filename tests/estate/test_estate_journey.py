@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import entry_points
+
 import pytest
 
 from lastgood.domain.digest import digest_bytes, plain
+from lastgood.estate.lint_journey import RUN_BY
 from tests.estate.changes import DATABASE, as_text
 from tests.estate.repositories import Repository
 
@@ -60,3 +64,12 @@ def test_a_journey_of_nobody_is_a_mistake(repository: Repository) -> None:
     (found,) = repository.lint()
     assert (found.severity, found.path) == ("error", "databases/shop/journeys/wep.sql")
     assert "Did you mean 'web'?" in as_text([found])
+
+
+def test_it_is_missed_wherever_journeys_run() -> None:
+    modules = {point.name: import_module(point.module) for point in entry_points(group="lastgood.drivers")}
+    assert {
+        name
+        for name, module in modules.items()
+        if any(hasattr(one, "rehearse_writes") for one in vars(module).values() if isinstance(one, type))
+    } == RUN_BY

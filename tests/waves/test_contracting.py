@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from lastgood.domain.change import ChangeState
 from lastgood.domain.errors import Conflict, InvalidInput, NotReversible
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.rollout import Request, Rollout, RolloutState
-from tests.waves.test_shared_migration import RESOURCE, UNITS, Shop
+from lastgood.domain.unit import Environment, UnitId
+from tests.waves.test_shared_migration import RESOURCE, UNITS, Estate, Shop
 
 EXPAND = ("0001_init", "0002_gift")
 CONTRACT = (*EXPAND, "0003_drop")
@@ -167,3 +168,56 @@ def test_past_both_it_stops_every_writer_first(shop: Shop) -> None:
     assert any("0003_drop took from" in str(note) and "stop every writer" in str(note) for note in plan.notes)
     revert = next(s for s in plan.steps if s.params.get("migration") == "0003_drop")
     assert revert.params["has_to_go"]
+
+
+class TwoEnvironments(Estate):
+    """What runs in prod goes to live after it. ``us`` is another service's."""
+
+    def units(self) -> Sequence[UnitId]:
+        return (*UNITS[1:], UnitId("page", "live", "de"))
+
+
+def promoted(shop: Shop) -> tuple[str, ...]:
+    """What the plan for the next environment has of the database."""
+    both = TwoEnvironments(shop.estate.database, CONTRACT, "two", window=shop.estate.window)
+    both.environments = (Environment("prod", 0), Environment("live", 1))
+    context = replace(shop.context, estate=both)
+    (live,) = plan_many(context, select(context, ["page@live/de"])).units
+    return tuple(migration.name for migration in live.release.databases[0].migrations)
+
+
+def test_whom_another_brought_it_is_promoted_all_the_same(shop: Shop) -> None:
+    """It stays on the release that was made without it: nothing is left there to verify."""
+    contracted(shop)
+    assert promoted(shop) == CONTRACT
+
+
+def test_what_nobody_brought_is_not_promoted(shop: Shop) -> None:
+    expanded(shop)
+    with pytest.raises(Conflict, match="was not verified in prod"):
+        promoted(shop)
+
+
+class Grown(Estate):
+    """With a unit that was never deployed."""
+
+    def units(self) -> Sequence[UnitId]:
+        return (*UNITS, UnitId("page", "prod", "fr"))
+
+
+def test_a_new_unit_comes_on_no_code_from_before(shop: Shop) -> None:
+    contracted(shop)
+    estate = Grown(shop.estate.database, EXPAND, "two")
+    context = replace(shop.context, estate=estate)
+    with pytest.raises(Conflict, match=r"0003_drop took from .* what the code of page@prod/fr needs"):
+        plan_many(context, select(context, ["page@prod/fr"]))
+    estate.names = CONTRACT
+    assert len(plan_many(context, select(context, ["page@prod/fr"])).units) == 1
+    # Somebody who had it is without: its scripts left the estate.
+    with shop.store.write() as unit:
+        had = unit.releases.get(unit.releases.current(UNITS[2]))
+        database = replace(had.databases[0], held=())
+        unit.releases.put(later := replace(had, databases=(database,), commit="squashed"))
+        unit.releases.set_current(UNITS[2], later.digest, shop.clock.now())
+    estate.names = EXPAND
+    assert len(plan_many(context, select(context, ["page@prod/fr"])).units) == 1

@@ -13,6 +13,7 @@ from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, StepKind
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.planning.contracting import hold_back
+from lastgood.planning.schema import SchemaMove
 from lastgood.ports.persistence import UnitOfWork
 
 Done = Mapping[str, Sequence[tuple[str, str]]]
@@ -64,6 +65,32 @@ def refuse_behind(unit: UnitOfWork, plan: Plan, release: Release) -> None:
                     unit=str(other.unit),
                     name=name,
                 )
+
+
+def refuse_from_before(
+    context: Context, base: Release, release: Release, schemas: Sequence[SchemaMove]
+) -> None:
+    """Raises Conflict for code from before what was taken away already: a unit that is new may come from any
+    commit. Where somebody who had it is without by now, its scripts left the estate, and that tells nothing.
+    """
+    for schema in schemas:
+        database, resource = schema.database, schema.database.resource
+        with context.store.read() as unit:
+            users = [one for one in concerned(unit, resource) if one.unit != release.unit]
+        theirs = [one.database(resource) or database for one in users]
+        known = {name for one in theirs for name in one.contracting if all(t.bears(name) for t in theirs)}
+        mine = base.database(resource) or database
+        there = (*schema.extra, *schema.kept)
+        taken = [n for n in there if n in known and not database.bears(n) and not mine.bears(n)]
+        if taken:
+            raise Conflict(
+                N_("{names} took from {resource} what the code of {release} needs, and stays there"),
+                todo=N_("Deploy a commit that has {names}."),
+                where=resource,
+                names=", ".join(taken),
+                resource=resource,
+                release=str(release.unit),
+            )
 
 
 def refuse_to_fall_behind(unit: UnitOfWork, release: Release) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,10 +11,14 @@ from lastgood.domain.criterion import Verdict
 from lastgood.domain.message import N_, Message
 from lastgood.domain.plan import Plan, PlanKind, StepKind
 from lastgood.domain.rollout import Mark, Rollout, RolloutState, way_back_id
+from lastgood.domain.unit import UnitId
 from lastgood.engine.handlers import Failure
 from lastgood.planning.moves import begun
 from lastgood.planning.users import STARTS, STOPS, stopped_by
 from lastgood.ports.persistence import UnitOfWork
+
+ENDED = "sessions_ended"
+"""Where the result of a step says whose sessions were ended for it."""
 
 
 def restore_ended(
@@ -174,9 +180,22 @@ def tell_conflicts(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Mess
     return outcome
 
 
+def sessions_ended(unit: UnitOfWork, rollout: Rollout) -> dict[str, Any]:
+    """Whose sessions a migration of it did not wait for, for the audit; empty where there are none."""
+    found = [s for step in rollout.plan.steps for s in result_of(unit, rollout.id, step.id).get(ENDED, ())]
+    return {ENDED: found} if found else {}
+
+
+def tell_ended(outcome: Message, ended: dict[str, Any]) -> Message:
+    if not ended:
+        return outcome
+    words = {"outcome": outcome, "sessions": "; ".join(ended[ENDED])}
+    return Message(N_("{outcome}. Idle in a transaction and in its way, ended: {sessions}"), words)
+
+
 def tell_stopped(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Message:
     """``outcome``, and which other units on the database stand still, because it ended in between."""
-    standing = [name for name in stopped_by(rollout.plan) if _stands_still(unit, rollout, name)]
+    standing = [name for name in stopped_by(rollout.plan) if _stands_still(unit, [rollout], name)]
     if not standing:
         return outcome
     template = N_(
@@ -187,17 +206,35 @@ def tell_stopped(unit: UnitOfWork, rollout: Rollout, outcome: Message) -> Messag
     return Message(template, words)
 
 
-def _stands_still(unit: UnitOfWork, rollout: Rollout, name: str) -> bool:
-    """Whether it was told to stop after it was last started again, by this program or the one it undoes."""
-    entries = [e for r in (rollout.undoes, rollout.id) if r for e in unit.journal.entries(r)]
+def left_standing(unit: UnitOfWork, unit_id: UnitId) -> tuple[UnitId, ...]:
+    """Units that stand still since a program of ``unit_id`` stopped them and ended before it started them
+    again, and that nobody moved since.
+    """
+    ended = (RolloutState.FAILED, RolloutState.INCOMPLETE)
+    rollouts = list(itertools.takewhile(lambda one: one.state in ended, unit.rollouts.list(unit_id)))[::-1]
+    found = []
+    for name in dict.fromkeys(name for one in rollouts for name in stopped_by(one.plan)):
+        later = unit.rollouts.list(UnitId.parse(name), 1)
+        moved = bool(later) and later[0].created_at > rollouts[-1].created_at
+        if not moved and _stands_still(unit, rollouts, name):
+            found.append(UnitId.parse(name))
+    return tuple(found)
+
+
+def _stands_still(unit: UnitOfWork, rollouts: Sequence[Rollout], name: str) -> bool:
+    """Whether it was told to stop after it was last started again, by these programs, the oldest first, or
+    those that they undo.
+    """
     stands = False
-    for entry in entries:
-        if not entry.step.endswith(f":{name}"):
-            continue
-        if entry.mark is Mark.INTENT and entry.step.startswith(STOPS):
-            stands = True
-        elif entry.mark is Mark.DONE and entry.step in _last_starts(rollout.plan, name):
-            stands = False
+    for rollout in rollouts:
+        starts = _last_starts(rollout.plan, name)
+        for entry in [e for r in (rollout.undoes, rollout.id) if r for e in unit.journal.entries(r)]:
+            if not entry.step.endswith(f":{name}"):
+                continue
+            if entry.mark is Mark.INTENT and entry.step.startswith(STOPS):
+                stands = True
+            elif entry.mark is Mark.DONE and entry.step in starts:
+                stands = False
     return stands
 
 

@@ -15,6 +15,7 @@ from lastgood.domain.expiry import DatabaseExpiry, Expiry
 from lastgood.domain.message import N_
 from lastgood.domain.release import DatabaseTarget, Release
 from lastgood.domain.restore_point import Snapshot
+from lastgood.domain.rollout import Rollout
 from lastgood.domain.unit import UnitId
 from lastgood.planning.pruning import outdated
 from lastgood.planning.steps import days_kept
@@ -95,7 +96,7 @@ def _outdated(
     context: Context, release: Release, database: DatabaseTarget, before: datetime
 ) -> DatabaseExpiry:
     with context.store.read() as unit:
-        busy = [r.id for r in unit.rollouts.open() if _uses(unit, (r.base, r.target), database.resource)]
+        busy = [r.id for r in unit.rollouts.open() if _uses(unit, r, database.resource)]
         if busy:
             raise Conflict(
                 N_("{rollout} is at work on {resource}"),
@@ -115,7 +116,7 @@ def snapshots_outdated(unit: UnitOfWork, resource: str, before: datetime) -> tup
     needed = {capture.snapshot for capture in unit.captures.list()}
     for known in unit.releases.units():
         needed |= {snapshot for point in unit.points.list(known) for snapshot in point.snapshots}
-    began = [r.created_at for r in unit.rollouts.open() if _uses(unit, (r.base, r.target), resource)]
+    began = [r.created_at for r in unit.rollouts.open() if _uses(unit, r, resource)]
     return outdated(unit.points.snapshots(resource), before, needed, began)
 
 
@@ -133,5 +134,9 @@ def discard(
         unit.points.add_snapshot(replace(snapshot, discarded_at=now))
 
 
-def _uses(unit: UnitOfWork, digests: tuple[str, ...], resource: str) -> bool:
-    return any(unit.releases.get(digest).database(resource) for digest in digests if digest)
+def _uses(unit: UnitOfWork, rollout: Rollout, resource: str) -> bool:
+    """Also where neither of its releases names it: a restore may be of one that the unit used before."""
+    digests = [digest for digest in (rollout.base, rollout.target) if digest]
+    return resource in rollout.plan.resources or any(
+        unit.releases.get(digest).database(resource) for digest in digests
+    )

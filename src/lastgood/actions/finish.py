@@ -11,9 +11,11 @@ from lastgood.actions.ends import (
     measured_again,
     restore_ended,
     result_of,
+    sessions_ended,
     started_steps,
     swapped,
     tell_conflicts,
+    tell_ended,
     tell_stopped,
     with_step,
 )
@@ -100,13 +102,15 @@ class RolloutPrograms:
                 PlanKind.RESTORE: self._restore,
             }
             state, outcome = end[rollout.kind](unit, rollout, failure, now)
+            ended = sessions_ended(unit, rollout)
+            outcome = tell_ended(outcome, ended)
             unit.rollouts.move(program, state, outcome=outcome, finished_at=now)
             if state is not RolloutState.RETURNED:
                 give_back(unit, rollout)
             unit.audit.append(
                 actor=RUNNER, origin=self.origin, verb=rollout.kind.value, subject=str(rollout.unit),
                 phase=Phase.OUTCOME, reason=str(outcome), at=now,
-                data={"rollout": program, "state": state.value, **swapped(unit, rollout)},
+                data={"rollout": program, "state": state.value, **ended, **swapped(unit, rollout)},
             )  # fmt: skip
 
     def _deploy(

@@ -12,7 +12,7 @@ from lastgood.actions.adopt import take_baseline
 from lastgood.actions.captures import before_notes, capture_obstacles, copy_rooms, data_left
 from lastgood.actions.content import keep_scripts
 from lastgood.actions.context import Context
-from lastgood.actions.contracting import held_back
+from lastgood.actions.contracting import held_back, refuse_from_before
 from lastgood.actions.images import Lookups
 from lastgood.actions.needs import needed_by_others
 from lastgood.actions.rehearsing import Among, Told, journeys_between, rehearse_first, undone, unheard
@@ -30,7 +30,7 @@ from lastgood.domain.restore_point import PointKind, RestorePoint
 from lastgood.domain.unit import Environment, UnitId
 from lastgood.planning.difference import difference
 from lastgood.planning.moves import Move, plan_deploy, revertible, staying
-from lastgood.planning.promotion import environments_before, was_verified
+from lastgood.planning.promotion import contractions, environments_before, was_verified
 from lastgood.planning.renewal import with_cold_way_back
 from lastgood.planning.schema import (
     SchemaState,
@@ -126,6 +126,7 @@ def plan_unit(context: Context, estate: Estate, unit_id: UnitId, so_far: SoFar) 
     move = move_between(context, base, release, rendered.contents, done=so_far.done)
     if not move.changes:
         raise _nothing(base, waits)
+    refuse_from_before(context, base, release, move.schemas)
     refuse_undo(context, release, move.schemas)
     if so_far.rehearse:
         before = [resource for resource, migrated in so_far.done.items() if migrated]
@@ -292,7 +293,9 @@ def _refuse_unpromoted(context: Context, estate: Estate, release: Release, looku
         if not units:
             continue
         meant = (lookups.content_of(estate.render(u)) for u in units)
-        if was_verified(meant, _verified(context, units)):
+        with context.store.read() as unit:
+            there = [u for u in unit.releases.units() if u.environment == before.name]
+        if was_verified(meant, _verified(context, units), contractions(_verified(context, there))):
             return
         raise Conflict(
             N_("commit {commit} of {service} was not verified in {before} yet"),

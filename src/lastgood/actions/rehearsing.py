@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from lastgood.actions.abilities import migrates_of
 from lastgood.actions.context import Context
+from lastgood.actions.ends import left_standing
 from lastgood.actions.needs import other_users, releases_using, users_of
 from lastgood.domain.digest import digest
-from lastgood.domain.errors import Cause, Conflict, Rejected
+from lastgood.domain.errors import Cause, Conflict, DriverError
 from lastgood.domain.message import N_, Message
 from lastgood.domain.rehearsal import Rehearsed
 from lastgood.domain.release import DatabaseTarget, Migration, Release
@@ -119,6 +120,9 @@ def with_others(context: Context, move: Move) -> tuple[Move, tuple[Message, ...]
     breaking += [resource for resource in move.takes_back if resource not in breaking]
     with context.store.read() as unit:
         found = {one.unit: one for name in breaking for one in releases_using(unit, name)}
+        # The schema may be where it belongs already, and they stand still since.
+        for name in left_standing(unit, move.target.unit):
+            found[name] = unit.releases.get(unit.releases.current(name))
     others = [found[name] for name in sorted(found) if name != move.target.unit]
     left = [str(one.unit) for one in others if not stoppable(one)]
     template = N_("{units} use the database too and go on while its schema moves: we did not start them")
@@ -224,13 +228,13 @@ def _rehearsed(context: Context, move: Move, schema: SchemaMove, told: Told) -> 
 
 
 def _from(context: Context, copied: Copied, source: Snapshot | None) -> tuple[Rehearsal, Snapshot | None]:
-    """And what was copied, None for the live database. A snapshot whose files are gone is no reason not to
-    rehearse.
+    """And what was copied, None for the live database. A snapshot whose files are gone, or which the key does
+    not open any more, is no reason not to rehearse.
     """
     if source is not None:
         try:
             return copied.rehearse(context.objects, source), source
-        except Rejected as error:
+        except DriverError as error:
             if error.cause is not Cause.WRONG_PATH:
                 raise
     return copied.rehearse(context.objects, None), None

@@ -184,7 +184,7 @@ def _choose(context: Context, release: Release, database: str, snapshot: str) ->
            "written since"),
         todo=N_(
             "A change that moves data keeps them until it is verified good, where the server can. The dumps "
-            "are in drivers/postgresql/snapshots of the state directory."
+            "are in drivers/DRIVER/snapshots of the state directory, or where 'resident' says."
         ),
         where=str(release.unit),
         unit=str(release.unit),

@@ -11,6 +11,7 @@ from lastgood.cli.arguments import Command, Reason, Unit, Yes, commands, paragra
 from lastgood.cli.session import Session
 from lastgood.domain.expiry import Aside, AsideKind, DatabaseExpiry
 from lastgood.domain.message import N_
+from lastgood.translation import Translator
 
 app = commands()
 
@@ -51,7 +52,7 @@ def expire(
     session = Session(ctx)
     planned = session.service.databases.plan_expiry(parse(unit), days=older_than)
     for database in planned.databases:
-        for line in _lines(session, database):
+        for line in lines_of(session.t, database):
             session.show(line)
     if planned.empty or not (yes or session.asks):
         session.document(planned)
@@ -68,8 +69,8 @@ def expire(
         )  # fmt: skip
 
 
-def _lines(session: Session, found: DatabaseExpiry) -> list[Text]:
-    t = session.t
+def lines_of(t: Translator, found: DatabaseExpiry) -> list[Text]:
+    """What of one database is old, and what of that is nowhere else."""
     title = t.text(
         N_("{resource}, from before {at}"), resource=found.resource, at=f"{found.before:%Y-%m-%d %H:%M}"
     )
@@ -79,17 +80,19 @@ def _lines(session: Session, found: DatabaseExpiry) -> list[Text]:
             N_("dump of {at}, {size:.1f} MB: {id}"),
             at=f"{one.created_at:%Y-%m-%d %H:%M}", size=one.size / 1e6, id=one.id,
         )  # fmt: skip
-        lines.append(Text("  " + words))
-    lines += [Text("  " + _told(session, record)) for record in found.aside]
+        # One from a way back was taken before what it takes out went.
+        apart = "" if one.expires else "; " + t.text(N_("it may hold what is nowhere else"))
+        lines.append(Text("  " + words + apart))
+    lines += [Text("  " + _told(t, record)) for record in found.aside]
     if not (found.snapshots or found.aside):
         lines.append(Text("  " + t.text(N_("nothing that may go")), "dim"))
     return lines
 
 
-def _told(session: Session, record: Aside) -> str:
+def _told(t: Translator, record: Aside) -> str:
     place = f"{record.relation.removeprefix('public.')}{'.' if record.column else ''}{record.column}"
-    words = session.t.text(KINDS[record.kind], migration=record.migration, rows=record.rows, place=place)
+    words = t.text(KINDS[record.kind], migration=record.migration, rows=record.rows, place=place)
     at = f"{record.at:%Y-%m-%d}"
     if record.kind is AsideKind.KEPT and not record.returned:
-        return f"{at} {words}; " + session.t.text(N_("they are nowhere else"))
+        return f"{at} {words}; " + t.text(N_("they are nowhere else"))
     return f"{at} {words}"

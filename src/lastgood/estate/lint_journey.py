@@ -10,7 +10,7 @@ from lastgood.estate.databases import JOURNEYS
 from lastgood.estate.problems import WARNING, problem, unknown
 from lastgood.ports.estate import Problem
 
-RUN_BY = frozenset({"postgresql", "sqlite"})
+RUN_BY = frozenset({"mariadb", "postgresql", "sqlite"})
 """Drivers that run journeys; with others a missing one costs nothing."""
 
 

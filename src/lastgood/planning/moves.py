@@ -77,8 +77,8 @@ class Move:
 
     @property
     def fenced(self) -> bool:
-        """Whether some old code is not shown to run on the new schema."""
-        return bool(self.takes_back) or any(not one.old.runs for one in self.known)
+        """Whether some old code is not shown to run on the new schema, or others have to be started again."""
+        return bool(self.takes_back or self.others) or any(not one.old.runs for one in self.known)
 
     @property
     def captured(self) -> Mapping[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 
 from lastgood.domain.errors import DriverError
 
+log = logging.getLogger(__name__)
 C = TypeVar("C")
 B = TypeVar("B")
 FIRST = 0.25
@@ -53,6 +55,21 @@ class BlockerWatch(Generic[C, B]):
                 self.last = self._look(connection) or self.last
                 if self._over.wait(self._pause):
                     return
+
+
+class Ended:
+    """Sessions that were ended for holding a migration up, until somebody asks; our log has them, too."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def note(self, session: object) -> None:
+        log.warning("ended, as end_idle_after says: %s", session)
+        self._found.append(str(session))
+
+    def take(self) -> tuple[str, ...]:
+        found, self._found = tuple(self._found), []
+        return found
 
 
 def describe(found: Sequence[object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ opened() {{
     told age -d -i "$key" {dump}
     age -d -i "$key" {dump} || : >"$work/closed"
 }}
+# Whether the key was what failed: a tool that ends early has nobody to write to any more, either.
+opens() {{ [ ! -e "$work/closed" ] || age -d -i "$key" {dump} >/dev/null; }}
 # Rows by table: those of the cut, and those that a database has now.
 compared() {{
     awk -F '\\t' -v what="$2" '
@@ -170,6 +173,11 @@ def files(told: Told, body: str, count: str) -> Mapping[str, bytes]:
         **{f"revert/{m.name}.sql": m.revert for m in told.back},
     }
     return {path: text.encode() for path, text in texts.items()}
+
+
+def plain_name(database: str) -> str:
+    """How the names of its copies begin: they are typed by hand."""
+    return re.sub(r"\W+", "_", database)
 
 
 def script(told: Told, body: str) -> str:

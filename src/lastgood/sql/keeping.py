@@ -139,6 +139,13 @@ class Keeper(ABC):
             raise self._damaged(snapshot)
         return cut
 
+    def open_cut_of(self, snapshot: Snapshot) -> Cut:
+        """The same, where the key opens the dump: it may be another one since. Raises Rejected, OSError."""
+        cut = self.cut_of(snapshot)
+        if not self.dump_of(snapshot).opens:
+            raise self._damaged(snapshot)
+        return cut
+
     def seen(self, name: str) -> Cut | None:
         """What was seen at the cut of the snapshot of that name, whatever became of the dump."""
         with self.files():

@@ -9,6 +9,7 @@ from lastgood.sql.statements import Token
 
 NO_TRANSACTION = "no transaction"
 UNDO_ROWS = "undo rows"
+AFTER_THE_LAST_WAVE = "after the last wave"
 _MARK = re.compile(r"--\s*lastgood:\s*(.+?)\s*")
 
 

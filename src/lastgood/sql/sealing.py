@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from lastgood.domain.errors import LastgoodError
+from lastgood.domain.errors import DriverError, LastgoodError
 from lastgood.ports.content import Vault
 
 _MAGIC = b"age-encryption.org/"
@@ -55,6 +55,15 @@ class Dump:
             work = _into(writing, lambda to: self.vault.unseal_stream(file, to))
             with _beside(work), os.fdopen(reading, "rb") as source:
                 yield source
+
+    @property
+    def opens(self) -> bool:
+        """Whether the key opens it; its end is not read. Raises OSError."""
+        try:
+            with self.opened() as source:
+                return bool(source.read(1))
+        except DriverError:
+            return False
 
     def copy_sealed(self, to: Path) -> None:
         """Have it at ``to``, sealed, without taking room twice where the disk allows it. Raises OSError."""

@@ -38,6 +38,11 @@ def seconds(settings: Mapping[str, Any], key: str, default: float, driver: str) 
     return float(value)
 
 
+def end_idle_after(settings: Mapping[str, Any], driver: str) -> float:
+    """0 where nothing is said: then nobody's session is ended."""
+    return seconds(settings, "end_idle_after", 60.0, driver) if "end_idle_after" in settings else 0.0
+
+
 def mebibytes(settings: Mapping[str, Any], key: str, default: int, driver: str) -> int:
     value = settings.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -246,6 +246,7 @@ def _make(directory: Path, durable: bool, settings: Mapping[str, str]) -> Mariad
          "--innodb-log-file-size=16M", "--innodb-undo-tablespaces=0",
          "--innodb-flush-log-at-trx-commit=0", *user],
         cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(home / "tmp")},
     )  # fmt: skip
     if done.returncode != 0:
         _forget(server)

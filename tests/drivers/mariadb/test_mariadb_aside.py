@@ -10,6 +10,7 @@ import pytest
 
 from lastgood.domain.errors import Cause, InvalidInput, Rejected
 from lastgood.domain.plan import Reversibility
+from lastgood.ports.rehearsing import Journeys
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS, script
 from tests.drivers.mariadb.conftest import Lab
 
@@ -269,10 +270,23 @@ def test_a_writer_during_the_revert_loses_nothing(shop: Lab) -> None:
     assert shop.ask(f"SELECT id, gift FROM {name}") == [(1, str(acknowledged[-1]))]
 
 
+LAST = "after the last wave"
+
+
+def test_what_comes_after_the_last_wave_is_deployed_and_taken_back(lab: Lab) -> None:
+    driver = lab.driver()
+    driver.deploy(ORDERS, KEY)
+    last = script("0002_last", f"-- lastgood: {LAST}\n{GIFTS.deploy}", GIFTS.verify, GIFTS.revert)
+    assert driver.classify(last).reversibility is Reversibility.EXACT
+    driver.deploy(last, KEY)
+    driver.revert(last, KEY)
+    assert [name for name, _ in driver.applied()] == [ORDERS.name]
+
+
 @pytest.mark.parametrize("part", ["deploy", "revert", "verify"])
-@pytest.mark.parametrize("mark", ["no transaction", "undo rows", "undo row"])
+@pytest.mark.parametrize("mark", ["no transaction", "undo rows", "undo row", LAST])
 def test_a_mark_that_is_not_honoured_is_refused_by_name(lab: Lab, part: str, mark: str) -> None:
-    if (part, mark) == ("revert", "undo rows"):
+    if (part, mark) in (("revert", "undo rows"), ("deploy", LAST)):
         return
     texts = {"deploy": ORDERS.deploy, "verify": ORDERS.verify, "revert": ORDERS.revert}
     texts[part] = f"-- lastgood: {mark}\n{texts[part]}"
@@ -302,3 +316,62 @@ def test_without_the_right_to_lock_nothing_is_deployed(lab: Lab) -> None:
         assert driver.applied() == ()
     finally:
         lab.ask(f"DROP USER {user}")
+
+
+def test_a_server_that_logs_statements_takes_it_aside(shop: Lab) -> None:
+    driver = shop.driver(rehearse_whole=0)
+    driver.deploy(GIFTS, KEY)
+    shop.ask("UPDATE orders SET gift = 'ring' WHERE id = 2")
+    ((usual,),) = shop.ask("SELECT @@GLOBAL.binlog_format")
+    shop.ask("SET GLOBAL binlog_format = STATEMENT")
+    try:
+        assert driver.revert(GIFTS, "back") == {"orders.gift": 1}
+        assert driver.sample_rows()
+        assert driver.rehearse_writes(None, [GIFTS], [], Journeys()).difference == ""
+    finally:
+        shop.ask(f"SET GLOBAL binlog_format = {usual}")
+    assert driver.deploy(GIFTS, "again") == {"orders.gift": 1}
+
+
+def test_a_row_with_the_number_0_comes_back_as_that_row(shop: Lab) -> None:
+    users = script(
+        "0002_users",
+        "CREATE TABLE users (id int AUTO_INCREMENT PRIMARY KEY, name varchar(9));",
+        "SELECT id FROM users;",
+        "DROP TABLE users; {0};",
+    )
+    fails = script(users.name, users.deploy, users.verify, users.revert.format("DROP TABLE nowhere"))
+    works = script(users.name, users.deploy, users.verify, users.revert.format("SELECT 1"))
+    people = "SELECT id, name FROM users ORDER BY id"
+    numbered = [(0, "nobody"), (1, "Ada"), (2, "Bob")]
+    driver = shop.driver()
+    for revert in (fails, works):
+        driver.deploy(revert, KEY)
+        session = shop.session(init_command="SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")
+        with session.cursor() as cursor:
+            cursor.executemany("REPLACE INTO users VALUES (%s, %s)", numbered)
+        session.close()
+        if revert is fails:
+            with pytest.raises(Rejected):
+                driver.revert(revert, "fails")
+            assert shop.ask(people) == numbered, "filled again"
+            shop.ask("DROP TABLE users")
+            shop.ask("DELETE FROM lastgood_revisions WHERE name = '0002_users'")
+    assert driver.revert(works, "back") == {"users": 3}
+    assert driver.deploy(works, "again") == {"users": 3}
+    assert shop.ask(people) == numbered
+
+
+def test_drop_tables_is_drop_table(shop: Lab) -> None:
+    logs = script(
+        "0002_logs",
+        "CREATE TABLE log (line text); CREATE TABLE seen (id int PRIMARY KEY);",
+        "SELECT line FROM log;",
+        "DROP /* both */ TABLES log, seen;",
+    )
+    driver = shop.driver()
+    driver.deploy(logs, KEY)
+    shop.ask("INSERT INTO log VALUES ('of a customer')")
+    assert driver.revert(logs, "back") == {"log": 1}
+    assert driver.deploy(logs, "again") == {"log": 1}
+    assert shop.ask("SELECT line FROM log") == [("of a customer",)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -97,3 +98,23 @@ def test_triggers_refuse_a_swap_before_anything_changes(shop: Lab, key: Path, tm
     assert refused.returncode == 1
     assert "triggers" in refused.stderr
     assert [name for name in shop.databases() if "_failed_" in name] == []
+
+
+def test_names_are_taken_as_they_are(lab: Lab, key: Path, tmp_path: Path) -> None:
+    name = f"{lab.name} it's $HOME \\n %s"
+    lab.ask(f"CREATE DATABASE `{name}`")
+    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))  # type: ignore[arg-type]
+    shop = replace(lab, name=name, tools=tools)
+    table = "`or'd ``x`` $HOME \\\\ %s`"
+    shop.ask(f"CREATE TABLE {table} (id int AUTO_INCREMENT PRIMARY KEY)")
+    driver = shop.driver(url=lab.server.url(quote(name, safe="")))
+    part = driver.bundle_database(driver.snapshot("one"), [], [])
+    bundle, path = lay_out(part, tmp_path / "bundle"), only(tmp_path / "bin", part, {})
+    shop.ask(f"INSERT INTO {table} VALUES (5)")
+    loaded = run(bundle, path, key=key)
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    copy = re.search(r"\./restore\.sh swap (\w+)$", loaded.stdout, re.MULTILINE)
+    assert copy is not None
+    swapped = run(bundle, path, "swap", copy[1])
+    assert swapped.returncode == 0, swapped.stdout + swapped.stderr
+    assert shop.ask(f"SELECT COUNT(*) FROM {table}") == [(0,)]

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 
+import pymysql
 import pytest
 
 from lastgood.domain.errors import Cause, Conflict, InvalidInput, Rejected, Unreachable
@@ -209,6 +210,23 @@ def test_a_locked_table_names_who_holds_it(lab: Lab) -> None:
     holder.close()
     assert driver.fingerprint() == before
     driver.deploy(GIFTS, KEY)
+
+
+def test_a_session_left_idle_in_a_transaction_is_ended_where_the_settings_say_so(lab: Lab) -> None:
+    driver = lab.driver(end_idle_after=1.0, lock_deadline=20)
+    driver.deploy(ORDERS, KEY)
+    holder = lab.session()
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT * FROM orders")
+        with pytest.raises(Rejected):
+            lab.driver(end_idle_after=60.0).deploy(GIFTS, KEY)
+        driver.deploy(GIFTS, KEY)
+        with pytest.raises(pymysql.err.OperationalError):
+            cursor.execute("SELECT 1")
+    (ended,) = driver.sessions_ended()
+    assert f"id {holder.thread_id()} (root from 127.0.0.1" in ended
+    assert driver.sessions_ended() == ()
 
 
 def test_a_locked_row_names_who_holds_it(lab: Lab) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.plan import Reversibility
+from lastgood.drivers.mariadb import undoing
 from lastgood.ports.drivers import MigrationScript
 from lastgood.ports.undoing import UndoesRows, Undone
 from lastgood.testing.conformance_migrates import KEY, script
@@ -245,3 +248,37 @@ def test_what_the_documentation_says_removes_all_of_it(shop: Lab) -> None:
     with pytest.raises(Rejected, match="nothing was recorded"):
         driver.revert(move, "back")
     assert driver.deploy(added, "again") == {}
+
+
+def test_what_follows_an_undo_that_waited_runs_in_its_own_time_zone(shop: Lab) -> None:
+    move = moving("UPDATE items SET price = 0")
+    shop.driver().deploy(move, KEY)
+    own = shop.session(init_command="SET time_zone = '+09:00', innodb_lock_wait_timeout = 1")
+    settings = "SELECT @@SESSION.time_zone, @@SESSION.sql_mode = @@GLOBAL.sql_mode"
+    with contextlib.closing(shop.session(autocommit=False)) as other, contextlib.closing(own):
+        with other.cursor() as cursor:
+            cursor.execute("SELECT * FROM items FOR UPDATE")
+        with pytest.raises(pymysql.err.OperationalError, match="Lock wait timeout"):
+            undoing.undo(own, move.name, "back", "here")
+        with own.cursor() as cursor:
+            cursor.execute(settings)
+            assert cursor.fetchall() == (("+09:00", 1),), "the next try, and revert.sql, go on with it"
+
+
+@pytest.mark.parametrize("moved", [1, 10**9], ids=["inside", "beyond"])
+def test_a_log_that_is_another_one_is_in_no_later_migrations_way(shop: Lab, moved: int) -> None:
+    """Of a server that took over, or that began its log anew, before what was deployed could be recorded."""
+    driver, move = shop.driver(), moving("UPDATE items SET price = 0")
+    driver.deploy(move, KEY)
+    ((began,),) = shop.ask("SELECT began FROM lastgood_undo_runs")
+    file, _, offset = str(began).rpartition(":")
+    shop.ask(f"UPDATE lastgood_undo_runs SET recorded = 0, began = '{file}:{int(offset) + moved}'")
+    driver.deploy(script("0002_next", "SELECT 1", "SELECT 1", ""), KEY)
+    with pytest.raises(Rejected, match="nothing was recorded"):
+        undo(shop, move)
+
+
+def undo(lab: Lab, move: MigrationScript) -> None:
+    """As if it were the newest."""
+    lab.ask(f"DELETE FROM lastgood_revisions WHERE name <> '{move.name}'")
+    lab.driver().revert(move, "back")

@@ -86,6 +86,9 @@ ON_ONE = {
     "test_postgresql_expiring": "wheel",
     "test_postgresql_trouble": "wheel",
     "test_postgresql_realism": "debian",
+    "test_postgresql_alone": "wheel",
+    "TestLiveRehearsesWrites": "debian",
+    "TestLiveWarm": "wheel",
     "test_postgresql_warm": "wheel",
     "test_postgresql_pooler": "debian",
     "test_postgresql_replicas": "debian",
@@ -96,7 +99,8 @@ ON_ONE = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = metafunc.definition.iter_markers("parametrize")
     if "server" in metafunc.fixturenames and not any("server" in mark.args[0] for mark in marks):
-        only = ON_ONE.get(metafunc.module.__name__.rpartition(".")[2])
+        cls = metafunc.cls.__name__ if metafunc.cls else ""
+        only = ON_ONE.get(cls) or ON_ONE.get(metafunc.module.__name__.rpartition(".")[2])
         metafunc.parametrize("server", [only] if only else SERVERS, indirect=True, scope="session")
 
 

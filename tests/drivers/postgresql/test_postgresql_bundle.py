@@ -6,9 +6,11 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from lastgood.domain.errors import Rejected
 from lastgood.store.vault import AgeVault
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS
 from tests.drivers.bundled import lay_out, only, run
@@ -114,6 +116,11 @@ def test_what_is_damaged_or_not_whole_is_refused(shop: Lab, key: Path, tmp_path:
     half = run(bundle, path, "swap", f"{shop.name}_half")
     assert half.returncode == 1
     assert "was not loaded whole" in half.stderr
+    lost = AgeVault(tmp_path / "since", tmp_path / "new" / "seal.key")
+    lost.seal("a", "b")
+    since = replace(shop, tools=replace(shop.tools, vault=lost)).driver()  # type: ignore[arg-type]
+    with pytest.raises(Rejected, match="missing or damaged"):
+        since.bundle_database(shop.driver().snapshot("one"), [], [])
     other = tmp_path / "other.key"
     subprocess.run(["age-keygen", "-o", str(other)], check=True, capture_output=True)
     wrong = run(bundle, path, key=other)
@@ -125,3 +132,40 @@ def test_what_is_damaged_or_not_whole_is_refused(shop: Lab, key: Path, tmp_path:
     assert damaged.returncode == 1
     assert "files are damaged" in damaged.stderr
     assert shop.ask("SELECT count(*) FROM orders") == [(100,)]
+
+
+def test_what_does_not_load_is_not_taken_for_a_wrong_key(shop: Lab, key: Path, tmp_path: Path) -> None:
+    """The server's tool ends early, and what opens the dump then has nobody to write to."""
+    owner = f"gone_{shop.name}"
+    shop.ask("CREATE TABLE owned AS SELECT md5(n::text) FROM generate_series(1, 30000) n")
+    shop.ask(f"CREATE ROLE {owner}; ALTER TABLE owned OWNER TO {owner}")
+    part = shop.driver().bundle_database(shop.driver().snapshot("one"), [], [])
+    shop.ask(f"ALTER TABLE owned OWNER TO CURRENT_USER; DROP ROLE {owner}")
+    bundle = lay_out(part, tmp_path / "bundle")
+    path = only(tmp_path / "bin", part, {"psql": shop.server.binaries, "pg_restore": shop.server.binaries})
+    loaded = run(bundle, path, key=key)
+    assert loaded.returncode == 1
+    assert owner in loaded.stderr
+    assert "it does not load" in loaded.stderr
+    assert "the key does not open the dump" not in loaded.stderr
+
+
+@pytest.mark.parametrize("server", ["debian"], indirect=True, scope="session")
+def test_names_are_taken_as_they_are(lab: Lab, key: Path, tmp_path: Path) -> None:
+    name = f"{lab.name} it's a=b $HOME `id` %s"
+    lab.ask(f'CREATE DATABASE "{name}"')
+    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))  # type: ignore[arg-type]
+    shop = replace(lab, name=quote(name, safe=""), tools=tools)
+    shop.ask('CREATE SCHEMA "S.1"; CREATE TABLE "S.1"."t.2" (id serial)')
+    shop.ask("""CREATE TABLE "or'd ""x"" \\ $HOME :live" AS SELECT 1 AS id""")
+    part = shop.driver().bundle_database(shop.driver().snapshot("one"), [], [])
+    bundle = lay_out(part, tmp_path / "bundle")
+    path = only(tmp_path / "bin", part, {"psql": lab.server.binaries, "pg_restore": lab.server.binaries})
+    shop.ask('INSERT INTO "S.1"."t.2" DEFAULT VALUES')
+    loaded = run(bundle, path, key=key)
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    copy = re.search(r"\./restore\.sh swap (\w+)$", loaded.stdout, re.MULTILINE)
+    assert copy is not None
+    swapped = run(bundle, path, "swap", copy[1])
+    assert swapped.returncode == 0, swapped.stdout + swapped.stderr
+    assert shop.ask('SELECT count(*) FROM "S.1"."t.2"') == [(0,)]

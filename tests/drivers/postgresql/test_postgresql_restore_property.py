@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,14 +17,24 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from lastgood.domain.errors import Rejected
+from lastgood.domain.restore_point import Snapshot
 from lastgood.testing.conformance_migrates import script
 from lastgood.testing.postgres_server import PostgresServer
 from tests.drivers.postgresql.conftest import Lab, Tools
+from tests.drivers.postgresql.dying import arm
 from tests.drivers.postgresql.shoppers import UNIQUE, Outcome, Row, Shopper, Table, wrong
 from tests.drivers.postgresql.waiting import until
 
+_servant = multiprocessing.get_context("forkserver")
+"""Not a fork: writers run beside."""
 ROWS = 30
 WRITERS = 3
+KILLS = [
+    "", ">restore.Ledger.begin", ">changes.branch", "<salvage.Salvager._commit", ">salvage.Salvager._commit",
+    ">fence._allow", ">fence.end_sessions", "<sequences.surpass", ">fence.dress", "<fence.rename",
+    ">fence.rename", "<restore.Ledger.settle_down",
+]  # fmt: skip
+"""Points that every restore comes to; empty: nobody dies."""
 JUNK = "SELECT n, 'migration-' || n FROM generate_series(500, 520) n"
 
 names = st.sampled_from(["a", "b c", 'd"e', "select", "ü"])
@@ -115,8 +127,17 @@ def test_no_acknowledged_write_is_lost(server: PostgresServer, data: st.DataObje
     tables, ddl = data.draw(schemas())
     with lab_of(server) as lab:
         lab.ask(ddl)
-        mechanism = data.draw(st.sampled_from(["file", "warm"]))
-        event(f"{mechanism}: {_one_day(lab, tables, data.draw(migrations(tables)), seed, mechanism)}")
+        mechanism, kill = data.draw(st.sampled_from(["file", "warm"])), data.draw(st.sampled_from(KILLS))
+        done = _one_day(lab, tables, data.draw(migrations(tables)), seed, mechanism, kill)
+        event(f"{mechanism}, {kill}: {done}")
+
+
+def _die(lab: Lab, taken: Snapshot, point: str) -> None:
+    arm(point)
+    driver = lab.driver(lock_timeout=5, lock_deadline=30)
+    driver.prepare_copy(taken, "r")
+    driver.carry_over(taken, "r", ())
+    driver.swap(taken, "r", ())
 
 
 @contextmanager
@@ -131,8 +152,12 @@ def lab_of(server: PostgresServer) -> Iterator[Lab]:
                 lab.ask(f'DROP DATABASE "{name}" WITH (FORCE)', name="postgres")
 
 
-def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int, mechanism: str = "file") -> str:
-    """``mechanism``: whether the copy is loaded from the file for the restore, or stood by before."""
+def _one_day(
+    lab: Lab, tables: list[Table], deploy: str, seed: int, mechanism: str = "file", kill: str = ""
+) -> str:
+    """``mechanism``: whether the copy is loaded from the file for the restore, or stood by before. ``kill``:
+    where a first process of the restore dies, while everybody writes.
+    """
     driver = lab.driver(lock_timeout=5, lock_deadline=30)
     mine = [_seeded(lab, tables, number) for number in range(WRITERS)]
     taken = driver.capture("cut")
@@ -154,6 +179,13 @@ def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int, mechanism: s
             deployed = f"not migrated: {error.cause}"
         until(lambda: all(s.acts == s.allowed for s in shoppers))
         driver.refuse_restore(taken, ())
+        if kill:
+            for shopper in shoppers:
+                shopper.allowed += 10
+            first = _servant.Process(target=_die, args=(lab, taken, kill))
+            first.start()
+            first.join(60)
+            assert first.exitcode == -signal.SIGKILL, f"it did not come to {kill}"
         driver.prepare_copy(taken, "r")
         driver.carry_over(taken, "r", ())
         for shopper in shoppers:

@@ -49,6 +49,41 @@ def test_a_lock_in_the_way_is_named(lab: Lab) -> None:
     driver.deploy(GIFTS, KEY)
 
 
+def test_a_session_left_idle_in_a_transaction_is_ended_where_the_settings_say_so(lab: Lab) -> None:
+    driver = lab.driver(end_idle_after=1.0, lock_deadline=20)
+    driver.deploy(ORDERS, KEY)
+    assert driver.sessions_ended() == ()
+    with lab.session(application_name="left-open", autocommit=False) as idle:
+        idle.execute("SELECT count(*) FROM orders")
+        pid = idle.info.backend_pid
+        driver.deploy(GIFTS, KEY)
+        with pytest.raises(psycopg.OperationalError):
+            idle.execute("SELECT 1")
+    (ended,) = driver.sessions_ended()
+    assert f"pid {pid} (postgres, left-open from" in ended
+    assert driver.sessions_ended() == ()
+
+
+def test_a_session_at_work_and_one_idle_for_a_moment_are_never_ended(lab: Lab) -> None:
+    driver = lab.driver(end_idle_after=60.0)
+    driver.deploy(ORDERS, KEY)
+    with lab.session(autocommit=False) as moment, lab.session(autocommit=False) as busy:
+        moment.execute("SELECT count(*) FROM orders")
+        busy.execute("LOCK orders IN ACCESS SHARE MODE")
+        work = threading.Thread(target=busy.execute, args=("SELECT pg_sleep(1.5)",))
+        work.start()
+        with pytest.raises(Rejected) as caught:
+            driver.deploy(GIFTS, KEY)
+        assert caught.value.cause is Cause.TABLE_LOCK
+        moment.rollback()
+        with pytest.raises(Rejected):
+            lab.driver(end_idle_after=0.1).deploy(GIFTS, KEY)
+        work.join()
+        assert busy.execute("SELECT 1").fetchone() == (1,)
+        assert moment.execute("SELECT 1").fetchone() == (1,)
+    assert driver.sessions_ended() == ()
+
+
 def test_a_lock_that_goes_away_in_time_is_waited_for(lab: Lab) -> None:
     driver = lab.driver(lock_deadline=20)
     driver.deploy(ORDERS, KEY)

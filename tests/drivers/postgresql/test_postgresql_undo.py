@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,34 +118,6 @@ def test_a_value_that_is_taken_by_now_is_a_conflict_of_its_own(shop: Lab) -> Non
     ((_, key, reason),) = conflicts(shop)
     assert key == '["2"]'
     assert "duplicate key" in str(reason)
-
-
-PAGES = ("docs/databases.md", "docs/zh/databases.md")
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_what_is_kept_is_removed_by_hand_as_the_page_says(shop: Lab, page: str) -> None:
-    text = (Path(__file__).parents[3] / page).read_text()
-    blocks = [b for b in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) if "lastgood." in b]
-    assert len(blocks) == 2
-    driver = shop.driver()
-    more = script(
-        "0001_more", "ALTER TABLE items ADD COLUMN more int", "SELECT 1", "ALTER TABLE items DROP COLUMN more"
-    )
-    driver.deploy(more, KEY)
-    shop.ask("UPDATE items SET more = 1")
-    assert driver.revert(more, "back") == {"items.more": 5}
-    move = moving("UPDATE items SET price = 0")
-    driver.deploy(move, KEY)
-    for block in blocks:
-        shop.ask(block)
-    assert shop.ask("SELECT relname FROM pg_class WHERE relname ~ '^(undo|kept)_[0-9]+$'") == []
-    assert shop.ask("SELECT count(*) FROM lastgood.undo, lastgood.kept") == [(0,)]
-    with pytest.raises(Rejected, match="nothing was recorded"):
-        driver.revert(move, "back")
-    (conflicting,) = re.findall(r"`(DELETE FROM lastgood\.undo_conflicts .*?)`", text)
-    shop.ask(conflicting)
-    assert driver.deploy(more, "again") == {}
 
 
 def refusing(state: str) -> str:

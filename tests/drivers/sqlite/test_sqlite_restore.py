@@ -172,3 +172,53 @@ def test_text_that_is_no_utf8_stays_what_it_is(lab: Lab) -> None:
     lab.script("UPDATE names SET v = CAST(x'fffe' AS TEXT) WHERE v = 'a';")
     day.go_back()
     assert lab.ask("SELECT hex(name), hex(v), typeof(name) FROM names") == [("FF00FE", "FFFE", "text")]
+
+
+@pytest.mark.parametrize("default", ["pending", '"pending"', "[pending]", "('pending')"])
+def test_what_a_new_column_holds_by_itself_is_nobodys_write(lab: Lab, default: str) -> None:
+    """A number as a column of texts holds it, and a name that is a text, whatever columns are called so."""
+    day = Day.begin(
+        lab, "CREATE TABLE jobs (id integer PRIMARY KEY, pending text); INSERT INTO jobs VALUES (1, 'x');"
+    )
+    day.migrate(
+        f"ALTER TABLE jobs ADD COLUMN state text DEFAULT {default}; "
+        "ALTER TABLE jobs ADD COLUMN fee real DEFAULT 0; ALTER TABLE jobs ADD COLUMN code text DEFAULT 7;"
+    )
+    assert lab.driver().writes_since(day.taken, ()).tables == ()
+    lab.ask("UPDATE jobs SET pending = 'y'")
+    lab.ask("INSERT INTO jobs (id) VALUES (2)")
+    day.go_back()
+    assert lab.ask("SELECT * FROM jobs") == [(1, "y"), (2, None)]
+    assert day.conflicts() == []
+
+
+def test_a_key_written_otherwise_is_the_same_row(lab: Lab) -> None:
+    day = Day.begin(
+        lab,
+        "CREATE TABLE codes (code text PRIMARY KEY COLLATE NOCASE, a, b);"
+        "INSERT INTO codes VALUES ('x', 1, 1);",
+    )
+    lab.ask("UPDATE codes SET code = 'X', a = 7")
+    day.migrate("UPDATE codes SET b = 2;")
+    (written,) = lab.driver().writes_since(day.taken, ()).tables
+    assert (written.updated, written.inserted) == (1, 0)
+    day.go_back()
+    assert lab.ask("SELECT * FROM codes") == [("X", 7, 1)]
+    assert day.conflicts() == []
+
+
+def test_a_key_that_only_looks_like_the_number_of_the_row_may_be_missing(lab: Lab) -> None:
+    """INTEGER PRIMARY KEY DESC is none: the library lets it be NULL."""
+    day = Day.begin(
+        lab, "CREATE TABLE t (id integer PRIMARY KEY DESC, note); INSERT INTO t VALUES (NULL, 1), (NULL, 2);"
+    )
+    (reason,) = lab.driver().writes_since(day.taken, ()).reasons
+    assert reason.params == {"table": "t"}
+
+
+def test_verify_finds_nothing_of_what_the_migration_dropped(day: Day) -> None:
+    """Though the state before is at hand while a capture is open."""
+    gone = script("0001_gone", "DROP TABLE visits;", "SELECT page FROM visits;", "")
+    with pytest.raises(Rejected, match="no such table: visits"):
+        day.lab.driver().deploy(gone, KEY)
+    assert day.lab.ask("SELECT count(*) FROM visits") == [(2,)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from lastgood.actions.abilities import captures_of, migrates_of, snapshots_of, undoes_of, warm_of
 from lastgood.actions.captures import keep_capture, opened_by, snapshot_of
+from lastgood.actions.ends import ENDED
 from lastgood.actions.needs import needed_by_others, other_users
 from lastgood.actions.rehearsing import journeys_of, texts_of
 from lastgood.actions.steps.tools import Handler, database_at
@@ -20,6 +21,7 @@ from lastgood.engine.handlers import Result, StepContext
 from lastgood.planning.notes import NOT_KEPT
 from lastgood.planning.rehearsing import Written, judge, refuse_breaking, refuse_different
 from lastgood.ports.drivers import Migrates, Rehearsal
+from lastgood.ports.ending import EndsIdle
 from lastgood.ports.rehearsing import RehearsesWrites
 from lastgood.ports.undoing import Undone
 
@@ -169,7 +171,7 @@ class Migrate(Handler):
         if captures and name not in dict(driver.applied()):
             self._refuse_lost(context, release, database, captures)
         returned = driver.deploy(self.tools.script(migration), context.key)
-        return {"revision": name, "returned": dict(returned)}
+        return {"revision": name, "returned": dict(returned), **_ended(driver)}
 
     @staticmethod
     def _relied_on(context: StepContext, resource: str, name: str) -> list[Capture]:
@@ -216,9 +218,16 @@ class RevertSchema(Handler):
         result = {"reverted": name, "put_aside": dict(driver.revert(script, context.key))}
         undoes = undoes_of(self.tools.drivers, release, database)
         undone = undoes.undone(script, context.key) if undoes is not None else Undone()
+        result |= _ended(driver)
         if undone.rows or undone.conflicts:
             result |= {"undone": dict(undone.rows), "undo_conflicts": dict(undone.conflicts)}
         return result
+
+
+def _ended(driver: Migrates) -> Result:
+    """Whose sessions the migration did not wait for."""
+    ended = list(driver.sessions_ended()) if isinstance(driver, EndsIdle) else []
+    return {ENDED: ended} if ended else {}
 
 
 def _told(snapshot: Snapshot) -> Result:

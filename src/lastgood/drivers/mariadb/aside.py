@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import pymysql
 
 from lastgood.drivers.mariadb import kept
-from lastgood.drivers.mariadb.connection import Connection, Server, one, quoted, run
+from lastgood.drivers.mariadb.connection import Connection, Server, lock_no_source, one, quoted, run
 from lastgood.drivers.mariadb.fingerprint import COLUMN, CONSTRAINT, SEQUENCE, TABLE, TRIGGER
 from lastgood.drivers.mariadb.kept import RETYPED, WAS, Field, Kept
 from lastgood.drivers.mariadb.progress import Owned, Undo
@@ -25,6 +25,9 @@ from lastgood.drivers.mariadb.types import fits
 from lastgood.drivers.mariadb.undo import Lost, called, recreated, target, triggers_of
 from lastgood.sql.aside import Added
 from lastgood.sql.listing import Listing
+
+_REFILLS = "STRICT_TRANS_TABLES,NO_AUTO_VALUE_ON_ZERO"
+"""The ``sql_mode`` in which a row with the number 0 is that row, and not the next one."""
 
 
 def added(before: Listing, after: Listing, own: Sequence[Owned], statements: Sequence[Statement]) -> Added:
@@ -179,8 +182,7 @@ class Keeper:
             if part not in known and not done:
                 self._begin(*part)
         self.server.guard(connection, statement_timeout=0, keep_mode=True)
-        # So that nobody waits for what is copied.
-        run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        lock_no_source(connection)
         for source in self._sources(done):
             if source.kept.key:
                 source.add(connection, sealed=self._sealed(source.kept, done))
@@ -252,7 +254,7 @@ class Keeper:
             if not refill:
                 left.append(one_lost)
                 continue
-            undo = [*undo, Undo(refill, rows=True)]
+            undo = [*undo, Undo(refill, _REFILLS, rows=True)]
             if not one_lost.column:
                 undo = [*recreated(one_lost.table, seen), *undo, *triggers_of(one_lost.table, seen)]
         return undo, left

@@ -32,9 +32,11 @@ class Bundler:
     def part(
         self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
     ) -> DatabasePart:
-        cut, dump = self.snapshots.cut_of(snapshot), self.snapshots.dump_of(snapshot)
+        cut, dump = self.snapshots.open_cut_of(snapshot), self.snapshots.dump_of(snapshot)
         database = self.server.database
-        told = bundling.Told(database, database[:LONGEST_NAME], cut, CONNECTION, forward, back, NEEDS)
+        told = bundling.Told(
+            database, bundling.plain_name(database)[:LONGEST_NAME], cut, CONNECTION, forward, back, NEEDS
+        )
         count = "".join(_count(table) for table in sorted(cut.rows))
         connection, words = self._where()
         deploy = "".join(f"    deploy {shlex.quote(m.name)} {shlex.quote(m.digest)}\n" for m in forward)

@@ -41,8 +41,8 @@ _FUNCTIONS = frozenset(
 def classify(migration: MigrationScript) -> Classification:
     """The worst class among the statements of deploy.sql, and the first statement that has it."""
     try:
-        runnable(migration.deploy, f"deploy.sql of {migration.name}")
-        runnable(migration.revert, f"revert.sql of {migration.name}", reverts=True)
+        runnable(migration.deploy, f"deploy.sql of {migration.name}", part="deploy")
+        runnable(migration.revert, f"revert.sql of {migration.name}", part="revert")
     except InvalidInput as error:
         return Classification(FORWARD_ONLY, "", str(error))
     return reversibility.classify(migration, _DIALECT)

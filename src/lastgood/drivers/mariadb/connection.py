@@ -9,7 +9,7 @@ import contextlib
 import math
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pymysql
@@ -18,6 +18,7 @@ from pymysql.cursors import Cursor
 from lastgood.drivers.mariadb.failures import translate
 from lastgood.drivers.mariadb.settings import MariadbSettings
 from lastgood.ports.content import Vault
+from lastgood.sql.blockers import Ended
 from lastgood.sql.failures import Spot
 
 Connection: TypeAlias = "pymysql.Connection[Cursor]"
@@ -49,9 +50,10 @@ class Server:
     settings: MariadbSettings
     vault: Vault
     database: str
+    ended: Ended = field(default_factory=Ended, compare=False)
 
     def at(self, database: str) -> Server:
-        return Server(self.settings, self.vault, database)
+        return Server(self.settings, self.vault, database, self.ended)
 
     @property
     def user(self) -> str:
@@ -196,6 +198,12 @@ def is_mariadb(connection: Connection) -> bool:
     """Else it is MySQL, or calls itself so, as a server behind a proxy or with another ``version`` does."""
     untyped: Any = connection
     return "mariadb" in str(untyped.server_version).lower()
+
+
+def lock_no_source(connection: Connection) -> None:
+    """So that nobody waits for rows from which others are made; a server that logs statements refuses it."""
+    if one(connection, "SELECT @@SESSION.binlog_format") != "STATEMENT":
+        run(connection, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def session_id(connection: Connection) -> int:

@@ -1,14 +1,16 @@
 """MariaDB as a target: Migrates, RehearsesWrites, Reviews, UndoesRows, Classifies, Snapshots, Captures,
-Restores, BundlesDatabases, HasConnections, Measures, Observes, Cautions and GivesEvidence.
+Restores, BundlesDatabases, KeepsAside, HasConnections, EndsIdle, Measures, Observes, Cautions and
+GivesEvidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.expiry import Aside
 from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
@@ -19,6 +21,7 @@ from lastgood.drivers.mariadb.bundle import Bundler
 from lastgood.drivers.mariadb.capacity import free_connections
 from lastgood.drivers.mariadb.capture import Capturer
 from lastgood.drivers.mariadb.connection import Server, one
+from lastgood.drivers.mariadb.expiring import Keeping
 from lastgood.drivers.mariadb.fingerprint import read_listing
 from lastgood.drivers.mariadb.migrate import Migrator
 from lastgood.drivers.mariadb.rehearsing import Rehearser
@@ -87,12 +90,21 @@ class MariadbDriver:
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
 
+    def sessions_ended(self) -> Sequence[str]:
+        return self._server.ended.take()
+
     def undo_obstacle(self, migration: MigrationScript) -> Message | None:
         return self._migrator.undo_obstacle(migration)
 
     def undone(self, migration: MigrationScript, key: str) -> Undone:
         with self._server.session() as connection:
             return undoing.report(connection, migration.name, key)
+
+    def kept_aside(self, before: datetime) -> Sequence[Aside]:
+        return Keeping(self._server).found(before)
+
+    def drop_aside(self, records: Sequence[Aside]) -> None:
+        Keeping(self._server).drop(records)
 
     def caution(self) -> Message | None:
         return versions.caution(self._server)

@@ -24,6 +24,8 @@ NO_LOGIN = frozenset({1045, 1251, 1524, 1698, 1862, 2059, 4151})
 NO_DATABASE = frozenset({1049})
 RIGHTS = frozenset({1044, 1095, 1142, 1143, 1227, 1370, 1410, 1419})
 READ_ONLY = frozenset({1290, 1792, 1836})
+# The log can't be read from the position that was asked for.
+NO_SUCH_LOG = 1236
 DISK_FULL = frozenset({1021, 1114, 28})
 # The server ends a session whose query was interrupted by KILL with these.
 KILLED = frozenset({1317, 1927})

@@ -10,6 +10,7 @@ from lastgood.drivers.mariadb.connection import (
     Connection,
     Server,
     is_mariadb,
+    lock_no_source,
     one,
     quoted,
     rows,
@@ -71,7 +72,7 @@ def copy_sample(source: Server, copy: Server, binaries: Binaries) -> None:
     _refuse_locked(source)
     binaries.pour(source, _SHAPES, copy)
     with source.patient_session() as live, copy.patient_session() as made:
-        run(made, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        lock_no_source(made)
         run(made, "SET SESSION foreign_key_checks = 0, unique_checks = 0")
         # Values are what they are: a number of 0 does not get the next one, and dates of zeros pass.
         run(made, "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'")

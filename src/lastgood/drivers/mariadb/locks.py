@@ -8,8 +8,9 @@ from datetime import datetime
 
 import pymysql
 
+from lastgood.drivers.mariadb import failures, revisions
 from lastgood.drivers.mariadb.connection import Connection, Server, one, rows
-from lastgood.sql.blockers import BlockerWatch
+from lastgood.sql.blockers import BlockerWatch, describe
 
 QUERY_LENGTH = 200
 WAITING_FOR_TABLE = "Waiting for table%"
@@ -49,6 +50,11 @@ _SEEN = (
     f"AND COALESCE(p.STATE, '') NOT LIKE '{WAITING_FOR_TABLE}%' ORDER BY 6, 1"
 )
 _STATE = "SELECT COALESCE(STATE, '') FROM information_schema.PROCESSLIST WHERE ID = %s"
+_IDLE = (
+    "SELECT COUNT(*) FROM information_schema.PROCESSLIST p "
+    "JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = p.ID "
+    "WHERE p.ID = %s AND p.COMMAND = 'Sleep' AND p.TIME > %s"
+)
 _ONE = f"SELECT {_SESSION.format(since='NULL')} FROM information_schema.PROCESSLIST p WHERE p.ID = %s"
 
 
@@ -95,13 +101,37 @@ def session(connection: Connection, number: int) -> tuple[Blocker, ...]:
 Watch = BlockerWatch[Connection, Blocker]
 
 
+def let_none_in(server: Server, connection: Connection) -> None:
+    """No other migration into the database while this session lives. Raises Rejected."""
+    name = revisions.lock_name(server.database)
+    if one(connection, "SELECT GET_LOCK(%s, %s)", name, server.settings.lock_deadline) != 1:
+        holder = one(connection, "SELECT IS_USED_LOCK(%s)", name)
+        found = describe(session(connection, holder)) if holder else ""
+        raise failures.table_lock("another migration is under way", found, server.spot)
+
+
 def watching(server: Server, session: int) -> Watch:
     """Looks for what holds that session up, while it is held up: else the others are in nobody's way."""
 
     def look(own: Connection) -> tuple[Blocker, ...]:
-        return blockers(own, session) if _waits(own, session) else ()
+        found = blockers(own, session) if _waits(own, session) else ()
+        if server.settings.end_idle_after:
+            _end_idle(own, found, server)
+        return found
 
     return Watch(server.session, look, server.settings.lock_timeout)
+
+
+def _end_idle(connection: Connection, found: tuple[Blocker, ...], server: Server) -> None:
+    """Looked at once more just before: it may have gone on. Only sessions of which the server shows an open
+    transaction; one that just sits there holds nothing.
+    """
+    for blocker in found:
+        # Somebody else's session may be none that we may end; the blocker is named then, as ever.
+        with contextlib.suppress(pymysql.Error):
+            if one(connection, _IDLE, blocker.id, server.settings.end_idle_after):
+                connection.query(f"KILL CONNECTION {blocker.id:d}")
+                server.ended.note(blocker)
 
 
 def _waits(connection: Connection, session: int) -> bool:

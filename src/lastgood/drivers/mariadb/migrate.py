@@ -16,15 +16,16 @@ from lastgood.drivers.mariadb import (
     aside,
     failures,
     kept,
+    locks,
     obstacles,
     progress,
     recording,
     revisions,
     undoing,
 )
-from lastgood.drivers.mariadb.connection import Connection, Server, one, rows, run, session_id
+from lastgood.drivers.mariadb.connection import Connection, Server, rows, run, session_id
 from lastgood.drivers.mariadb.fingerprint import read_listing
-from lastgood.drivers.mariadb.locks import Watch, session, watching
+from lastgood.drivers.mariadb.locks import Watch, watching
 from lastgood.drivers.mariadb.progress import DEPLOY, REVERT, STOPPED, UNDOING, Progress
 from lastgood.drivers.mariadb.returning import bring_back
 from lastgood.drivers.mariadb.scan import Statement, runnable
@@ -32,14 +33,13 @@ from lastgood.drivers.mariadb.undo import removed
 from lastgood.drivers.mariadb.walk import Script, StatementFailed, Walk, raised, undo_rows
 from lastgood.ports.drivers import MigrationScript
 from lastgood.sql.aside import Added
-from lastgood.sql.blockers import describe
 from lastgood.sql.failures import Spot
 
 
 def read_script(migration: MigrationScript, part: str, text: str) -> Script:
     """Raises InvalidInput when a statement is of a kind that a migration can't have."""
     file = f"{part}.sql of {migration.name}"
-    return Script(file, runnable(text, file, definitions=part != "verify", reverts=part == "revert"))
+    return Script(file, runnable(text, file, definitions=part != "verify", part=part))
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,7 @@ class Migrator:
         so after the statement that a killed predecessor had sent.
         """
         with self.server.session() as connection, watching(self.server, session_id(connection)) as watch:
-            name = revisions.lock_name(self.server.database)
-            wait = self.server.settings.lock_deadline
-            if one(connection, "SELECT GET_LOCK(%s, %s)", name, wait) != 1:
-                holder = one(connection, "SELECT IS_USED_LOCK(%s)", name)
-                blockers = describe(session(connection, holder)) if holder else ""
-                raise failures.table_lock("another migration is under way", blockers, self.server.spot)
+            locks.let_none_in(self.server, connection)
             revisions.prepare(connection)
             progress.prepare(connection)
             # What can't be recorded says so when it is to be undone.

@@ -14,9 +14,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import pymysql
+
 from lastgood.domain.errors import Cause, Rejected
 from lastgood.domain.message import N_, Message
-from lastgood.drivers.mariadb import changes, obstacles
+from lastgood.drivers.mariadb import changes, failures, obstacles
 from lastgood.drivers.mariadb.binlog import Position
 from lastgood.drivers.mariadb.changes import Incomplete, Parser
 from lastgood.drivers.mariadb.connection import PREFIX, Connection, Server, rows, run
@@ -169,14 +171,20 @@ class Recorder:
 
     def _own(self, connection: Connection, after: Position) -> Iterator[Change]:
         """Those of migrations, among which there is no other one."""
-        there = {str(row[0]) for row in rows(connection, "SHOW BINARY LOGS")}
-        if after.file not in there:
+        there = {str(row[0]): int(row[1]) for row in rows(connection, "SHOW BINARY LOGS")}
+        if there.get(after.file, 0) < after.offset:
             raise Incomplete("it is gone")
         database = self.server.database
         parser = Parser(database, changes.charsets(connection), changes.sequences(connection, database))
-        for found in changes.read(self.server.connect, parser, after, changes.now(connection)):
-            if isinstance(found, Transaction) and found.own:
-                yield from found.changes
+        try:
+            for found in changes.read(self.server.connect, parser, after, changes.now(connection)):
+                if isinstance(found, Transaction) and found.own:
+                    yield from found.changes
+        except pymysql.Error as error:
+            if failures.number(error) != failures.NO_SUCH_LOG:
+                raise
+            # Of another server, or begun anew: asked again it would be the same.
+            raise Incomplete(failures.text(error)) from None
 
     def _refuse_cascade(self, shapes: Shapes, change: Change) -> None:
         acting = next((r for r in shapes.references if _acts(r, change)), None)
@@ -239,7 +247,10 @@ class Recorder:
     def _refused(self, what: str, **params: object) -> Rejected:
         return Rejected(
             what,
-            todo=N_("Change its shape or its keys in another migration, or don't ask to undo rows."),
+            todo=N_(
+                "{name} is deployed all the same. Take it back with lastgood restore, or by a migration that "
+                "mends what it did."
+            ),
             where=self.server.spot.address,
             cause=Cause.SCRIPT_ERROR,
             **{"name": self.name, "file": f"revert.sql of {self.name}", **params},

@@ -18,7 +18,7 @@ ask() { told "mariadb $1: $2"; printf '%%s\n' "$2" | session "$1" --batch --raw 
 run() { told "mariadb $1: $2"; printf '%%s\n' "$guard $2" | session "$1"; }
 quoted() { printf '`%%s`' "$(printf '%%s' "$1" | sed 's/`/``/g')"; }
 # A quoted name inside of a text.
-text_of() { quoted "$1" | sed "s/'/''/g"; }
+text_of() { quoted "$1" | sed "s/\\\\/\\\\\\\\/g; s/'/''/g"; }
 text() { printf "'%%s'" "$(printf '%%s' "$1" | sed "s/\\\\/\\\\\\\\/g; s/'/''/g")"; }
 there() {
     [ -n "$(ask "" "SELECT 1 FROM information_schema.schemata WHERE schema_name = $(text "$1")")" ]
@@ -51,7 +51,7 @@ load() {
     told "mariadb $copy"
     loaded=yes
     opened | session "$copy" || loaded=no
-    [ ! -e "$work/closed" ] ||
+    opens ||
         die "the key does not open the dump; $copy is not whole / 密钥不能打开导出文件"
     [ "$loaded" = yes ] ||
         die "it does not load; $copy is not whole, the live database was not touched / 装入失败"

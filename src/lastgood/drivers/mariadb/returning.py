@@ -5,6 +5,8 @@ In the transaction that ends the deploy. What can't come back stays kept.
 
 from __future__ import annotations
 
+import contextlib
+
 import pymysql
 
 from lastgood.drivers.mariadb import failures, kept
@@ -19,6 +21,20 @@ def bring_back(connection: Connection, migration: str, key: str) -> dict[str, in
     pymysql.Error: locks, time-outs, a lost session.
     """
     pending = kept.pending(connection, migration, settled=True)
+    if not pending:
+        return {}
+    mode = one(connection, "SELECT @@SESSION.sql_mode")
+    # A row with the number 0 is that row, and not the next one.
+    run(connection, "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
+    try:
+        return _bring_back(connection, pending, key)
+    finally:
+        # A session that is lost has no settings.
+        with contextlib.suppress(pymysql.Error):
+            run(connection, "SET SESSION sql_mode = %s", mode)
+
+
+def _bring_back(connection: Connection, pending: list[Kept], key: str) -> dict[str, int]:
     failed: dict[str, int] = {}
     progress = True
     while pending and progress:  # A table may need the rows of another one first.

@@ -14,7 +14,7 @@ from enum import Enum
 
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
-from lastgood.sql.marks import NO_TRANSACTION, UNDO_ROWS, marks
+from lastgood.sql.marks import AFTER_THE_LAST_WAVE, NO_TRANSACTION, UNDO_ROWS, marks
 
 _TOKEN = re.compile(
     r"""
@@ -36,6 +36,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_ASKED = {"deploy": frozenset({AFTER_THE_LAST_WAVE}), "revert": frozenset({UNDO_ROWS})}
 _ROUTINES = {"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"}
 _LOOPS = {"IF", "LOOP", "WHILE", "REPEAT", "FOR"}
 _CONTROL = {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "XA", "LOCK", "UNLOCK", "USE"}
@@ -183,16 +184,14 @@ class Nesting:
             self._words.append(word)
 
 
-def runnable(
-    script: str, file: str, *, definitions: bool = True, reverts: bool = False
-) -> tuple[Statement, ...]:
+def runnable(script: str, file: str, *, definitions: bool = True, part: str = "") -> tuple[Statement, ...]:
     """The statements, when lastgood can run all of them and know what became of each.
 
-    ``definitions`` False: none that ends a transaction; ``reverts``: it may ask to undo rows. Raises
-    InvalidInput.
+    ``definitions`` False: none that ends a transaction; ``part``: which script of a migration it is, for what
+    it may ask. Raises InvalidInput.
     """
     found = tokens(script, file)
-    for mark in sorted(marks(found) - ({UNDO_ROWS} if reverts else set())):
+    for mark in sorted(marks(found) - _ASKED.get(part, frozenset())):
         raise _unmarked(mark, file)
     for token in found:
         if token.kind == "backslash":
@@ -275,6 +274,9 @@ def _unmarked(mark: str, file: str) -> InvalidInput:
     elif mark == UNDO_ROWS:
         what = N_("{file} asks for '{mark}', which is asked for in revert.sql only")
         todo = N_("Put the line into revert.sql.")
+    elif mark == AFTER_THE_LAST_WAVE:
+        what = N_("{file} asks for '{mark}', which is asked for in deploy.sql only")
+        todo = N_("Put the line into deploy.sql.")
     return InvalidInput(what, todo=todo, where=file, file=file, mark=mark)
 
 
@@ -321,6 +323,10 @@ def _finish(script: str, current: list[Token], statements: list[Statement]) -> N
         if following.text == "." and token.kind in ("word", "name")
     )
     line = script.count("\n", 0, start) + 1
+    if words[:2] == ("DROP", "TABLES"):
+        # The same, and known by the other word to all that reads it.
+        begin = bare[1].start - start
+        text, words = f"{text[:begin]}TABLE{text[begin + len('TABLES') :]}", ("DROP", "TABLE", *words[2:])
     statements.append(Statement(text, line, words, names, variables, before_dots))
 
 

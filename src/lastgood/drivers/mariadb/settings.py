@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from lastgood.domain.errors import InvalidInput
 from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
-from lastgood.sql.settings import days, mebibytes, password, resident, seconds
+from lastgood.sql.settings import days, end_idle_after, mebibytes, password, resident, seconds
 
 KEYS = frozenset(
     {
@@ -21,6 +21,7 @@ KEYS = frozenset(
         "lock_timeout",
         "statement_timeout",
         "lock_deadline",
+        "end_idle_after",
         "binaries",
         "keep_days",
         "resident",
@@ -41,6 +42,7 @@ class MariadbSettings:
 
     ``authority`` is a file with the certificates that the server's must be signed by; empty: not encrypted.
     ``binaries`` is the directory of mariadb-dump and mariadb, None: where PATH has them.
+    ``end_idle_after`` 0: nobody's session is ended.
     ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
     """
 
@@ -55,6 +57,7 @@ class MariadbSettings:
     lock_timeout: float = 2.0
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
+    end_idle_after: float = 0.0
     binaries: Path | None = None
     rehearse_whole: int = 10240
     keep_days: int = 0
@@ -85,6 +88,7 @@ class MariadbSettings:
             lock_timeout=seconds(settings, "lock_timeout", 2.0, "mariadb"),
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "mariadb"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "mariadb"),
+            end_idle_after=end_idle_after(settings, "mariadb"),
             binaries=Path(str(binaries)) if binaries else None,
             rehearse_whole=mebibytes(settings, "rehearse_whole", 10240, "mariadb"),
             keep_days=days(settings, "mariadb"),

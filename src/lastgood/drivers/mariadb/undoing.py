@@ -8,6 +8,7 @@ key is free. What stands against it becomes a conflict with the three values and
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,30 @@ def undo(connection: Connection, migration: str, key: str, address: str) -> int:
             cause=Cause.SCRIPT_ERROR,
             name=migration,
         )
+    with _as_the_log(connection):
+        return _undo(connection, migration, key)
+
+
+@contextlib.contextmanager
+def _as_the_log(connection: Connection) -> Iterator[None]:
+    """Values are compared and written as the log has them; what follows runs as before, also when a lock is
+    waited for and all of it is tried again.
+    """
     zone, mode = rows(connection, "SELECT @@SESSION.time_zone, @@SESSION.sql_mode")[0]
-    # Values are compared and written as the log has them.
     run(
         connection,
         "SET SESSION time_zone = '+00:00', "
         "sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'",
     )
+    try:
+        yield
+    finally:
+        # A session that is lost has no settings.
+        with contextlib.suppress(pymysql.Error):
+            run(connection, "SET SESSION time_zone = %s, sql_mode = %s", zone, mode)
+
+
+def _undo(connection: Connection, migration: str, key: str) -> int:
     shapes = read_shapes(connection, str(one(connection, "SELECT DATABASE()")))
     lots = [
         _Lot(connection, shapes, int(number), str(table), tuple(json.loads(of)))
@@ -70,9 +88,7 @@ def undo(connection: Connection, migration: str, key: str, address: str) -> int:
         progress = False
         for lot in lots:
             progress |= lot.step()
-    done = sum(lot.finish(key) for lot in lots)
-    run(connection, "SET SESSION time_zone = %s, sql_mode = %s", zone, mode)
-    return done
+    return sum(lot.finish(key) for lot in lots)
 
 
 def report(connection: Connection, migration: str, key: str) -> Undone:

@@ -225,7 +225,8 @@ class Attempts:
         for one in careful:
             entry, table = one.entry, one.entry.place.table
             if table in self._diverged:
-                known[table] += {entry.key, entry.now}
+                remembered = self._diverged[table]
+                known[table] += (k for k in {entry.key, entry.now} if remembered is None or k in remembered)
             if not one.row.converged:
                 rows.append((table, entry.now, one.home, one.row))
             if entry.now != entry.key and table in self._listed:

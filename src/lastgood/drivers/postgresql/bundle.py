@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg import sql
+from psycopg import conninfo, sql
 
 from lastgood.domain.restore_point import Snapshot
 from lastgood.drivers.postgresql import revisions
@@ -40,13 +40,14 @@ class Bundler:
     def part(
         self, snapshot: Snapshot, forward: Sequence[MigrationScript], back: Sequence[MigrationScript]
     ) -> DatabasePart:
-        cut, dump = self.snapshots.cut_of(snapshot), self.snapshots.dump_of(snapshot)
+        cut, dump = self.snapshots.open_cut_of(snapshot), self.snapshots.dump_of(snapshot)
         database = self.server.database
-        stem = database.encode()[:35].decode(errors="ignore")
+        stem = bundling.plain_name(database).encode()[:35].decode(errors="ignore")
         told = bundling.Told(database, stem, cut, CONNECTION, forward, back, NEEDS)
         count = "".join(_count(table) for table in sorted(cut.rows))
         body = BODY % {
             "connection": self._where(),
+            "at": shlex.quote(conninfo.make_conninfo(dbname=database)),
             "ours": OURS.replace("$", r"\$"),
             "deploy": _deploys(forward, empty=not cut.revisions),
         }
@@ -69,11 +70,17 @@ class Bundler:
 
 
 def _count(table: str) -> str:
+    label = sql.Literal(table.replace("\t", " ").replace("\n", " "))
     schema, _, name = table.partition(".")
-    label = table.replace("\t", " ").replace("\n", " ")
-    query = sql.SQL("SELECT {}, count(*) FROM ONLY {};\n").format(
-        sql.Literal(label), sql.Identifier(schema, name)
-    )
+    if "." in name:
+        # Which of the dots parts schema and table, the server knows.
+        query = sql.SQL(
+            "SELECT format('SELECT %L, count(*) FROM ONLY %I.%I', {}, nspname, relname) FROM pg_class "
+            "JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname || '.' || relname = {} "
+            "AND relkind IN ('r', 'p') \\gexec\n"
+        ).format(label, sql.Literal(table))
+    else:
+        query = sql.SQL("SELECT {}, count(*) FROM ONLY {};\n").format(label, sql.Identifier(schema, name))
     return query.as_string(None)
 
 

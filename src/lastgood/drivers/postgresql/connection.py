@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
@@ -13,6 +13,7 @@ from psycopg import sql
 from lastgood.drivers.postgresql.failures import translate
 from lastgood.drivers.postgresql.settings import PostgresqlSettings
 from lastgood.ports.content import Vault
+from lastgood.sql.blockers import Ended
 from lastgood.sql.failures import Spot
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -39,9 +40,10 @@ class Server:
     settings: PostgresqlSettings
     vault: Vault
     database: str
+    ended: Ended = field(default_factory=Ended, compare=False)
 
     def at(self, database: str) -> Server:
-        return Server(self.settings, self.vault, database)
+        return Server(self.settings, self.vault, database, self.ended)
 
     @property
     def user(self) -> str:

@@ -1,6 +1,6 @@
 """PostgreSQL as a target: Migrates, RehearsesWrites, Classifies, Reviews, UndoesRows, Snapshots, Captures,
-Restores, KeepsWarm, HasNeighbours, BundlesDatabases, KeepsAside, HasConnections, Measures, Observes and
-GivesEvidence.
+Restores, KeepsWarm, HasNeighbours, BundlesDatabases, KeepsAside, HasConnections, EndsIdle, Measures, Observes
+and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -90,6 +90,9 @@ class PostgresqlDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def sessions_ended(self) -> Sequence[str]:
+        return self._server.ended.take()
 
     def rehearse(
         self, snapshot: Snapshot, pending: Sequence[MigrationScript], standing: Sequence[MigrationScript]

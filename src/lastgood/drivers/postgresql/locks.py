@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
+
+import psycopg
 
 from lastgood.drivers.postgresql.connection import Connection, Server
 from lastgood.sql.blockers import BlockerWatch
@@ -19,6 +22,14 @@ SELECT a.pid, coalesce(a.usename, ''), a.application_name, coalesce(a.client_add
        coalesce(a.state, 'unknown'), coalesce(a.query, ''), coalesce(a.xact_start, a.backend_start, now())
 FROM chain JOIN pg_stat_activity a ON a.pid = chain.pid AND a.pid <> %s
 ORDER BY 7, 1
+"""
+
+# Asked and ended in one statement: it may just have gone on. The leader of a parallel dump only looks idle.
+_END_IDLE = """
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+WHERE a.pid = %s AND a.xact_start = %s AND a.state LIKE 'idle in transaction%%'
+  AND a.application_name <> 'pg_dump'
+  AND a.state_change < clock_timestamp() - make_interval(secs => %s)
 """
 
 _HOLDERS = """
@@ -83,5 +94,23 @@ Watch = BlockerWatch[Connection, Blocker]
 
 
 def watching(server: Server, pid: int) -> Watch:
-    """Looks for what holds the session ``pid`` up."""
-    return Watch(server.session, lambda own: blockers(own, pid), server.settings.lock_timeout)
+    """Looks for what holds the session ``pid`` up, and ends what the settings allow."""
+
+    def look(own: Connection) -> tuple[Blocker, ...]:
+        found = blockers(own, pid)
+        if server.settings.end_idle_after:
+            _end_idle(own, found, server)
+        return found
+
+    return Watch(server.session, look, server.settings.lock_timeout)
+
+
+def _end_idle(connection: Connection, found: tuple[Blocker, ...], server: Server) -> None:
+    for blocker in found:
+        # Somebody else's session may be none that we may end; the blocker is named then, as ever.
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            ended = connection.execute(
+                _END_IDLE, (blocker.pid, blocker.since, server.settings.end_idle_after)
+            )
+            if ended.fetchone() == (True,):
+                server.ended.note(blocker)

@@ -11,9 +11,12 @@ export PGOPTIONS="${PGOPTIONS:-} -c row_security=off -c statement_timeout=0"
 main="${MAINTENANCE_DATABASE:-postgres}"
 whole='lastgood bundle: loaded whole'
 copy= failed= closed=
+# A name with a = in it would be taken for settings.
+at=%(at)s
 
 session() {
     base=$1; shift
+    [ "$base" != "$live" ] || base=$at
     psql -X -q -v ON_ERROR_STOP=1 -v live="$live" -v copy="$copy" -v failed="$failed" -v whole="$whole" \
         -d "$base" "$@"
 }
@@ -24,7 +27,11 @@ there() {
     [ -n "$(echo "SELECT 1 FROM pg_database WHERE datname = :'name'" | session "$main" -A -t -v name="$1")" ]
 }
 # A table that is not there any more is told of, and the others are counted.
-counted() { told "psql -d $1 -f count.sql"; psql -X -q -A -t -F "$(printf '\t')" -d "$1" -f count.sql; }
+counted() {
+    base=$1; [ "$base" != "$live" ] || base=$at
+    told "psql -d $1 -f count.sql"
+    psql -X -q -A -t -F "$(printf '\t')" -d "$base" -f count.sql
+}
 deploy() {
     one=--single-transaction
     [ "$3" = whole ] || one=
@@ -60,7 +67,7 @@ load() {
     told "pg_restore --exit-on-error --no-subscriptions -d $copy"
     loaded=yes
     opened | pg_restore --exit-on-error --no-subscriptions -d "$copy" || loaded=no
-    [ ! -e "$work/closed" ] ||
+    opens ||
         die "the key does not open the dump; $copy is not whole / 密钥不能打开导出文件"
     [ "$loaded" = yes ] ||
         die "it does not load; $copy is not whole, the live database was not touched / 装入失败"

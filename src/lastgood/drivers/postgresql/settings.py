@@ -12,7 +12,7 @@ from lastgood.domain.message import N_
 from lastgood.domain.release import SecretVersion
 from lastgood.domain.warm_copy import Asked
 from lastgood.drivers.postgresql.endpoints import Endpoint, endpoints, parameters
-from lastgood.sql.settings import days, mebibytes, password, resident, seconds
+from lastgood.sql.settings import days, end_idle_after, mebibytes, password, resident, seconds
 
 KEYS = frozenset(
     (
@@ -22,6 +22,7 @@ KEYS = frozenset(
         "lock_timeout",
         "statement_timeout",
         "lock_deadline",
+        "end_idle_after",
         "binaries",
         "keep_days",
         "resident",
@@ -35,6 +36,7 @@ SIGNAL_KEYS = frozenset({"query", "database"})
 class PostgresqlSettings:
     """Times are seconds. ``parameters`` is what libpq needs to connect, without the password.
 
+    ``end_idle_after`` 0: nobody's session is ended.
     ``rehearse_whole`` is in MiB: a rehearsal copies all of a database that is not larger, else a sample.
     ``copy`` says how the copy of a change that moves data is kept; ``copy_room``, in MiB, how much of the
     server's disk such copies may take, 0 for what can be seen there.
@@ -47,6 +49,7 @@ class PostgresqlSettings:
     lock_timeout: float = 2.0
     statement_timeout: float = 60.0
     lock_deadline: float = 15.0
+    end_idle_after: float = 0.0
     binaries: Path | None = None
     keep_days: int = 0
     resident: Path | None = None
@@ -89,6 +92,7 @@ class PostgresqlSettings:
             lock_timeout=seconds(settings, "lock_timeout", 2.0, "postgresql"),
             statement_timeout=seconds(settings, "statement_timeout", 60.0, "postgresql"),
             lock_deadline=seconds(settings, "lock_deadline", 15.0, "postgresql"),
+            end_idle_after=end_idle_after(settings, "postgresql"),
             binaries=Path(str(binaries)) if binaries else None,
             keep_days=days(settings, "postgresql"),
             resident=resident(settings, "postgresql"),

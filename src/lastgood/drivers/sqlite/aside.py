@@ -1,7 +1,8 @@
 """What a revert would lose is put aside in the same transaction, and comes back with its migration.
 
-Kept is what was written into the columns and tables that a migration added: by primary key, or by the number
-of the row, in tables of ours whose columns have no type, so that each value stays what it is.
+Kept is what was written into the columns and tables that a migration added: by primary key, or else by the
+number of the row and its other values, in tables of ours whose columns have no type, so that each value stays
+what it is.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Added:
     columns: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def between(cls, before: Mapping[str, Table], after: Mapping[str, Table]) -> Added:
-        """What only got another name is nothing added."""
+    def between(cls, before: Mapping[str, Table], after: Mapping[str, Table], *, renames: bool) -> Added:
+        """What only got another name is nothing added; without ``renames`` no column did."""
         gone = {
             (table.root, tuple(c.name for c in table.columns))
             for name, table in before.items()
@@ -62,7 +63,7 @@ class Added:
             (name, column)
             for name, table in after.items()
             if name in before
-            for column in _new_columns(before[name], table)
+            for column in _new_columns(before[name], table, renames=renames)
         ]
         return cls(tuple(tables), tuple(columns))
 
@@ -103,11 +104,13 @@ def put_aside(connection: Connection, migration: str, key: str, added: Added) ->
     there = read_tables(connection)
     for name in added.tables:
         if name in there:
-            _keep(connection, migration, key, there[name], None)
+            _keep(connection, migration, key, there[name], there[name].key, None)
     for name, column in added.columns:
         table = there.get(name)
         if table is not None and column not in table.key and column in table.names:
-            _keep(connection, migration, key, table, column)
+            # VACUUM, or a table made anew, gives the rows other numbers: by its other values it is the row.
+            of = [n for n in table.names if (name, n) not in added.columns] if table.keyless else table.key
+            _keep(connection, migration, key, table, of, column)
 
 
 def settle(connection: Connection, migration: str, key: str) -> Mapping[str, int]:
@@ -128,15 +131,22 @@ def bring_back(connection: Connection, migration: str, key: str) -> Mapping[str,
     """
     failed: dict[str, int] = {}
     there = read_tables(connection)
-    for kept in _pending(connection, migration):
-        number = _try(connection, kept, there.get(kept.relation))
-        if number is None:
-            failed[kept.place] = 0
-            continue
-        connection.execute(
-            f"UPDATE {REGISTRY} SET returned = ?, returned_by = ?, returned_at = ? WHERE id = ?",
-            (number, key, _now(), kept.id),
-        )
+    pending = list(_pending(connection, migration))
+    progress = True
+    while pending and progress:  # A table may need the rows of another one first.
+        progress = False
+        for kept in list(pending):
+            number = _try(connection, kept, there.get(kept.relation))
+            if number is None:
+                failed.setdefault(kept.place, 0)
+                continue
+            progress = True
+            failed.pop(kept.place, None)
+            pending.remove(kept)
+            connection.execute(
+                f"UPDATE {REGISTRY} SET returned = ?, returned_by = ?, returned_at = ? WHERE id = ?",
+                (number, key, _now(), kept.id),
+            )
     return {**failed, **report(connection, "returned_by", migration, key)}
 
 
@@ -157,21 +167,23 @@ def report(connection: Connection, side: str, migration: str, key: str) -> Mappi
     return counted
 
 
-def _new_columns(before: Table, after: Table) -> list[str]:
-    """One that stands where another one of its type is gone has got another name."""
+def _new_columns(before: Table, after: Table, *, renames: bool) -> list[str]:
+    """One that stands where another one of its type is gone may have got another name."""
     was, now = before.columns, after.columns
     lost = {c.name for c in was} - {c.name for c in now}
     renamed = {
         new.name
         for old, new in zip(was, now, strict=False)
-        if old.name in lost and (old.type, old.key) == (new.type, new.key)
+        if renames and old.name in lost and (old.type, old.key) == (new.type, new.key)
     }
     known = {c.name for c in was} | renamed
     return [c.name for c in now if c.name not in known]
 
 
-def _keep(connection: Connection, migration: str, key: str, table: Table, column: str | None) -> None:
-    names = table.names if column is None else (*table.key, column)
+def _keep(
+    connection: Connection, migration: str, key: str, table: Table, of: Sequence[str], column: str | None
+) -> None:
+    names = table.names if column is None else (*of, column)
     condition = "true" if column is None else f"{quoted(column)} IS NOT {_default(table, column)}"
     source = quoted(table.name)
     if one(connection, f"SELECT EXISTS (SELECT 1 FROM {source} WHERE {condition})") == 0:
@@ -187,7 +199,7 @@ def _keep(connection: Connection, migration: str, key: str, table: Table, column
         f'INSERT INTO {REGISTRY} (id, migration, relation, "column", kept_in, key, columns, rows, kept_by, '
         "kept_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            number, migration, table.name, column, kept_in, json.dumps(table.key), json.dumps(names),
+            number, migration, table.name, column, kept_in, json.dumps(of), json.dumps(names),
             made.rowcount, key, _now(),
         ),
     )  # fmt: skip

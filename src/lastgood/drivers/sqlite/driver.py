@@ -1,5 +1,5 @@
 """SQLite as a target: Migrates, Classifies, Reviews, Snapshots, Captures, Restores, RehearsesWrites,
-Measures, Observes and GivesEvidence.
+KeepsAside, Measures, Observes and GivesEvidence.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.domain.criterion import Signal
+from lastgood.domain.expiry import Aside
 from lastgood.domain.message import Message
 from lastgood.domain.observation import EvidenceItem, Observation
 from lastgood.domain.restore_point import Snapshot
@@ -19,6 +20,7 @@ from lastgood.domain.unit import UnitId
 from lastgood.drivers.sqlite import copying, evidence, revisions
 from lastgood.drivers.sqlite.capture import Capturer
 from lastgood.drivers.sqlite.connection import Store, is_wal, size
+from lastgood.drivers.sqlite.expiring import Keeping
 from lastgood.drivers.sqlite.fingerprint import read_listing
 from lastgood.drivers.sqlite.migrate import Migrator
 from lastgood.drivers.sqlite.own import Recorder
@@ -96,6 +98,12 @@ class SqliteDriver:
 
     def revert(self, migration: MigrationScript, key: str) -> Mapping[str, int]:
         return self._migrator.revert(migration, key)
+
+    def kept_aside(self, before: datetime) -> Sequence[Aside]:
+        return Keeping(self._store).found(before)
+
+    def drop_aside(self, records: Sequence[Aside]) -> None:
+        Keeping(self._store).drop(records)
 
     def capture_obstacle(self) -> Message | None:
         return self._captures.obstacle()

@@ -64,9 +64,11 @@ class Migrator:
             before = read_tables(connection)
             with self._noting(connection, migration, script):
                 self._run_checked(connection, script)
-                added = aside.Added.between(before, read_tables(connection))
+                renames = any("RENAME" in statement.words for statement in script.statements)
+                added = aside.Added.between(before, read_tables(connection), renames=renames)
                 returned = aside.bring_back(connection, migration.name, key)
-            self._verify(connection, verify)
+                # Before the state that was is attached: what was dropped must not be found there.
+                self._verify(connection, verify)
             revisions.add(connection, migration.name, migration.digest, key, added.dump())
             return returned
 
@@ -163,7 +165,8 @@ class Migrator:
         return self.recorder.noting(connection, migration.name, replaces)
 
     def _verify(self, connection: Connection, verify: Script) -> None:
-        """Whatever it writes is gone afterwards."""
+        """Whatever it writes is gone afterwards, and nothing of what the migration does."""
+        connection.set_authorizer(None)
         connection.execute("SAVEPOINT lastgood_verify")
         self.run(connection, verify)
         connection.execute("ROLLBACK TO lastgood_verify")

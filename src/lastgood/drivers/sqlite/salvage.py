@@ -10,14 +10,14 @@ from urllib.parse import quote
 from lastgood.domain.message import N_, Message
 from lastgood.domain.salvage import TableWrites
 from lastgood.drivers.sqlite.compare import differs, matching, missing
-from lastgood.drivers.sqlite.connection import Connection, one, quoted
+from lastgood.drivers.sqlite.connection import Connection, one, quoted, rows
 from lastgood.drivers.sqlite.merging import Merge, Row, Step, Value
 from lastgood.drivers.sqlite.own import Own, noted
 from lastgood.drivers.sqlite.shapes import Table, read_tables
 
 CUT, NOW = "cut", "now"
 """Schemas as which the two files are attached."""
-_CHANGED = "temp.changed"
+_CHANGED, _USUAL = "temp.changed", "temp.usual"
 
 Key = tuple[Value, ...]
 
@@ -44,7 +44,8 @@ class Salvager:
         return cls(connection, read_tables(connection, CUT), read_tables(connection, NOW), own)
 
     def detach(self) -> None:
-        self.connection.execute("DROP TABLE IF EXISTS temp.changed")
+        for name in (_CHANGED, _USUAL):
+            self.connection.execute(f"DROP TABLE IF EXISTS {name}")
         for name in (CUT, NOW):
             self.connection.execute(f"DETACH {name}")
 
@@ -104,7 +105,10 @@ class Salvager:
         ask, width = self.connection.execute, len(table.key)
         ask(f"DROP TABLE IF EXISTS {_CHANGED}")
         columns = ", ".join(f"k{at}" for at in range(width))
-        ask(f"CREATE TABLE {_CHANGED} ({columns}, PRIMARY KEY ({columns}))")
+        of = dict(table.collations)
+        # So that a key is here once, however it was written in between.
+        made = ", ".join(f"k{at} COLLATE {quoted(of.get(c, 'BINARY'))}" for at, c in enumerate(table.key))
+        ask(f"CREATE TABLE {_CHANGED} ({made}, PRIMARY KEY ({columns}))")
         for one_, other in ((cut, now), (now, cut)):
             if one_ is not None:
                 ask(f"INSERT OR IGNORE INTO {_CHANGED} {self._other(table, one_, other, one_ is cut)}")
@@ -134,7 +138,7 @@ class Salvager:
 
     def _leave_out(self, table: Table, cut: Table | None, now: Table | None, own: Own) -> None:
         """Rows that only the migration changed are not the shop's."""
-        keys = " AND ".join(f"o.k{at} IS h.k{at}" for at in range(len(table.key)))
+        keys = " AND ".join(f"h.k{at} IS o.k{at}" for at in range(len(table.key)))
         alike = []
         for side, names, there, alias in (("b", own.before, cut, "c"), ("a", own.after, now, "n")):
             if there is None:
@@ -162,7 +166,7 @@ class Salvager:
         for own in self.own.get(table.name, ()):
             if tuple(own.key) != table.key:
                 continue
-            match = " AND ".join(f"o.k{at} IS h.k{at}" for at in range(len(own.key)))
+            match = " AND ".join(f"h.k{at} IS o.k{at}" for at in range(len(own.key)))
             width, middle = len(own.key), len(own.key) + 1 + len(own.before)
             picked = ", ".join(f"o.{column}" for column in own.columns.split(", ")[width:])
             for row in self.connection.execute(
@@ -174,13 +178,17 @@ class Salvager:
         return found
 
     def _usual(self, cut: Table | None, now: Table | None) -> Row:
-        """What rows that were there got in columns that came since."""
+        """What rows that were there got in columns that came since, as a column of its type holds it."""
         known = {c.name for c in cut.columns} if cut else set()
-        return {
-            column.name: one(self.connection, f"SELECT {_default(column.default)}")
-            for column in (now.columns if now else ())
-            if column.name not in known
-        }
+        new = [column for column in (now.columns if now else ()) if column.name not in known]
+        if now is None or not new:
+            return {}
+        ask, names = self.connection.execute, ", ".join(quoted(column.name) for column in new)
+        ask(f"DROP TABLE IF EXISTS {_USUAL}")
+        ask(f"CREATE TABLE {_USUAL} AS SELECT {names} FROM {NOW}.{quoted(now.name)} LIMIT 0")
+        ask(f"INSERT INTO {_USUAL} VALUES ({', '.join(_default(column.default) for column in new)})")
+        (values,) = rows(self.connection, f"SELECT * FROM {_USUAL}")
+        return {column.name: value for column, value in zip(new, values, strict=True)}
 
 
 def _joined(table: Table, there: Table | None, schema: str, alias: str) -> list[str]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lastgood.drivers.sqlite.connection import PREFIX, Connection, quoted, rows
+from lastgood.drivers.sqlite.scan import plain, tokens
 
 _ROWID = ("rowid", "_rowid_", "oid")
 """What the number that each row has may be called: the first that is no column."""
+_WORDS = frozenset({"null", "true", "false", "current_time", "current_date", "current_timestamp"})
+"""Defaults that are no text, though they have no quotes."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,16 @@ class Column:
 @dataclass(frozen=True)
 class Table:
     """``columns``: those that hold values of their own. ``root``: its first page, which a rename does not
-    change.
+    change. ``numbered``: the key is the number that each row has, under a name of its own. ``collations``: by
+    which columns of another key are the same.
     """
 
     name: str
     root: int
     columns: tuple[Column, ...]
     without_rowid: bool
+    numbered: bool
+    collations: tuple[tuple[str, str], ...]
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -43,12 +49,6 @@ class Table:
     @cached_property
     def keyless(self) -> bool:
         return not any(c.key for c in self.columns)
-
-    @property
-    def numbered(self) -> bool:
-        """Whether the key is the number that each row has, under a name of its own."""
-        found = [c for c in self.columns if c.key]
-        return not self.without_rowid and len(found) == 1 and found[0].type.upper() == "INTEGER"
 
     @property
     def present(self) -> str:
@@ -85,11 +85,40 @@ def read_tables(connection: Connection, schema: str = "main") -> Mapping[str, Ta
         if name.startswith((PREFIX, "sqlite_")) or name not in roots:
             continue
         columns = tuple(
-            Column(column, kind, default, bool(strict), key)
+            Column(column, kind, default and _expression(default), bool(strict), key)
             for _, column, kind, strict, default, key, hidden in rows(
                 connection, f"PRAGMA {schema}.table_xinfo({quoted(name)})"
             )
             if not hidden
         )
-        found[name] = Table(name, roots[name], columns, bool(without_rowid))
+        key = _key_index(connection, schema, name)
+        numbered = key is None and any(c.key for c in columns)
+        collations = _collations(connection, schema, key) if key else ()
+        found[name] = Table(name, roots[name], columns, bool(without_rowid), numbered, collations)
     return found
+
+
+def _key_index(connection: Connection, schema: str, table: str) -> str | None:
+    """Which makes a primary key one: none where that is the number of the row."""
+    for _, index, _, origin, _ in rows(connection, f"PRAGMA {schema}.index_list({quoted(table)})"):
+        if origin == "pk":
+            return str(index)
+    return None
+
+
+def _collations(connection: Connection, schema: str, index: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(column), str(collation))
+        for _, _, column, _, collation, key in rows(
+            connection, f"PRAGMA {schema}.index_xinfo({quoted(index)})"
+        )
+        if key
+    )
+
+
+def _expression(default: str) -> str:
+    """A name as a default is a text, which anywhere else could be a column."""
+    found = tokens(default, "")
+    if len(found) != 1 or found[0].kind not in ("word", "name") or default.lower() in _WORDS:
+        return default
+    return "'" + plain(found[0]).replace("'", "''") + "'"
