@@ -146,10 +146,10 @@ class Keeper(ABC):
             raise self._damaged(snapshot)
         return cut
 
-    def seen(self, snapshot: Snapshot) -> Cut | None:
-        """What was seen at its cut, whatever became of the dump."""
+    def seen(self, name: str) -> Cut | None:
+        """What was seen at the cut of the snapshot of that name, whatever became of the dump."""
         with self.files():
-            return Cut.load(self._notes(snapshot.id))
+            return Cut.load(self._notes(name))
 
     def migrations_of(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Names of those it has, oldest first; the dump is not read. Raises Rejected when it is not there."""

@@ -232,6 +232,29 @@ def test_settings_of_another_restores_pause_are_not_put_back(
     assert (fronted.paused(), fronted.own()) == ([], True)
 
 
+def test_who_comes_the_first_time_while_it_is_closed_is_let_in_at_once(
+    fronted: Fronted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a name that nobody used, so that it was not paused; the pooler has its own settings back."""
+    rename, over = fence.rename, threading.Event()
+    customer = Customer(fronted, "customer", over)
+
+    def renaming(*given: Any) -> float:
+        customer.start()
+        until(lambda: customer.failures)
+        return rename(*given)
+
+    monkeypatch.setattr(fence, "rename", renaming)
+    fronted.bouncer.serve({"*": where(fronted.day.lab.server)})
+    fronted.day.go_back()
+    begun = time.monotonic()
+    until(lambda: customer.ordered)
+    over.set()
+    customer.join()
+    assert time.monotonic() - begun < 5, "not server_login_retry"
+    assert (fronted.paused(), fronted.own()) == ([], True)
+
+
 def test_one_that_cannot_be_paused_refuses_before_anything_is_done(fronted: Fronted) -> None:
     lab, name = fronted.day.lab, fronted.day.lab.name
 

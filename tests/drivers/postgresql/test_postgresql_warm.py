@@ -125,8 +125,14 @@ def test_a_restore_takes_it_and_loads_nothing(day: Day) -> None:
     assert standing(day) == copy, "made once"
     path = day.lab.tools.directory / "snapshots" / f"{day.taken.id}.dump"
     path.write_bytes(b"broken")
-    day.go_back()
+    day.lab.ask("TRUNCATE items")
+    counts = {t.table: t.deleted for t in day.lab.driver().writes_since(day.taken, ()).tables}
+    assert counts["items"] == 20, "as many as there were at the cut"
+    failed = day.go_back().failed
     check(day)
+    assert day.lab.ask("SELECT count(*) FROM items") == [(0,)]
+    gone = "SELECT (SELECT count(*) FROM pg_replication_slots), to_regclass('lastgood.early')"
+    assert day.lab.ask(gone, name=failed) == [(0, None)], "the capture ended with the failed database"
     assert copy.name not in day.lab.databases()
     assert day.lab.ask("SHOW synchronous_commit") == [("on",)], "what was right for a copy"
 

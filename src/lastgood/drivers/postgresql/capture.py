@@ -228,7 +228,7 @@ class Capturer:
         keep: Sequence[str],
     ) -> tuple[TableWrites, ...]:  # fmt: skip
         """``names``: those of tables at the cut, by oid."""
-        known, name = self.snapshots.known(snapshot.id), self.name(snapshot.id)
+        known, name = self.snapshots.seen(snapshot.id), self.name(snapshot.id)
         rows = known.rows if known else {}
         with (
             self.server.session() as reading,

@@ -98,7 +98,6 @@ class Poolers:
                     "pools": [pool.name for pool in pools],
                 }
                 for where, pools in known
-                if pools
             }
             try:
                 self._pause(live, known, lambda: begin(noted))
@@ -120,7 +119,9 @@ class Poolers:
         try:
             with console(endpoint, self.server.vault) as opened:
                 opened.resume(noted["pools"])
-                opened.calm(noted["pools"], noted["settings"])
+                # Where nobody came before, the first one may have come meanwhile, and was not let in.
+                names = noted["pools"] or [pool.name for pool in opened.pools(self.server.database)]
+                opened.calm(names, noted["settings"])
         except Unreachable as error:
             if not gone(error):
                 raise

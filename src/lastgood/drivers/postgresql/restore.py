@@ -200,7 +200,7 @@ class Restorer:
         with _if_it_can_be():
             if _there(admin, done.failed):
                 fence.open_again(admin, done.failed)
-                known = self.snapshots.known(snapshot)
+                known = self.snapshots.seen(snapshot)
                 if known is not None:
                     Capturer(self.server.at(done.failed), self.snapshots).end(known.snapshot)
         with _if_it_can_be(), self.server.session() as connection:

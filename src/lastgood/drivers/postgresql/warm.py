@@ -128,7 +128,7 @@ class Warmer:
         """What was seen at the cut. Raises Rejected when neither the copy that stands by nor the file can be
         used.
         """
-        seen = self.snapshots.seen(snapshot) if warm is not None and warm.usable else None
+        seen = self.snapshots.seen(snapshot.id) if warm is not None and warm.usable else None
         if seen is not None:
             return seen
         try:
