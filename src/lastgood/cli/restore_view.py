@@ -111,7 +111,7 @@ def database_lines(t: Translator, units: Sequence[UnitStatus]) -> list[Text | Ta
     for capture, status in opened_by.values():
         age = words.seconds((status.observed_at - capture.opened_at).total_seconds())
         template = N_(
-            "{unit}: the server of {resource} has kept all writes for {age}. If nobody will restore: "
+            "{unit}: what is written to {resource} has been kept for {age}. If nobody will restore: "
             'lastgood restore {unit} --forget --reason "…"'
         )
         lines.append(Text(t.text(template, unit=status.unit, resource=capture.resource, age=age), "yellow"))

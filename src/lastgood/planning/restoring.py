@@ -81,7 +81,7 @@ def plan_restore(
         step("copy", StepKind.PREPARE_COPY, source.title),
         step("ahead", StepKind.CARRY_OVER, N_("Carry over what was written since, ahead of the swap")),
         swap,
-        step("end", StepKind.END_CAPTURE, N_("The server keeps no more writes of {resource}")),
+        step("end", StepKind.END_CAPTURE, N_("Writes of {resource} are no longer kept")),
         *_looked_after(release, users),
     )  # fmt: skip
     abandon = step("back:abandon", StepKind.ABANDON_COPY, N_("Drop the copy, {resource} stays as it is"),
