@@ -19,6 +19,7 @@ from lastgood.drivers.postgresql import signal as signal_module
 from lastgood.drivers.postgresql.driver import create
 from lastgood.drivers.postgresql.scan import split, tokens
 from lastgood.drivers.postgresql.settings import KEYS, PostgresqlSettings
+from lastgood.drivers.postgresql.warm import beginning
 from lastgood.testing.conformance_migrates import GIFTS, KEY, ORDERS
 from tests.drivers.postgresql.conftest import UNIT, Lab, Tools
 
@@ -193,3 +194,11 @@ def test_the_readme_names_every_setting() -> None:
     for default in ("lock_timeout", "statement_timeout", "lock_deadline"):
         value = PostgresqlSettings.__dataclass_fields__[default].default
         assert re.search(rf"`{default}` \|.*default {value:.0f} \|", table)
+
+
+def test_long_names_that_begin_alike_have_copies_of_their_own() -> None:
+    names = [f"shop_production_eu_central_frankfurt_{site}" for site in ("üa", "üb")]
+    found = [beginning(name) for name in ("shop", *names)]
+    assert found[0] == "shop"
+    assert len(set(found)) == 3
+    assert all(len(name.encode()) <= 35 for name in found)

@@ -195,8 +195,13 @@ class Warmer:
 
 
 def beginning(name: str) -> str:
-    """As much of a database's name as leaves room for what is added: the server cuts names at 63 bytes."""
-    return name.encode()[:35].decode(errors="ignore")
+    """A database's name, or as much of it as leaves room for what is added: the server cuts names at 63
+    bytes. Two long ones that begin alike stay two: copies are found again by it.
+    """
+    whole = name.encode()
+    if len(whole) <= 35:
+        return name
+    return f"{whole[:26].decode(errors='ignore')}_{hashlib.sha256(whole).hexdigest()[:8]}"
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:
