@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import os
 import signal
 import threading
@@ -17,6 +15,7 @@ import pytest
 from lastgood.domain.errors import OutcomeUnknown, Rejected, Unreachable
 from lastgood.drivers.mariadb import fence, numbers
 from lastgood.drivers.mariadb.connection import run
+from tests.drivers.dying import arm
 from tests.drivers.mariadb.conftest import Lab
 from tests.drivers.mariadb.day import RESTORE, Day
 from tests.drivers.postgresql.waiting import until
@@ -41,36 +40,12 @@ def die(day: Day, point: str) -> None:
     child = os.fork()
     if child == 0:
         try:
-            arm(point)
+            arm("mariadb", point)
             day.go_back_again()
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL, f"it did not come to {point}"
-
-
-def arm(point: str) -> None:
-    name, _, wanted = point[1:].partition("#")
-    module, *path = name.split(".")
-    holder: Any = importlib.import_module(f"lastgood.drivers.mariadb.{module}")
-    for part in path[:-1]:
-        holder = getattr(holder, part)
-    act = getattr(holder, path[-1])
-    calls = 0
-
-    @functools.wraps(act)
-    def dying(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        now = calls == int(wanted or 1)
-        if now and point[0] == "<":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = act(*arguments, **named)
-        if now:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(holder, path[-1], dying)
 
 
 def check(day: Day) -> None:

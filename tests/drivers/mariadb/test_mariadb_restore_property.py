@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import tempfile
 import uuid
 from pathlib import Path
@@ -10,14 +12,24 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from lastgood.domain.errors import Rejected
+from lastgood.domain.restore_point import Snapshot
 from lastgood.drivers.mariadb.connection import quoted
 from lastgood.testing.conformance_migrates import script
 from lastgood.testing.mariadb_server import MariadbServer
+from tests.drivers.dying import arm
 from tests.drivers.mariadb.conftest import Lab, Tools
 from tests.drivers.mariadb.shoppers import UNIQUE, Shopper, Texts, read_outcome
 from tests.drivers.postgresql.shoppers import Row, Table, wrong
 from tests.drivers.postgresql.waiting import until
 
+_servant = multiprocessing.get_context("forkserver")
+"""Not a fork: writers run beside."""
+KILLS = [
+    "", ">restore.make_like", ">restore.Ledger.begin", ">salvage.Salvager._commit", ">restore.Ledger.fence",
+    ">fence.Fence._prepare", ">fence.Fence._closed", "<numbers.surpass", "<fence.Fence._judge",
+    ">restore.Ledger.swapped",
+]  # fmt: skip
+"""Points that every restore comes to; empty: nobody dies."""
 ROWS = 20
 WRITERS = 3
 
@@ -87,14 +99,24 @@ def test_no_acknowledged_write_is_lost(server: MariadbServer, data: st.DataObjec
     try:
         for statement in ddl:
             lab.ask(statement)
-        _one_day(lab, tables, data.draw(migrations(tables)), seed)
+        kill = data.draw(st.sampled_from(KILLS))
+        _one_day(lab, tables, data.draw(migrations(tables)), seed, kill)
     finally:
         for name in lab.databases():
             if name.startswith(lab.name):
                 lab.ask(f"DROP DATABASE `{name}`", "")
 
 
-def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int) -> None:
+def _die(lab: Lab, taken: Snapshot, point: str) -> None:
+    arm("mariadb", point)
+    driver = lab.driver(lock_timeout=5, lock_deadline=20)
+    driver.prepare_copy(taken, "r")
+    driver.carry_over(taken, "r", ())
+    driver.swap(taken, "r", ())
+
+
+def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int, kill: str) -> None:
+    """``kill``: where a first process of the restore dies, while everybody writes."""
     driver = lab.driver(lock_timeout=5, lock_deadline=20)
     mine = [_seeded(lab, tables, number) for number in range(WRITERS)]
     taken = driver.capture("cut")
@@ -113,6 +135,14 @@ def _one_day(lab: Lab, tables: list[Table], deploy: str, seed: int) -> None:
             event(f"not migrated: {error.cause}")
         until(lambda: all(s.acts == s.allowed for s in shoppers))
         driver.refuse_restore(taken, ())
+        if kill:
+            event(kill)
+            for shopper in shoppers:
+                shopper.allowed += 10
+            first = _servant.Process(target=_die, args=(lab, taken, kill))
+            first.start()
+            first.join(60)
+            assert first.exitcode == -signal.SIGKILL, f"it did not come to {kill}"
         driver.prepare_copy(taken, "r")
         driver.carry_over(taken, "r", ())
         for shopper in shoppers:

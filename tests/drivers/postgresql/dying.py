@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
+from tests.drivers.dying import arm
 from tests.drivers.postgresql.day import Day
 
 
@@ -19,36 +17,12 @@ def die(day: Day, point: str, act: Callable[[], object] | None = None) -> None:
     child = os.fork()
     if child == 0:
         try:
-            arm(point)
+            arm("postgresql", point)
             (act or day.go_back_again)()
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL, f"it did not come to {point}"
-
-
-def arm(point: str) -> None:
-    name, _, wanted = point[1:].partition("#")
-    module, *path = name.split(".")
-    holder: Any = importlib.import_module(f"lastgood.drivers.postgresql.{module}")
-    for part in path[:-1]:
-        holder = getattr(holder, part)
-    act = getattr(holder, path[-1])
-    calls = 0
-
-    @functools.wraps(act)
-    def dying(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        now = calls == int(wanted or 1)
-        if now and point[0] == "<":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = act(*arguments, **named)
-        if now:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(holder, path[-1], dying)
 
 
 def check(day: Day) -> None:

@@ -20,8 +20,8 @@ from lastgood.domain.errors import Rejected
 from lastgood.domain.restore_point import Snapshot
 from lastgood.testing.conformance_migrates import script
 from lastgood.testing.postgres_server import PostgresServer
+from tests.drivers.dying import arm
 from tests.drivers.postgresql.conftest import Lab, Tools
-from tests.drivers.postgresql.dying import arm
 from tests.drivers.postgresql.shoppers import UNIQUE, Outcome, Row, Shopper, Table, wrong
 from tests.drivers.postgresql.waiting import until
 
@@ -133,7 +133,7 @@ def test_no_acknowledged_write_is_lost(server: PostgresServer, data: st.DataObje
 
 
 def _die(lab: Lab, taken: Snapshot, point: str) -> None:
-    arm(point)
+    arm("postgresql", point)
     driver = lab.driver(lock_timeout=5, lock_deadline=30)
     driver.prepare_copy(taken, "r")
     driver.carry_over(taken, "r", ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import random
 import select
@@ -20,6 +19,7 @@ import pytest
 
 from lastgood.drivers.sqlite import swap
 from lastgood.drivers.sqlite.connection import Store
+from tests.drivers.dying import arm
 from tests.drivers.postgresql.waiting import until
 from tests.drivers.sqlite.conftest import Lab
 from tests.drivers.sqlite.day import RESTORE, Day
@@ -59,18 +59,18 @@ def die(day: Day, point: str) -> None:
     """
 
     def act() -> None:
-        arm(point)
+        cramp()
+        arm("sqlite", point)
         day.go_back_again()
 
     _, status = os.waitpid(in_child(act), 0)
     assert os.WIFSIGNALED(status), f"it did not come to {point}"
 
 
-def arm(point: str) -> None:
-    name, _, wanted = point[1:].partition("#")
-    module, *path = name.split(".")
-    # Many small steps and no room to keep them in memory: between the first and the last the file is neither
-    # the old one nor the new one, but for its journal.
+def cramp() -> None:
+    """Many small steps and no room to keep them in memory: between the first and the last the file is neither
+    the old one nor the new one, but for its journal.
+    """
     swap.PAGES = 32  # type: ignore[misc]
     connect = Store.connect
 
@@ -80,25 +80,6 @@ def arm(point: str) -> None:
         return connection
 
     Store.connect = cramped  # type: ignore[method-assign]
-    holder: Any = importlib.import_module(f"lastgood.drivers.sqlite.{module}")
-    for part in path[:-1]:
-        holder = getattr(holder, part)
-    act = getattr(holder, path[-1])
-    calls = 0
-
-    @functools.wraps(act)
-    def dying(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        now = calls == int(wanted or 1)
-        if now and point[0] == "<":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = act(*arguments, **named)
-        if now:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(holder, path[-1], dying)
 
 
 def is_old(day: Day) -> bool:
