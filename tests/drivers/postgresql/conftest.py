@@ -87,13 +87,19 @@ ON_ONE = {
     "test_postgresql_trouble": "wheel",
     "test_postgresql_realism": "debian",
     "test_postgresql_alone": "wheel",
+    "test_postgresql_aside": "wheel",
+    "test_postgresql_capture": "debian",
+    "test_postgresql_restore_swap": "wheel",
+    "test_postgresql_undo": "debian",
     "TestLiveRehearsesWrites": "debian",
     "TestLiveWarm": "wheel",
     "test_postgresql_warm": "wheel",
     "test_postgresql_pooler": "debian",
     "test_postgresql_replicas": "debian",
 }
-"""What a death or a lock leaves behind does not depend on the server's version; the rest is tried on both."""
+"""What a death or a lock leaves behind, or is ours alone, does not depend on the version; the rest is
+tried on both.
+"""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
