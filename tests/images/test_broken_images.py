@@ -64,7 +64,7 @@ def shop(
         runner = Runner(world.places).start()
         with customers(world.ports[DEV], directory, rate=50, connections=3):
             deploy_well(world, "one")
-            world.service_yaml["windows"]["guard"] = "4s"
+            world.service_yaml["windows"]["guard"] = "8s"
             yield world
         runner.kill()
         sweep(engine)

@@ -51,7 +51,10 @@ class StayingUp:
         return next((status for status in mine if status.role is Role.WEB), None)
 
     def _ended(self) -> GateFailed | None:
-        web = self._web() if self.ends is not None else None
+        web = self._web()
+        if web is not None and self.ends is None:
+            # It could not be seen when the watch began: what comes after the first look still counts.
+            self.ends = web.restarts
         if web is None or self.ends is None or web.restarts <= self.ends:
             return None
         return GateFailed(
