@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -45,9 +46,9 @@ def test_the_method_and_its_reason(room: CopyRoom, seconds: float | None, warm: 
 
 
 @pytest.mark.parametrize("less", [{"obstacle": RIGHT}, {"free": GIB}], ids=["right", "room"])
-def test_asked_for_and_impossible_there_is_no_plan(less: dict[str, object]) -> None:
+def test_asked_for_and_impossible_there_is_no_plan(less: dict[str, Any]) -> None:
     with pytest.raises(NotReversible, match="its settings ask for one"):
-        choose(replace(ROOMY, asked=Asked.WARM, **less), 60.0, RESOURCE)  # type: ignore[arg-type]
+        choose(replace(ROOMY, asked=Asked.WARM, **less), 60.0, RESOURCE)
 
 
 def spoiling(room: CopyRoom, rehearsed: Rehearsed | None = None) -> Move:

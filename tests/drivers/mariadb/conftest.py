@@ -15,6 +15,7 @@ import pytest
 
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.mariadb.driver import MariadbDriver, create
+from lastgood.ports.content import Vault
 from lastgood.testing.conformance_migrates import Subject
 from lastgood.testing.fake_files import FakeVault
 from lastgood.testing.mariadb_server import MariadbServer, mariadb
@@ -27,7 +28,7 @@ class Tools:
     """What a driver is given; implements ``DriverTools``."""
 
     directory: Path
-    vault: FakeVault = field(default_factory=FakeVault)
+    vault: Vault = field(default_factory=FakeVault)
     objects: Any = None
 
 

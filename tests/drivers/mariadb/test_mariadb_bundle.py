@@ -26,7 +26,7 @@ def key(tmp_path: Path) -> Path:
 def shop(lab: Lab, key: Path) -> Lab:
     """With the vault of the product, a hundred orders and their lines."""
     vault = AgeVault(lab.tools.directory / "secrets", key)
-    made = replace(lab, tools=replace(lab.tools, vault=vault))  # type: ignore[arg-type]
+    made = replace(lab, tools=replace(lab.tools, vault=vault))
     made.driver().deploy(ORDERS, KEY)
     made.ask("INSERT INTO orders SELECT seq, CONCAT('note ', seq) FROM seq_1_to_100")
     made.ask(
@@ -103,7 +103,7 @@ def test_triggers_refuse_a_swap_before_anything_changes(shop: Lab, key: Path, tm
 def test_names_are_taken_as_they_are(lab: Lab, key: Path, tmp_path: Path) -> None:
     name = f"{lab.name} it's $HOME \\n %s"
     lab.ask(f"CREATE DATABASE `{name}`")
-    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))  # type: ignore[arg-type]
+    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))
     shop = replace(lab, name=name, tools=tools)
     table = "`or'd ``x`` $HOME \\\\ %s`"
     shop.ask(f"CREATE TABLE {table} (id int AUTO_INCREMENT PRIMARY KEY)")

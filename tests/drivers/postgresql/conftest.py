@@ -16,6 +16,7 @@ import pytest
 
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.postgresql.driver import PostgresqlDriver, create
+from lastgood.ports.content import Vault
 from lastgood.testing.conformance_migrates import Subject
 from lastgood.testing.fake_files import FakeVault
 from lastgood.testing.postgres_server import PostgresServer, postgres
@@ -29,7 +30,7 @@ class Tools:
     """What a driver is given; implements ``DriverTools``."""
 
     directory: Path
-    vault: FakeVault = field(default_factory=FakeVault)
+    vault: Vault = field(default_factory=FakeVault)
     objects: Any = None
 
 

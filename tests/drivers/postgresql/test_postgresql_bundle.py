@@ -28,7 +28,7 @@ def key(tmp_path: Path) -> Path:
 def shop(lab: Lab, key: Path) -> Lab:
     """With the vault of the product, a hundred orders, and numbers that were handed out."""
     vault = AgeVault(lab.tools.directory / "secrets", key)
-    made = replace(lab, tools=replace(lab.tools, vault=vault))  # type: ignore[arg-type]
+    made = replace(lab, tools=replace(lab.tools, vault=vault))
     made.driver().deploy(ORDERS, KEY)
     made.ask("INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 100) n")
     made.ask("CREATE SEQUENCE invoice; SELECT nextval('invoice')")
@@ -118,7 +118,7 @@ def test_what_is_damaged_or_not_whole_is_refused(shop: Lab, key: Path, tmp_path:
     assert "was not loaded whole" in half.stderr
     lost = AgeVault(tmp_path / "since", tmp_path / "new" / "seal.key")
     lost.seal("a", "b")
-    since = replace(shop, tools=replace(shop.tools, vault=lost)).driver()  # type: ignore[arg-type]
+    since = replace(shop, tools=replace(shop.tools, vault=lost)).driver()
     with pytest.raises(Rejected, match="missing or damaged"):
         since.bundle_database(shop.driver().snapshot("one"), [], [])
     other = tmp_path / "other.key"
@@ -154,7 +154,7 @@ def test_what_does_not_load_is_not_taken_for_a_wrong_key(shop: Lab, key: Path, t
 def test_names_are_taken_as_they_are(lab: Lab, key: Path, tmp_path: Path) -> None:
     name = f"{lab.name} it's a=b $HOME `id` %s"
     lab.ask(f'CREATE DATABASE "{name}"')
-    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))  # type: ignore[arg-type]
+    tools = replace(lab.tools, vault=AgeVault(tmp_path / "secrets", key))
     shop = replace(lab, name=quote(name, safe=""), tools=tools)
     shop.ask('CREATE SCHEMA "S.1"; CREATE TABLE "S.1"."t.2" (id serial)')
     shop.ask("""CREATE TABLE "or'd ""x"" \\ $HOME :live" AS SELECT 1 AS id""")

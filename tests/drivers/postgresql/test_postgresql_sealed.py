@@ -7,7 +7,6 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -15,7 +14,7 @@ from lastgood.domain.errors import Cause, DriverError, Rejected
 from lastgood.sql import keeping
 from lastgood.store.vault import AgeVault, create_key
 from lastgood.testing.conformance_migrates import KEY, ORDERS
-from tests.drivers.postgresql.conftest import Lab, Tools
+from tests.drivers.postgresql.conftest import Lab
 from tests.store.disk import small_disk
 
 CUSTOMER = "Anna Karenina, 12 Nevsky Prospekt"
@@ -30,7 +29,7 @@ def key(tmp_path: Path) -> Path:
 def shop(emptied_lab: Lab, key: Path) -> Lab:
     """With the vault of the product."""
     vault = AgeVault(emptied_lab.tools.directory / "secrets", key)
-    made = replace(emptied_lab, tools=cast(Tools, replace(emptied_lab.tools, vault=vault)))  # type: ignore[arg-type]
+    made = replace(emptied_lab, tools=replace(emptied_lab.tools, vault=vault))
     made.driver().deploy(ORDERS, KEY)
     made.ask(f"INSERT INTO orders SELECT n, '{CUSTOMER}' || n FROM generate_series(1, 100) n")
     return made
@@ -51,7 +50,7 @@ def test_a_lost_key_is_found_by_proving_and_is_not_replaced(shop: Lab, key: Path
     taken = shop.driver().snapshot("one")
     content = key.read_bytes()
     key.unlink()
-    shop.tools.vault = AgeVault(shop.tools.directory / "secrets", key)  # type: ignore[assignment]
+    shop.tools.vault = AgeVault(shop.tools.directory / "secrets", key)
     with pytest.raises(DriverError, match="key to the sealed secrets is missing") as caught:
         shop.driver().prove(taken)
     assert caught.value.cause is Cause.WRONG_PATH
@@ -69,7 +68,7 @@ def test_another_key_does_not_open_it(shop: Lab, key: Path) -> None:
     taken = shop.driver().snapshot("one")
     key.unlink()
     create_key(key)
-    shop.tools.vault = AgeVault(shop.tools.directory / "secrets", key)  # type: ignore[assignment]
+    shop.tools.vault = AgeVault(shop.tools.directory / "secrets", key)
     with pytest.raises(DriverError, match="does not open with the key"):
         shop.driver().prove(taken)
     assert [name for name in shop.databases() if name.startswith("lastgood_scratch_")] == []

@@ -12,6 +12,7 @@ import pytest
 
 from lastgood.domain.unit import UnitId
 from lastgood.drivers.sqlite.driver import SqliteDriver, create
+from lastgood.ports.content import Vault
 from lastgood.testing.conformance_migrates import Subject
 from lastgood.testing.fake_files import FakeVault
 
@@ -23,7 +24,7 @@ class Tools:
     """What a driver is given; implements ``DriverTools``."""
 
     directory: Path
-    vault: FakeVault = field(default_factory=FakeVault)
+    vault: Vault = field(default_factory=FakeVault)
     objects: Any = None
 
 

@@ -195,12 +195,12 @@ def test_a_writer_that_dies_in_the_middle_is_nobody(day: Day) -> None:
 
 
 _HOLDS = """
-import sqlite3, sys, time
+import signal, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("INSERT INTO orders (customer) VALUES ('never')")
 print("held", flush=True)
-sys.stdin.read() or time.sleep(60)
+signal.pause()
 """
 
 

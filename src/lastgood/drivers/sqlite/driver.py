@@ -24,7 +24,7 @@ from lastgood.drivers.sqlite.expiring import Keeping
 from lastgood.drivers.sqlite.fingerprint import read_listing
 from lastgood.drivers.sqlite.migrate import Migrator
 from lastgood.drivers.sqlite.own import Recorder
-from lastgood.drivers.sqlite.rehearse import Trial
+from lastgood.drivers.sqlite.rehearse import try_on
 from lastgood.drivers.sqlite.restore import Restorer
 from lastgood.drivers.sqlite.scratch import scratch
 from lastgood.drivers.sqlite.settings import SqliteSettings
@@ -152,7 +152,7 @@ class SqliteDriver:
         journeys: Journeys,
     ) -> Rehearsal:
         with self._copy(source) as copy:
-            return Trial(copy, pending, standing, journeys).run()
+            return try_on(copy, pending, standing, journeys)
 
     def classify(self, migration: MigrationScript) -> Classification:
         # A driver that only answers signals does without the parser.
